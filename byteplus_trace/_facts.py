@@ -1,0 +1,219 @@
+"""
+What there is to know about one ModelArk call, as values.
+
+A request becomes a `Call`; each send of it an `Attempt`; what the body said an
+`Answer`; all of it, with its times and its estimated cost, an `Exchange`. They are
+frozen, compute nothing and know no library, so every reader, rule and sink can be
+tested with literals.
+
+Times are two kinds: `*_ns` are nanoseconds since the epoch, as spans want them;
+`*_seconds` are differences of a monotonic clock, as histograms want them. `None`
+means "not known", never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+Operation = Literal["chat", "embeddings", "generate_content", "fetch_response", "other"]
+Outcome = Literal["ok", "rescued_retry", "rescued_fallback", "error", "deadline", "cancelled", "abandoned"]
+Result = Literal["ok", "error", "cancelled"]
+Cause = Literal["initial", "retry", "fallback", "probe"]
+Reason = Literal[
+    "none",
+    "connect",
+    "timeout",
+    "reset",
+    "rate_limit",
+    "quota",
+    "overloaded",
+    "server_error",
+    "auth",
+    "model_unavailable",
+    "bad_request",
+    "moderation",
+    "stream_error",
+    "empty",
+    "cut",
+    "idle",
+]
+
+NO_METADATA: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """
+    What was said, in the message schema of the GenAI conventions; only where content capture is on.
+
+    Each field is a JSON-ready list, media replaced by size and hash.
+    """
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    system_instructions: list[dict[str, Any]] = field(default_factory=list)
+    tool_definitions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request turned out to be."""
+
+    operation: Operation
+    api: str
+    """The row of the API table, such as `chat_completions`: `byteplus.modelark.api`."""
+    method: str
+    url: str
+    """Without query and credentials."""
+    host: str
+    port: int
+    path: str
+    """The suffix that chose the API, such as `/chat/completions`, ids included."""
+    region: str
+    """The region addressed; `unknown` for a place that stands for none."""
+    provider: str = "byteplus.modelark"
+    model: str | None = None
+    """As the caller wrote it."""
+    stream: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Request parameters that were set, in ModelArk's words; never content."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    resource_id: str | None = None
+    """The response, task or file that the path names."""
+    client_request_id: str | None = None
+    sdk_retry: int = 0
+    """How often the SDK above has already sent this: `x-stainless-retry-count`."""
+    content: Content | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """
+    Tokens as counted by the service.
+
+    Input includes cache reads and output includes reasoning, as the GenAI
+    conventions ask; the other fields are subsets and are never added to them.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    text_input_tokens: int | None = None
+    image_input_tokens: int | None = None
+    audio_input_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What an image call made. `output_tokens` is an area measure, not language tokens."""
+
+    generated: int = 0
+    failed: int = 0
+    output_tokens: int | None = None
+    size: str | None = None
+    """The size of the first image, as the service wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireError:
+    """An error in ModelArk's envelope, wherever it stood."""
+
+    code: str | None = None
+    """Whole, such as `RateLimitExceeded.EndpointRPMExceeded`."""
+    type: str | None = None
+    request_id: str | None = None
+    message: str | None = field(default=None, repr=False)
+    """May echo what was sent: told only where content capture is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the body said, as far as it was read."""
+
+    id: str | None = None
+    model: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    usage: Usage | None = None
+    images: Images | None = None
+    error: WireError | None = None
+    complete: bool = False
+    """The body said that it was whole: a terminal event, a finish reason, or a document that parsed."""
+    service_tier: str | None = None
+    server_fallback: str | None = None
+    """The model asked for, where the service itself answered with another: `service_status.model_fallback`."""
+    task_id: str | None = None
+    status: str | None = None
+    """Of a response or a task: `completed`, `succeeded`, `failed`."""
+    content: Content | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One send to one target."""
+
+    number: int
+    """From 1; `http.request.resend_count` is one less."""
+    target: str
+    """The policy's name for it; without a policy the region."""
+    region: str
+    host: str
+    port: int
+    url: str
+    cause: Cause
+    started_ns: int
+    duration_seconds: float
+    result: Result
+    reason: Reason = "none"
+    status: int | None = None
+    error_type: str | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+    upstream_ms: int | None = None
+    waited_seconds: float = 0.0
+    """How long the plan waited before this send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A target that was passed over, and why."""
+
+    target: str
+    reason: Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One call and all that came of it. Complete before any sink sees it."""
+
+    call: Call
+    attempts: tuple[Attempt, ...]
+    answer: Answer
+    outcome: Outcome
+    started_ns: int
+    duration_seconds: float
+    status: int | None = None
+    error_type: str | None = None
+    reason: Reason = "none"
+    first_chunk_seconds: float | None = None
+    """To the first event that carries output, reasoning included."""
+    first_answer_seconds: float | None = None
+    """To the first visible text, after any reasoning."""
+    last_chunk_seconds: float | None = None
+    chunks: int = 0
+    """Events that carried output."""
+    target: str = ""
+    region: str = ""
+    host: str = ""
+    port: int = 0
+    request_id: str | None = None
+    upstream_ms: int | None = None
+    skipped: tuple[Skip, ...] = ()
+    fallback_from: str | None = None
+    fallback_reason: Reason | None = None
+    duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
+    """A second charge avoided (`raised`), risked (`replayed`), or likely made by the SDK above (`sdk_resend`)."""
+    cost_usd: Decimal | None = None
+    """An estimate from the dated price table."""

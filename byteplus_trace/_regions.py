@@ -1,0 +1,70 @@
+"""
+Where ModelArk is.
+
+Nothing in a reply names the region, so it follows from the host alone (ModelArk docs
+1544106, Regions and endpoints, 2026-11). Adding a region is one row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from ._errors import SettingError
+
+MODELARK = "byteplus.modelark"
+ARK = "volcengine.ark"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    id: str
+    host: str
+    provider: str
+
+    @property
+    def base_url(self) -> str:
+        return f"https://{self.host}/api/v3"
+
+
+REGIONS = (
+    Region("ap-southeast-1", "ark.ap-southeast.bytepluses.com", MODELARK),
+    Region("eu-west-1", "ark.eu-west.bytepluses.com", MODELARK),
+    Region("cn-beijing", "ark.cn-beijing.volces.com", ARK),
+)
+
+DEFAULT_REGION = "ap-southeast-1"
+
+_BY_ID = {region.id: region for region in REGIONS}
+_BY_HOST = {region.host: region for region in REGIONS}
+
+
+def region_named(name: str) -> Region:
+    """The region of that id; a `SettingError` that lists the known ones otherwise."""
+    try:
+        return _BY_ID[name]
+    except KeyError:
+        raise SettingError(
+            f"Region {name!r} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
+        ) from None
+
+
+def region_of(host: str) -> Region | None:
+    """The region whose public host this is."""
+    return _BY_HOST.get(host)
+
+
+def base_url(region: str) -> str:
+    """
+    The base URL of a region, for any SDK's `base_url=`.
+
+    Raises:
+        SettingError: the region is not known; the message lists those that are.
+    """
+    return region_named(region).base_url
+
+
+def did_you_mean(word: str, known: object) -> str:
+    """` Did you mean 'x'?` where something close is known, else nothing."""
+    close = get_close_matches(word, [str(k) for k in known], n=1)  # type: ignore[attr-defined]
+    return f" Did you mean {close[0]!r}?" if close else ""

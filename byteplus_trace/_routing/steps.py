@@ -1,0 +1,139 @@
+"""
+The words that a plan and the edge speak.
+
+A plan yields a step and is sent what came of it. The edge performs steps and knows no
+rule; the plan knows rules and neither a clock, a socket nor a library.
+
+    Send     ->  Reply | Failure        one request to one target, up to its response headers
+    Peek     ->  Peeked | Failure       more of the reply just received, before any of it is handed on
+    Wait     ->  None                   sleep
+    Discard  ->  None                   close the reply just received, unread
+
+A plan returns `Deliver`: hand on the reply in hand (what was peeked first, then the
+rest), or an earlier one that was kept, or raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .._facts import Cause, Reason, Skip
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the call to a target."""
+
+    target: str
+    region: str
+    base_url: str | None
+    """Where the target is; None: where the caller addressed the request."""
+    cause: Cause
+    number: int
+    """From 1, over the whole call."""
+    model: str | None = None
+    """The model to write into the body; None: the caller's own."""
+    override_params: Mapping[str, Any] = field(default_factory=dict)
+    api_key: str | None = field(default=None, repr=False)
+    """The credential to send; None: the caller's own."""
+    timeout_seconds: float | None = None
+    """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
+    waited_seconds: float = 0.0
+    skipped: tuple[Skip, ...] = ()
+    """Targets passed over since the last send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """
+    Look at the body before anything is handed on.
+
+    Of a stream: read until its first output, an error, its end, 64 events or 256 KiB.
+    Of a document: read it whole, up to 32 MiB. What was read is kept and delivered
+    byte for byte.
+    """
+
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+    source: Literal["backoff", "retry-after"]
+    target: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Close the reply in hand; another send follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Set the reply in hand aside, read whole and closed, as the one to deliver if all else fails."""
+
+
+Step = Send | Peek | Wait | Discard | Keep
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Response headers came, and of a status of 400 or more the error too."""
+
+    status: int
+    code: str | None = None
+    """ModelArk's `error.code`, whole; only for a status of 400 or more."""
+    retry_after_seconds: float | None = None
+    """`retry-after-ms`, or `retry-after` in seconds or as a date, already a wait from now."""
+    streaming: bool = False
+    """It is a `text/event-stream`."""
+
+
+FailureKind = Literal["connect", "pool", "timeout", "reset", "deadline", "cancelled", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The HTTP library raised. `reached`: the server may have seen the request."""
+
+    kind: FailureKind
+    reached: bool
+    stale_connection: bool = False
+    """A reused idle connection died with no byte of a reply: the server closed it before it saw us."""
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """What the held part of a body showed."""
+
+    output: bool = False
+    """Output began (or the limits of holding were met): from here on nothing may be switched."""
+    failed: bool = False
+    """An error stood in it; `code` is its code, if it had one."""
+    code: str | None = None
+    empty: bool = False
+    """It ended, and nothing was in it."""
+
+
+Result = Reply | Failure | Peeked | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """
+    How the call ends for the caller.
+
+    `kept` hands on the reply that a `Keep` set aside instead of the one in hand;
+    `failure` raises its error instead (of kind `deadline`: the HTTP library's own
+    `ReadTimeout`, chained to it).
+    """
+
+    kept: bool = False
+    failure: Failure | None = None
+    skipped: tuple[Skip, ...] = ()
+    final: bool = False
+    """The last word after several attempts: SDKs above are told not to try again (`x-should-retry: false`)."""

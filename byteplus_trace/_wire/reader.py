@@ -1,0 +1,59 @@
+"""
+What a reader of one API family is: the mouth that bytes go into and facts come out of.
+
+A reader is made for one reply and fed either one whole document or the events of a
+stream, never both. It reads liberally: an unknown field, event or type is normal, a
+missing one is `None`, and nothing that a server sends makes it raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .._facts import Answer, Content
+
+# What an event of a stream was, added up. Plain integers: a flag enum costs more than the decoding.
+NOTHING = 0
+OUTPUT = 1
+"""It carries output: text, reasoning, a tool call, an image, or anything unknown."""
+VISIBLE = 2
+"""It carries text that a person would see (or an image), not only reasoning."""
+END = 4
+"""It ends the stream by the protocol's own word."""
+FAILED = 8
+"""It carries an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the body of a request asked for."""
+
+    model: str | None = None
+    stream: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    content: Content | None = None
+
+
+class Reader(Protocol):
+    """Reads one reply."""
+
+    def event(self, name: str, data: bytes) -> int:
+        """Take one event of a stream (its `data`, joined) and say what it was: OUTPUT | VISIBLE | END | FAILED."""
+
+    def document(self, body: bytes) -> None:
+        """Take a whole, decompressed, non-streamed body."""
+
+    def answer(self) -> Answer:
+        """All that was learnt so far; may be asked for at any time."""
+
+
+class Family(Protocol):
+    """One API family: how to read its requests and its replies."""
+
+    def asked(self, body: bytes, capture: bool) -> Asked:
+        """Read a request's body; `capture` asks for its content too. Unreadable bodies give an empty `Asked`."""
+
+    def reader(self, capture: bool) -> Reader:
+        """A fresh reader for one reply."""
