@@ -6,7 +6,7 @@ The series in `prometheus_client`, and two ways to let Prometheus read them.
 
 Collectors belong to their registry and outlive the sink that made them: a process that
 instruments, uninstruments and instruments again goes on counting where it was. Label
-values from outside are bounded (see `LIMITS`), then count as `other`.
+values from outside are bounded (see `_telemetry/collectors.py`), then count as `other`.
 
 With `PROMETHEUS_MULTIPROC_DIR` set before `prometheus_client` is first imported, the
 series are summed over all worker processes, whichever of them is asked. Exemplars do not
@@ -23,15 +23,13 @@ exist there. Under gunicorn, let the gauges of a dead worker end with it:
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Final, Literal
-from weakref import WeakKeyDictionary, WeakSet
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
-from ._errors import SettingError
 from ._facts import Exchange
 from ._instruments import (
     ATTEMPT_DURATION,
@@ -39,13 +37,10 @@ from ._instruments import (
     BUILD_INFO,
     FIRST_CHUNK,
     IN_FLIGHT,
-    INSTRUMENTS,
     OPERATION_DURATION,
-    SECONDS,
     TELEMETRY_ERRORS,
-    Instrument,
 )
-from ._telemetry.bounds import Bound
+from ._telemetry.collectors import default_registry, multiprocess_directory, series_of
 from ._telemetry.points import Point
 from ._telemetry.starts import starts
 
@@ -54,24 +49,11 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-__all__ = ["Server", "Sink", "metrics_app", "serve"]
+__all__ = ["MetricsApp", "Server", "Sink", "metrics_app", "serve"]
 
 logger = getLogger("byteplus_trace")
 
-# How many values a label may take before `other`; `model` has its own setting. Regions and targets
-# are configuration, but a gateway's header can name any region.
-LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
-METADATA_VALUES: Final = 100
-SHARED: Final = {"from_target": "target", "to_target": "target"}
-
 WITH_EXEMPLARS: Final = {OPERATION_DURATION.name, FIRST_CHUNK.name, ATTEMPT_DURATION.name}
-
-# Over processes, calls in flight add up, the worst breaker counts, and versions are told by the living.
-GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
-    IN_FLIGHT.name: "livesum",
-    BREAKER.name: "livemax",
-    BUILD_INFO.name: "livemax",
-}
 
 
 class Sink:
@@ -95,7 +77,7 @@ class Sink:
         metadata_labels: Sequence[str] = (),
         max_models: int = 100,
     ) -> None:
-        self._series = _series_of(registry, _checked(metadata_labels), max_models)
+        self._series = series_of(registry, metadata_labels, max_models)
         self._metadata_labels = self._series.metadata_labels
         self._exemplars = not self._series.multiprocess
 
@@ -131,128 +113,13 @@ class Sink:
         """
         Let the series of these targets, each a name and a region, stand at 0 until they first move.
 
-        Which combinations do is told in `_telemetry/starts.py`. Series that moved already stay as they are.
+        Which combinations do is told in `_telemetry/starts.py`. Counters that moved
+        already stay as they are; breakers are closed, for a policy that starts knows of no fault.
         """
         for instrument, values in starts(list(targets), routed=routed):
-            self._series.child(instrument, values)
-
-
-class _Series:
-    """The collectors of one registry, the label values admitted and the children in use."""
-
-    def __init__(
-        self, registry: CollectorRegistry, metadata_labels: tuple[str, ...], max_models: int
-    ) -> None:
-        self.metadata_labels = metadata_labels
-        self.multiprocess = _multiprocess_directory() is not None
-        self.models = Bound(max_models)
-        bounds = {label: Bound(most) for label, most in LIMITS.items()}
-        bounds |= {label: bounds[other] for label, other in SHARED.items()}
-        bounds |= {key: Bound(METADATA_VALUES) for key in metadata_labels}
-        bounds["model"] = self.models
-        self._collectors: dict[str, Any] = {}
-        self._bounds: dict[str, tuple[Bound | None, ...]] = {}
-        self._children: dict[str, dict[tuple[str, ...], Any]] = {row.name: {} for row in INSTRUMENTS}
-        for row in INSTRUMENTS:
-            labels = row.labels + (metadata_labels if row.metadata else ())
-            self._collectors[row.name] = _collector(row, labels)
-            self._bounds[row.name] = tuple(bounds.get(label) for label in labels)
-        _register(registry, self._collectors.values())
-
-    def child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
-        """The counter, gauge or histogram with these label values, bounded."""
-        # By name: an instrument's own hash would be computed from all its fields each time.
-        children = self._children[instrument.name]
-        found = children.get(values)
-        if found is None:
-            bounds = self._bounds[instrument.name]
-            values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
-            found = children.get(values)
-        if found is None:
-            found = children[values] = self._collectors[instrument.name].labels(*values)
-        return found
-
-
-_by_registry: WeakKeyDictionary[CollectorRegistry, _Series] = WeakKeyDictionary()
-_by_registry_lock = threading.Lock()
-
-
-def _series_of(
-    registry: CollectorRegistry | None, metadata_labels: tuple[str, ...], max_models: int
-) -> _Series:
-    registry = registry or _default_registry()
-    with _by_registry_lock:
-        series = _by_registry.get(registry)
-        if series is None:
-            series = _by_registry[registry] = _Series(registry, metadata_labels, max_models)
-        elif sorted(series.metadata_labels) != sorted(metadata_labels):
-            raise SettingError(
-                f"This registry's series have the metadata labels {list(series.metadata_labels)}, and labels cannot change: "
-                f"write metadata_labels={series.metadata_labels!r}, or give another registry=CollectorRegistry()."
-            )
-        series.models.most = max_models
-        return series
-
-
-def _default_registry() -> CollectorRegistry:
-    from prometheus_client import REGISTRY
-
-    return REGISTRY
-
-
-def _checked(metadata_labels: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(metadata_labels, str):
-        raise SettingError(
-            f"metadata_labels={metadata_labels!r} is one string: write ({metadata_labels!r},)."
-        )
-    taken = {label for row in INSTRUMENTS if row.metadata for label in row.labels}
-    for key in metadata_labels:
-        if key in taken:
-            raise SettingError(
-                f"Metadata key {key!r} cannot be a label, the series have one of that name: rename it."
-            )
-        if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", key):
-            raise SettingError(
-                f"Metadata key {key!r} cannot be a Prometheus label: use letters, digits and underscores, such as 'team'."
-            )
-    return tuple(dict.fromkeys(metadata_labels))
-
-
-def _collector(row: Instrument, labels: tuple[str, ...]) -> Any:
-    from prometheus_client import Counter, Gauge, Histogram
-
-    match row.kind:
-        case "counter":
-            return Counter(row.name, row.help, labels, registry=None)
-        case "histogram":
-            return Histogram(row.name, row.help, labels, registry=None, buckets=SECONDS)
-        case "gauge":
-            return Gauge(row.name, row.help, labels, registry=None, multiprocess_mode=GAUGE_MODES[row.name])
-
-
-def _register(registry: CollectorRegistry, collectors: Iterable[Any]) -> None:
-    """All of them or none."""
-    registered: list[Any] = []
-    try:
-        for collector in collectors:
-            registry.register(collector)
-            registered.append(collector)
-    except ValueError as error:
-        for collector in registered:
-            registry.unregister(collector)
-        raise SettingError(
-            f"This registry has series of these names that are not ours ({error}): give another registry=CollectorRegistry()."
-        ) from error
-
-
-def _multiprocess_directory() -> str | None:
-    """Where the workers leave their numbers; None where there is one process."""
-    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if directory and not os.path.isdir(directory):
-        raise SettingError(
-            f"PROMETHEUS_MULTIPROC_DIR={directory!r} is not a directory: make it, empty, before the first worker starts."
-        )
-    return directory or None
+            child = self._series.child(instrument, values)
+            if instrument is BREAKER:
+                child.set(0)
 
 
 def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
@@ -265,8 +132,8 @@ def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
 
 
 def _told(registry: CollectorRegistry | None) -> CollectorRegistry:
-    if _multiprocess_directory() is None:
-        return registry or _default_registry()
+    if multiprocess_directory() is None:
+        return registry or default_registry()
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 

@@ -1,0 +1,162 @@
+"""
+The collectors of a registry: made once, used again.
+
+Collectors belong to their registry and outlive the sink that asked for them: a process
+that instruments, uninstruments and instruments again goes on counting where it was, with
+the label values that it had admitted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakKeyDictionary
+
+from .._errors import SettingError
+from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
+from .bounds import Bound
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+# How many values a label may take before `other`; `model` has its own setting. Regions and targets
+# are configuration, but a gateway's header can name any region.
+LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
+METADATA_VALUES: Final = 100
+SHARED: Final = {"from_target": "target", "to_target": "target"}
+
+# Over processes, calls in flight add up, the worst breaker counts, and versions are told by the living.
+GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
+    IN_FLIGHT.name: "livesum",
+    BREAKER.name: "livemax",
+    BUILD_INFO.name: "livemax",
+}
+
+
+class Series:
+    """The collectors of one registry, the label values admitted and the children in use."""
+
+    __slots__ = ("_bounds", "_children", "_collectors", "metadata_labels", "models", "multiprocess")
+
+    def __init__(
+        self, registry: CollectorRegistry, metadata_labels: tuple[str, ...], max_models: int
+    ) -> None:
+        self.metadata_labels = metadata_labels
+        self.multiprocess = multiprocess_directory() is not None
+        self.models = Bound(max_models)
+        bounds = {label: Bound(most) for label, most in LIMITS.items()}
+        bounds |= {label: bounds[other] for label, other in SHARED.items()}
+        bounds |= {key: Bound(METADATA_VALUES) for key in metadata_labels}
+        bounds["model"] = self.models
+        self._collectors: dict[str, Any] = {}
+        self._bounds: dict[str, tuple[Bound | None, ...]] = {}
+        self._children: dict[str, dict[tuple[str, ...], Any]] = {row.name: {} for row in INSTRUMENTS}
+        for row in INSTRUMENTS:
+            labels = row.labels + (metadata_labels if row.metadata else ())
+            self._collectors[row.name] = _collector(row, labels)
+            self._bounds[row.name] = tuple(bounds.get(label) for label in labels)
+        _register(registry, self._collectors.values())
+
+    def child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
+        """The counter, gauge or histogram with these label values, bounded."""
+        # By name: an instrument's own hash would be computed from all its fields each time.
+        children = self._children[instrument.name]
+        found = children.get(values)
+        if found is None:
+            bounds = self._bounds[instrument.name]
+            values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
+            found = children.get(values)
+        if found is None:
+            found = children[values] = self._collectors[instrument.name].labels(*values)
+        return found
+
+
+_by_registry: WeakKeyDictionary[CollectorRegistry, Series] = WeakKeyDictionary()
+_by_registry_lock = threading.Lock()
+
+
+def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str], max_models: int) -> Series:
+    """
+    The series of a registry, made if it has none.
+
+    Raises:
+        SettingError: a metadata key cannot be a label, the registry was set up with other
+            ones, or the directory for several processes is missing.
+    """
+    registry = registry or default_registry()
+    metadata_labels = _checked(metadata_labels)
+    with _by_registry_lock:
+        series = _by_registry.get(registry)
+        if series is None:
+            series = _by_registry[registry] = Series(registry, metadata_labels, max_models)
+        elif sorted(series.metadata_labels) != sorted(metadata_labels):
+            raise SettingError(
+                f"This registry's series have the metadata labels {list(series.metadata_labels)}, and labels cannot change: "
+                f"write metadata_labels={series.metadata_labels!r}, or give another registry=CollectorRegistry()."
+            )
+        series.models.most = max_models
+        return series
+
+
+def default_registry() -> CollectorRegistry:
+    from prometheus_client import REGISTRY
+
+    return REGISTRY
+
+
+def _checked(metadata_labels: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(metadata_labels, str):
+        raise SettingError(
+            f"metadata_labels={metadata_labels!r} is one string: write ({metadata_labels!r},)."
+        )
+    taken = {label for row in INSTRUMENTS if row.metadata for label in row.labels}
+    for key in metadata_labels:
+        if key in taken:
+            raise SettingError(
+                f"Metadata key {key!r} cannot be a label, the series have one of that name: rename it."
+            )
+        if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", key):
+            raise SettingError(
+                f"Metadata key {key!r} cannot be a Prometheus label: use letters, digits and underscores, such as 'team'."
+            )
+    return tuple(dict.fromkeys(metadata_labels))
+
+
+def _collector(row: Instrument, labels: tuple[str, ...]) -> Any:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    match row.kind:
+        case "counter":
+            return Counter(row.name, row.help, labels, registry=None)
+        case "histogram":
+            return Histogram(row.name, row.help, labels, registry=None, buckets=SECONDS)
+        case "gauge":
+            return Gauge(row.name, row.help, labels, registry=None, multiprocess_mode=GAUGE_MODES[row.name])
+
+
+def _register(registry: CollectorRegistry, collectors: Iterable[Any]) -> None:
+    """All of them or none."""
+    registered: list[Any] = []
+    try:
+        for collector in collectors:
+            registry.register(collector)
+            registered.append(collector)
+    except ValueError as error:
+        for collector in registered:
+            registry.unregister(collector)
+        raise SettingError(
+            f"This registry has series of these names that are not ours ({error}): give another registry=CollectorRegistry()."
+        ) from error
+
+
+def multiprocess_directory() -> str | None:
+    """Where the workers leave their numbers; None where there is one process."""
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if directory and not os.path.isdir(directory):
+        raise SettingError(
+            f"PROMETHEUS_MULTIPROC_DIR={directory!r} is not a directory: make it, empty, before the first worker starts."
+        )
+    return directory or None

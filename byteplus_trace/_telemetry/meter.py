@@ -1,0 +1,267 @@
+"""
+The GenAI conventions' metrics, on an OpenTelemetry meter.
+
+Only the names of the conventions as they are now (semantic-conventions-genai, 2026-11):
+`gen_ai.client.token.usage` and, for inference, `gen_ai.client.operation.duration` are gone
+from there, and whoever told both would be counted twice. Calls that make no GenAI claim,
+operation `other`, are not told.
+
+An SDK's record costs some 13 us. Durations are worth it; token counts are kept here as
+sums that observable counters read when they are collected, and token histograms are only
+told when asked for. Without a provider there is nothing to pay, and one that is set later
+is found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from .._facts import Exchange, Operation, Usage
+from .._instruments import SECONDS
+from .._version import __version__
+from .bounds import Bound
+from .points import RESULTS, mean_chunk_gap
+from .semconv import (
+    ERROR_TYPE,
+    OPERATION_NAME,
+    PROVIDER_NAME,
+    REQUEST_MODEL,
+    RESPONSE_MODEL,
+    SERVER_ADDRESS,
+    SERVER_PORT,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+TOKEN_MODALITY: Final = "gen_ai.token.modality"
+
+INFERENCE: Final = "gen_ai.client.inference."
+DURATIONS: Final[dict[Operation, str]] = {
+    "chat": INFERENCE + "duration",
+    "generate_content": INFERENCE + "duration",
+    "embeddings": "gen_ai.client.embeddings.duration",
+    "fetch_response": "gen_ai.client.operation.duration",
+}
+FIRST_CHUNK: Final = INFERENCE + "time_to_first_chunk"
+PER_CHUNK: Final = INFERENCE + "time_per_output_chunk"
+
+# Of embeddings the conventions have no token counter, only a histogram.
+COUNTED: Final = {"chat", "generate_content"}
+INPUT: Final = INFERENCE + "usage.input_tokens"
+OUTPUT: Final = INFERENCE + "usage.output_tokens"
+CACHE_READ: Final = INFERENCE + "usage.cache_read.input_tokens"
+REASONING: Final = INFERENCE + "usage.reasoning.output_tokens"
+
+INPUT_OF_ONE: Final = INFERENCE + "operation.input_tokens"
+OUTPUT_OF_ONE: Final = INFERENCE + "operation.output_tokens"
+EMBEDDED: Final = "gen_ai.client.embeddings.operation.input_tokens"
+
+_OF_INFERENCE: Final[Sequence[tuple[str, Callable[[Usage], int | None]]]] = (
+    (INPUT_OF_ONE, lambda usage: usage.input_tokens),
+    (OUTPUT_OF_ONE, lambda usage: usage.output_tokens),
+)
+TOKENS_OF_ONE: Final[Mapping[Operation, Sequence[tuple[str, Callable[[Usage], int | None]]]]] = {
+    "chat": _OF_INFERENCE,
+    "generate_content": _OF_INFERENCE,
+    "embeddings": ((EMBEDDED, lambda usage: usage.input_tokens),),
+}
+
+HISTOGRAMS: Final = {
+    INFERENCE + "duration": "From the request to the end of the reply, retries and fallbacks included.",
+    "gen_ai.client.embeddings.duration": "From the request to the end of the reply.",
+    "gen_ai.client.operation.duration": "From the request to the end of the reply.",
+    FIRST_CHUNK: "From the request to the first streamed event that carries output.",
+    PER_CHUNK: "Mean gap between a stream's output chunks, one observation a stream.",
+}
+TOKEN_HISTOGRAMS: Final = {
+    INPUT_OF_ONE: "Input tokens of one operation.",
+    OUTPUT_OF_ONE: "Output tokens of one operation.",
+    EMBEDDED: "Input tokens of one embeddings operation.",
+}
+COUNTERS: Final = {
+    INPUT: "Input tokens, cache reads included.",
+    OUTPUT: "Output tokens, reasoning included.",
+    CACHE_READ: "Input tokens that were read from a cache.",
+    REASONING: "Output tokens that were reasoning.",
+}
+
+TOKENS: Final = tuple(4**power for power in range(14))
+
+ERROR_TYPES: Final = 64
+"""How many values `error.type` may take, as in Prometheus."""
+
+Value = str | int
+Attributes = dict[str, Value]
+
+
+class MeterSink:
+    """
+    Where exchanges become OpenTelemetry metrics.
+
+    Args:
+        meter_provider: None is the global one, whenever it is set.
+        token_histograms: tell the token counts of each operation too, for percentiles.
+        max_models: how many values the attributes for models may take.
+    """
+
+    def __init__(
+        self,
+        meter_provider: metrics.MeterProvider | None = None,
+        *,
+        token_histograms: bool = False,
+        max_models: int = 100,
+    ) -> None:
+        self._given = meter_provider
+        self._token_histograms = token_histograms
+        self._models = Bound(max_models)
+        self._errors = Bound(ERROR_TYPES)
+        self._resolved: tuple[metrics.MeterProvider | None, _Instruments | None] = None, None
+
+    def record(self, exchange: Exchange, context: Context | None = None) -> None:
+        """Tell one exchange; `context` holds its span, so that exemplars lead to it."""
+        instruments = self._instruments()
+        operation = exchange.call.operation
+        if instruments is None or operation not in DURATIONS:
+            return
+        who = self._who(exchange)
+        instruments.record(
+            DURATIONS[operation], exchange.duration_seconds, who | self._failure(exchange), context
+        )
+        if operation in COUNTED:
+            if exchange.call.stream:
+                instruments.record(FIRST_CHUNK, exchange.first_chunk_seconds, who, context)
+                instruments.record(PER_CHUNK, mean_chunk_gap(exchange), who, context)
+            for counter, modality, tokens in token_counts(exchange):
+                instruments.add(counter, tokens, who | {TOKEN_MODALITY: modality})
+        if self._token_histograms:
+            for histogram, amount in tokens_of_one(exchange):
+                instruments.record(histogram, amount, who, context)
+
+    def _instruments(self) -> _Instruments | None:
+        provider = self._given or metrics.get_meter_provider()
+        known, instruments = self._resolved
+        if provider is not known:
+            instruments = None if _records_nothing(provider) else _instruments_of(provider)
+            self._resolved = provider, instruments
+        return instruments
+
+    def _who(self, exchange: Exchange) -> Attributes:
+        call = exchange.call
+        who: Attributes = {
+            OPERATION_NAME: call.operation,
+            PROVIDER_NAME: call.provider,
+            SERVER_ADDRESS: exchange.host or call.host,
+            SERVER_PORT: exchange.port or call.port,
+        }
+        if call.model:
+            who[REQUEST_MODEL] = self._models(call.model)
+        if exchange.answer.model:
+            who[RESPONSE_MODEL] = self._models(exchange.answer.model)
+        return who
+
+    def _failure(self, exchange: Exchange) -> Attributes:
+        if exchange.error_type:
+            return {ERROR_TYPE: self._errors(exchange.error_type)}
+        return {ERROR_TYPE: "_OTHER"} if RESULTS[exchange.outcome] == "error" else {}
+
+
+def token_counts(exchange: Exchange) -> Iterator[tuple[str, str, int]]:
+    """
+    Counter, modality and tokens, for an operation that is inference.
+
+    Input is split by modality as far as the service did; an operation without usage counts
+    a 0, as the conventions ask. What ModelArk counts of an image's area is not in `Usage`.
+    """
+    usage = exchange.answer.usage or Usage()
+    split = (
+        ("text", usage.text_input_tokens or 0),
+        ("image", usage.image_input_tokens or 0),
+        ("audio", usage.audio_input_tokens or 0),
+    )
+    unsplit = (usage.input_tokens or 0) - sum(tokens for _, tokens in split)
+    yield from ((INPUT, modality, tokens) for modality, tokens in split if tokens)
+    if unsplit > 0 or not usage.input_tokens:
+        yield INPUT, "unknown", max(unsplit, 0)
+
+    written = "text" if exchange.call.operation == "chat" and usage.output_tokens else "unknown"
+    yield OUTPUT, written, usage.output_tokens or 0
+    if usage.cache_read_tokens:
+        yield CACHE_READ, "unknown", usage.cache_read_tokens
+    if usage.reasoning_tokens:
+        yield REASONING, "text", usage.reasoning_tokens
+
+
+def tokens_of_one(exchange: Exchange) -> Iterator[tuple[str, int]]:
+    """What the token histograms observe: nothing of a call that failed or was counted elsewhere."""
+    usage = exchange.answer.usage
+    if usage is None or RESULTS[exchange.outcome] == "error":
+        return
+    for histogram, count in TOKENS_OF_ONE.get(exchange.call.operation, ()):
+        tokens = count(usage)
+        if tokens is not None:
+            yield histogram, tokens
+
+
+def _records_nothing(provider: metrics.MeterProvider) -> bool:
+    """The API alone: its no-op provider, or its stand-in for one that nobody has set yet."""
+    return type(provider).__module__.startswith("opentelemetry.metrics")
+
+
+class _Instruments:
+    """The instruments of one provider, and the sums behind its observable counters."""
+
+    __slots__ = ("_histograms", "_lock", "_sums")
+
+    def __init__(self, provider: metrics.MeterProvider) -> None:
+        meter = provider.get_meter("byteplus_trace", __version__)
+        self._lock = threading.Lock()
+        self._sums: dict[str, dict[tuple[tuple[str, Value], ...], int]] = {name: {} for name in COUNTERS}
+        self._histograms = {
+            name: meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=buckets)
+            for table, unit, buckets in ((HISTOGRAMS, "s", SECONDS), (TOKEN_HISTOGRAMS, "{token}", TOKENS))
+            for name, text in table.items()
+        }
+        for name, text in COUNTERS.items():
+            meter.create_observable_counter(name, [self._reader(name)], "{token}", text)
+
+    def record(
+        self, name: str, amount: float | None, attributes: Attributes, context: Context | None
+    ) -> None:
+        """Observe what is known."""
+        if amount is not None:
+            self._histograms[name].record(amount, attributes, context)
+
+    def add(self, name: str, tokens: int, attributes: Attributes) -> None:
+        key = tuple(attributes.items())
+        with self._lock:
+            sums = self._sums[name]
+            sums[key] = sums.get(key, 0) + tokens
+
+    def _reader(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def read(_: CallbackOptions) -> Iterable[Observation]:
+            with self._lock:
+                sums = list(self._sums[name].items())
+            return [Observation(tokens, dict(attributes)) for attributes, tokens in sums]
+
+        return read
+
+
+# An SDK drops the callbacks of an instrument that it has already, so a provider keeps its sums
+# over `uninstrument()` and `instrument()`.
+_by_provider: WeakKeyDictionary[metrics.MeterProvider, _Instruments] = WeakKeyDictionary()
+_by_provider_lock = threading.Lock()
+
+
+def _instruments_of(provider: metrics.MeterProvider) -> _Instruments:
+    with _by_provider_lock:
+        instruments = _by_provider.get(provider)
+        if instruments is None:
+            instruments = _by_provider[provider] = _Instruments(provider)
+        return instruments
