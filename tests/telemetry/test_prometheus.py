@@ -1,0 +1,406 @@
+"""The series as Prometheus reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+import weakref
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from byteplus_trace._errors import SettingError
+from byteplus_trace._facts import Usage
+from byteplus_trace._instruments import INSTRUMENTS
+from byteplus_trace._telemetry.points import points
+from byteplus_trace.prometheus import Sink, metrics_app, serve
+
+EXEMPLAR = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"}
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+def tell(sink, *exchanges, exemplar=None):
+    for exchange in exchanges:
+        sink.record(exchange, points(exchange), exemplar)
+
+
+def values(registry, name, *labels):
+    """Of each series so named, the values of these labels (all of them if none are given) -> what it stands at."""
+    return {
+        tuple(sample.labels[label] for label in labels or sample.labels): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_every_series_of_the_table_is_told(registry):
+    Sink(registry)
+
+    assert {f"{family.name}" for family in registry.collect()} == {
+        row.name.removesuffix("_total") for row in INSTRUMENTS
+    }
+
+
+def test_importing_the_module_does_not_import_the_client():
+    program = "import sys, byteplus_trace.prometheus; print('prometheus_client' in sys.modules)"
+
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
+
+
+def test_a_sink_after_the_first_goes_on_counting(registry, exchange):
+    tell(Sink(registry), exchange())
+    tell(Sink(registry), exchange())
+
+    assert values(registry, "modelark_operations_total", "outcome") == {("ok",): 2}
+
+
+def test_a_registry_is_not_kept_alive(exchange):
+    registry = CollectorRegistry()
+    tell(Sink(registry), exchange())
+    gone = weakref.ref(registry)
+
+    del registry
+    gc.collect()
+
+    assert gone() is None
+
+
+def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(registry):
+    Sink(registry, metadata_labels=("team", "user"))
+    Sink(registry, metadata_labels=("user", "team"))
+
+    with pytest.raises(
+        SettingError, match=r"metadata_labels=\('team', 'user'\).* registry=CollectorRegistry\(\)"
+    ):
+        Sink(registry, metadata_labels=("team",))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("team", "is one string"),
+        (["model"], "rename it"),
+        (["cost-centre"], "letters, digits"),
+        (["__x"], "letters"),
+    ],
+)
+def test_a_metadata_key_that_cannot_be_a_label_is_refused_in_words(registry, labels, words):
+    with pytest.raises(SettingError, match=words):
+        Sink(registry, metadata_labels=labels)
+
+
+def test_series_of_the_same_name_that_are_not_ours_are_refused_and_nothing_is_left_behind(registry):
+    Counter("modelark_retries_total", "someone else's", registry=registry)
+
+    with pytest.raises(SettingError, match="not ours"):
+        Sink(registry)
+
+    assert [family.name for family in registry.collect()] == ["modelark_retries"]
+
+
+def test_metadata_stands_only_on_the_series_that_have_it(registry, exchange):
+    sink = Sink(registry, metadata_labels=("team",))
+    tell(
+        sink,
+        exchange(metadata={"team": "search", "user": "u-7"}, usage=Usage(5, 1), cost_usd="0.5"),
+        exchange(),
+    )
+
+    assert values(registry, "modelark_operations_total", "team") == {("search",): 1, ("",): 1}
+    assert values(registry, "modelark_tokens_total", "team", "type") == {
+        ("search", "input"): 5,
+        ("search", "output"): 1,
+    }
+    assert values(registry, "modelark_cost_usd_total", "team") == {("search",): 0.5}
+    assert all("team" not in labels for labels in values(registry, "modelark_attempts_total"))
+    assert b"u-7" not in _scrape(registry)
+
+
+def test_models_error_types_and_metadata_values_are_bounded(registry, exchange):
+    sink = Sink(registry, metadata_labels=("user",), max_models=3)
+    for n in range(200):
+        tell(
+            sink, exchange(model=f"ep-{n}", outcome="error", error_type=f"E{n}", metadata={"user": f"u-{n}"})
+        )
+
+    def distinct(label):
+        return {labels[0] for labels in values(registry, "modelark_operations_total", label)}
+
+    assert distinct("model") == {"ep-0", "ep-1", "ep-2", "other"}
+    assert len(distinct("error_type")) == 65
+    assert len(distinct("user")) == 101
+
+
+def test_one_unencodable_value_does_not_spoil_the_scrape(registry, exchange):
+    tell(Sink(registry, metadata_labels=("user",)), exchange(model="caf\udce9", metadata={"user": "\ud800"}))
+
+    assert b'model="caf?"' in _scrape(registry)
+
+
+def test_series_with_a_target_start_at_zero(registry):
+    Sink(registry).start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+
+    fallbacks = values(
+        registry, "modelark_fallbacks_total", "operation", "from_target", "to_target", "reason", "result"
+    )
+    assert fallbacks["chat", "sg", "eu", "rate_limit", "ok"] == 0
+    assert fallbacks["embeddings", "eu", "sg", "connect", "error"] == 0
+    attempts = values(
+        registry, "modelark_attempts_total", "operation", "target", "region", "result", "reason"
+    )
+    assert attempts["chat", "eu", "eu-west-1", "error", "server_error"] == 0
+    assert values(registry, "modelark_breaker_state", "target", "operation")["sg", "chat"] == 0
+
+
+def test_a_start_does_not_undo_what_was_counted_and_closes_the_breakers(registry, exchange):
+    sink = Sink(registry)
+    tell(sink, exchange())
+    sink.breaker("eu-west-1", "chat", 2)
+    sink.start_targets([("ap-southeast-1", "ap-southeast-1"), ("eu-west-1", "eu-west-1")])
+
+    attempts = values(registry, "modelark_attempts_total", "target", "operation", "result", "reason")
+    assert attempts["ap-southeast-1", "chat", "ok", "none"] == 1
+    assert values(registry, "modelark_breaker_state", "target", "operation")["eu-west-1", "chat"] == 0
+
+
+def test_what_is_no_exchange_is_told_too(registry):
+    sink = Sink(registry)
+    sink.in_flight("chat", +1)
+    sink.in_flight("chat", +1)
+    sink.in_flight("chat", -1)
+    sink.breaker("eu", "chat", 1)
+    sink.telemetry_error("attributes")
+    sink.build_info(version="0.1.0", httpx="0.28.1", httpx2="", opentelemetry="1.45.2")
+
+    assert values(registry, "modelark_operations_in_flight") == {("chat",): 1}
+    assert values(registry, "modelark_breaker_state", "target", "operation") == {("eu", "chat"): 1}
+    assert values(registry, "modelark_telemetry_errors_total") == {("attributes",): 1}
+    assert values(registry, "modelark_build_info", "version", "httpx", "httpx2") == {
+        ("0.1.0", "0.28.1", ""): 1
+    }
+
+
+def test_threads_lose_no_count(registry, exchange):
+    sink, call = Sink(registry), exchange(usage=Usage(3, 0))
+    threads = [threading.Thread(target=tell, args=(sink, *[call] * 500)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert values(registry, "modelark_operations_total", "outcome") == {("ok",): 4000}
+    assert values(registry, "modelark_tokens_total", "type") == {("input",): 12_000}
+    assert values(registry, "modelark_operation_duration_seconds_count", "result") == {("ok",): 4000}
+
+
+# How it is read.
+
+
+def _scrape(registry, accept=OPENMETRICS):
+    status = []
+    body = metrics_app(registry)({"HTTP_ACCEPT": accept, "REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""},
+                                 lambda *line: status.append(line))  # fmt: skip
+    assert status[0][0] == "200 OK"
+    return b"".join(body)
+
+
+def _get(url):
+    request = urllib.request.Request(url, headers={"Accept": OPENMETRICS})
+    with urllib.request.urlopen(request, timeout=5) as reply:
+        return reply.headers["Content-Type"], reply.read().decode()
+
+
+def test_a_scrape_over_http_carries_exemplars_that_lead_to_the_trace(registry, exchange):
+    call = exchange(stream=True, first_chunk_seconds=0.3, last_chunk_seconds=0.9, chunks=3)
+    tell(Sink(registry), call, exemplar=EXEMPLAR)
+    server = serve(0, registry=registry)
+    try:
+        kind, text = _get(f"http://127.0.0.1:{server.port}/metrics")
+    finally:
+        server.stop()
+
+    assert kind.startswith("application/openmetrics-text")
+    with_exemplar = {
+        sample.name: sample.exemplar.labels
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.exemplar
+    }
+    assert with_exemplar == {
+        "modelark_operation_duration_seconds_bucket": EXEMPLAR,
+        "modelark_time_to_first_chunk_seconds_bucket": EXEMPLAR,
+        "modelark_attempt_duration_seconds_bucket": EXEMPLAR,
+    }
+
+
+def test_plain_text_is_told_to_those_who_ask_for_it(registry, exchange):
+    tell(Sink(registry), exchange(), exemplar=EXEMPLAR)
+
+    text = _scrape(registry, accept="text/plain")
+
+    assert b'modelark_operations_total{api="chat_completions"' in text
+    assert b"trace_id" not in text
+
+
+@pytest.mark.parametrize("form", ["asgi 2", "asgi 3"])
+def test_the_same_application_is_asgi(registry, exchange, form):
+    tell(Sink(registry), exchange())
+    app, sent = metrics_app(registry), []
+    scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": []}
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send) if form == "asgi 3" else app(scope)(receive, send))
+
+    assert sent[0]["status"] == 200
+    assert b"modelark_operations_total" in sent[1]["body"]
+
+
+def test_a_stopped_server_frees_its_port(registry):
+    server = serve(0, registry=registry)
+    server.stop()
+    server.stop()
+
+    again = serve(server.port, registry=registry)
+
+    assert again.port == server.port
+    again.stop()
+
+
+def test_a_busy_port_is_one_log_line_that_says_what_to_do(registry, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as taken, caplog.at_level(logging.INFO):
+        port = taken.getsockname()[1]
+
+        assert serve(port, registry=registry) is None
+
+    (line,) = caplog.messages
+    assert str(port) in line
+    assert "metrics_port" in line
+    assert "PROMETHEUS_MULTIPROC_DIR" in line
+
+
+# Several processes. `prometheus_client` chooses its storage when it is imported, so these run in processes of their own.
+
+
+def _run(program, **environment):
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    return ran.stdout
+
+
+FORKED = """
+import os, sys
+from byteplus_trace.prometheus import serve
+
+server = serve(0)
+told, tell = os.pipe()
+wait, go = os.pipe()
+if os.fork() == 0:
+    server.stop()
+    os.write(tell, str(server.serving).encode())
+    os.read(wait, 1)
+    os._exit(0)
+print("child serves:", os.read(told, 9).decode())
+server.stop()
+print("port is free:", serve(server.port) is not None)
+os.write(go, b".")
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_serve_and_does_not_hold_the_port():
+    assert _run(FORKED) == "child serves: False\nport is free: True\n"
+
+
+WORKERS = """
+import json, os, sys
+from prometheus_client import multiprocess
+from byteplus_trace._facts import Answer, Call, Exchange, Usage
+from byteplus_trace._telemetry.points import points
+from byteplus_trace.prometheus import Sink, metrics_app
+
+call = Call("chat", "chat_completions", "POST", "", "ark", 443, "", "eu-west-1", model="m")
+exchange = Exchange(call, (), Answer(usage=Usage(input_tokens=3)), "ok", 0, 0.5)
+exemplar = {"trace_id": "a" * 32, "span_id": "b" * 16}
+sink = Sink()
+sink.build_info(version="0.1.0", httpx="", httpx2="", opentelemetry="")
+sink.in_flight("chat", +2)
+
+def work(n):
+    sink.record(exchange, points(exchange), exemplar)
+    for _ in range(n):
+        sink.record(exchange, points(exchange), exemplar)
+    sink.in_flight("chat", +1)
+    sink.breaker("eu", "chat", n % 3)
+
+workers = []
+for n in range(4):
+    pid = os.fork()
+    if pid == 0:
+        work(n)
+        os._exit(0)
+    workers.append(pid)
+for pid in workers:
+    os.waitpid(pid, 0)
+
+def scrape():
+    body = metrics_app()({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""}, lambda *line: None)
+    lines = b"".join(body).decode().splitlines()
+    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if "{" in line and "_bucket" not in line}
+
+before = scrape()
+for pid in workers:
+    multiprocess.mark_process_dead(pid)
+print(json.dumps([before, scrape()]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_four_workers_tell_one_sum(tmp_path):
+    alive, dead = json.loads(_run(WORKERS, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)))
+
+    assert alive["modelark_operations_total"] == 4 + 0 + 1 + 2 + 3
+    assert alive["modelark_tokens_total"] == 30
+    assert alive["modelark_operation_duration_seconds_count"] == 10
+    assert alive["modelark_operations_in_flight"] == 2 + 4
+    assert alive["modelark_breaker_state"] == 2
+    assert alive["modelark_build_info"] == 1
+    assert dead["modelark_operations_total"] == 10
+    assert dead["modelark_operations_in_flight"] == 2
+
+
+def test_a_missing_directory_for_several_processes_is_refused_in_words(registry, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
+
+    with pytest.raises(SettingError, match="is not a directory: make it"):
+        Sink(registry)
