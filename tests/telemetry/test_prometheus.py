@@ -278,6 +278,11 @@ def test_the_same_application_is_asgi(registry, exchange, form):
     assert b"modelark_operations_total" in sent[1]["body"]
 
 
+def test_a_call_that_is_neither_wsgi_nor_asgi_is_refused(registry):
+    with pytest.raises(TypeError, match="WSGI or ASGI"):
+        metrics_app(registry)()
+
+
 def test_a_stopped_server_frees_its_port(registry):
     server = serve(0, registry=registry)
     server.stop()
