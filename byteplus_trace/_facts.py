@@ -41,8 +41,6 @@ Reason = Literal[
     "idle",
 ]
 
-NO_METADATA: Mapping[str, str] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Content:

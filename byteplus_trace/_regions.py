@@ -50,8 +50,19 @@ def region_named(name: str) -> Region:
 
 
 def region_of(host: str) -> Region | None:
-    """The region whose public host this is."""
-    return _BY_HOST.get(host)
+    """
+    The region whose public host this is.
+
+    A region opened after this release is read off its host: `ark.<r>.bytepluses.com`
+    is `<r>-1`, `ark.<r>.volces.com` is `<r>`.
+    """
+    known = _BY_HOST.get(host)
+    if known is not None or not host.startswith("ark."):
+        return known
+    for suffix, tail, provider in ((".bytepluses.com", "-1", MODELARK), (".volces.com", "", ARK)):
+        if host.endswith(suffix):
+            return Region(host[len("ark.") : -len(suffix)] + tail, host, provider)
+    return None
 
 
 def base_url(region: str) -> str:

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-_scope: ContextVar[Mapping[str, str]] = ContextVar("byteplus_trace_metadata", default={})
+_scope: ContextVar[Mapping[str, str]] = ContextVar("byteplus_trace_metadata", default=MappingProxyType({}))
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,0 +1,228 @@
+"""
+Settings: arguments, then environment, then file; frozen; wrong ones say what to write.
+
+`BYTEPLUS_TRACE_<NAME>` sets the argument of that name where it can be written as text.
+The TOML or JSON file named by `BYTEPLUS_TRACE_CONFIG` holds settings and a policy: a
+`policy` table, or the policy's own keys at the top.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._errors import SettingError
+from ._facts import Exchange
+from ._regions import did_you_mean, region_named
+from ._routing.policy import Policy
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
+
+PREFIX = "BYTEPLUS_TRACE_"
+CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+HTTP_SPANS = ("own", "otel")
+
+_CAPTURE_WORDS = {
+    "true": True, "1": True, "span_only": True, "span_and_event": True,
+    "": False, "false": False, "0": False, "no_content": False, "event_only": False,
+}  # fmt: skip
+_YES = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What `instrument()` was asked for, checked."""
+
+    service_name: str | None = None
+    policy: Policy | None = None
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    registry: CollectorRegistry | None = None
+    metrics_port: int | None = None
+    metrics_addr: str = "127.0.0.1"
+    metadata_labels: tuple[str, ...] = ()
+    max_models: int = 100
+    redact: Callable[[str], str] | None = None
+    base_urls: Mapping[str, str] = field(default_factory=dict)
+    capture_content: bool = False
+    http_spans: str = "own"
+    propagate: bool = False
+    include_usage: bool = False
+    on_exchange: Callable[[Exchange], None] | None = None
+
+
+NAMES = tuple(each.name for each in fields(Config))
+
+
+def configure(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
+    """
+    Settle every setting.
+
+    Raises:
+        SettingError: one cannot be followed; the message says what to write instead.
+    """
+    environ = os.environ if environ is None else environ
+    for name in arguments:
+        if name not in NAMES:
+            raise SettingError(f"{name!r} is not a setting.{did_you_mean(name, NAMES)}")
+    settled = {
+        **_from_file(environ),
+        **_from_environment(environ),
+        **{name: value for name, value in arguments.items() if value is not None},
+    }
+    return _checked(settled, environ)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, read in _READERS.items():
+        text = environ.get(PREFIX + name.upper())
+        if text is not None and text.strip():
+            found[name] = read(PREFIX + name.upper(), text.strip())
+    if "capture_content" not in found and CAPTURE_VARIABLE in environ:
+        found["capture_content"] = _read_capture(CAPTURE_VARIABLE, environ[CAPTURE_VARIABLE])
+    return found
+
+
+def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    named = environ.get(PREFIX + "CONFIG", "").strip()
+    if not named:
+        return {}
+    path = Path(named)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SettingError(f"{PREFIX}CONFIG={named!r} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise SettingError(f"{PREFIX}CONFIG={named!r} is not valid TOML or JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SettingError(
+            f"{PREFIX}CONFIG={named!r} must hold a table of settings, not a {type(content).__name__}."
+        )
+    settings = {key: value for key, value in content.items() if key in NAMES}
+    policy = {key: value for key, value in content.items() if key not in NAMES}
+    if policy and "policy" in settings:
+        raise SettingError(
+            f"{PREFIX}CONFIG={named!r}: {next(iter(policy))!r} is not a setting; with a 'policy' table, write it inside that table."
+        )
+    if policy:
+        settings["policy"] = policy
+    return settings
+
+
+def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
+    if settled.get("policy") is not None:
+        settled["policy"] = Policy.load(settled["policy"], environ)
+    labels = settled.get("metadata_labels", ())
+    if isinstance(labels, str):
+        raise SettingError(f"metadata_labels={labels!r} must be a sequence of keys: write ({labels!r},).")
+    settled["metadata_labels"] = tuple(labels)
+    for label in settled["metadata_labels"]:
+        if not str(label).isidentifier() or str(label).startswith("__"):
+            raise SettingError(
+                f"metadata_labels: {label!r} cannot be a Prometheus label; use letters, digits and underscores."
+            )
+    settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
+    _checked_number(settled, "metrics_port", 0, 65535)
+    _checked_number(settled, "max_models", 1, 100_000)
+    capture = settled.get("capture_content")
+    if isinstance(capture, str):
+        settled["capture_content"] = _read_capture("capture_content", capture)
+    spans = settled.get("http_spans", "own")
+    if spans not in HTTP_SPANS:
+        raise SettingError(f"http_spans={spans!r} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
+    for name in ("redact", "on_exchange"):
+        if settled.get(name) is not None and not callable(settled[name]):
+            raise SettingError(f"{name} must be a function, not {settled[name]!r}.")
+    return Config(**settled)
+
+
+def _checked_base_urls(given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise SettingError(
+            f"base_urls={given!r} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
+        )
+    return {str(url): region_named(str(region)).id for url, region in given.items()}
+
+
+def _checked_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:
+    value = settled.get(name)
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise SettingError(f"{name}={value!r} must be a whole number from {least} to {most}.")
+
+
+def _read_number(variable: str, text: str) -> int:
+    if not text.lstrip("-").isdecimal():
+        raise SettingError(f"{variable}={text!r} must be a whole number.")
+    return int(text)
+
+
+def _read_yes(variable: str, text: str) -> bool:
+    try:
+        return _YES[text.lower()]
+    except KeyError:
+        raise SettingError(f"{variable}={text!r} must be true or false.") from None
+
+
+def _read_capture(variable: str, text: str) -> bool:
+    try:
+        return _CAPTURE_WORDS[text.strip().lower()]
+    except KeyError:
+        raise SettingError(
+            f"{variable}={text!r} is not known (known: SPAN_ONLY, NO_CONTENT, true, false)."
+        ) from None
+
+
+def _read_words(_variable: str, text: str) -> Sequence[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _read_text(_variable: str, text: str) -> str:
+    return text
+
+
+def _read_base_urls(variable: str, text: str) -> dict[str, str]:
+    found = {}
+    for pair in _read_words(variable, text):
+        url, separator, region = pair.rpartition("=")
+        if not separator:
+            raise SettingError(
+                f"{variable}: write each as URL=REGION, comma-separated; {pair!r} has no region."
+            )
+        found[url] = region
+    return found
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "service_name": _read_text,
+    "policy": _read_text,
+    "metrics_port": _read_number,
+    "metrics_addr": _read_text,
+    "metadata_labels": _read_words,
+    "max_models": _read_number,
+    "base_urls": _read_base_urls,
+    "capture_content": _read_capture,
+    "http_spans": _read_text,
+    "propagate": _read_yes,
+    "include_usage": _read_yes,
+}

@@ -1,0 +1,97 @@
+"""
+The part of an HTTP library that the edge stands on.
+
+httpx and httpx2 have the same shape and different classes: a response made from one
+fails inside a client of the other. The edge is written once against this shape; each
+library's own nominal classes are registered here by `_httpx.py` and `httpx2.py`, and
+are looked up by the module that a transport or a client belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from .._routing.steps import FailureKind
+
+
+class URL(Protocol):
+    """What is asked of a URL."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    query: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One HTTP library, and our classes made for it."""
+
+    name: str
+    request: Callable[..., Any]
+    url: Callable[[str], Any]
+    byte_stream: Callable[[bytes], Any]
+    read_timeout: Callable[..., BaseException]
+    observed_stream: Callable[..., Any]
+    async_observed_stream: Callable[..., Any]
+    transport: Callable[..., Any]
+    async_transport: Callable[..., Any]
+
+
+# Our module that registers the library of that name.
+MODULES = {"httpx": "byteplus_trace._httpx", "httpx2": "byteplus_trace.httpx2"}
+
+_libraries: dict[str, Library] = {}
+
+
+def register(library: Library) -> Library:
+    """Make a library's classes known."""
+    _libraries[library.name] = library
+    return library
+
+
+def library_named(name: str) -> Library:
+    """The library of that name, imported now if need be."""
+    if name not in _libraries:
+        import_module(MODULES[name])
+    return _libraries[name]
+
+
+# By the names of the exception classes, which both libraries share: what failed, and whether
+# the server may have seen the request.
+_FAILURES: dict[str, tuple[FailureKind, bool]] = {
+    "ConnectTimeout": ("connect", False),
+    "ConnectError": ("connect", False),
+    "ProxyError": ("connect", False),
+    "PoolTimeout": ("pool", False),
+    "UnsupportedProtocol": ("other", False),
+    "LocalProtocolError": ("other", False),
+    "ReadTimeout": ("timeout", True),
+    "WriteTimeout": ("timeout", True),
+    "ReadError": ("reset", True),
+    "WriteError": ("reset", True),
+    "CloseError": ("reset", True),
+    "RemoteProtocolError": ("reset", True),
+    "NetworkError": ("reset", True),
+    "TimeoutException": ("timeout", True),
+}
+
+
+def failure_of(error: BaseException) -> tuple[FailureKind, bool]:
+    """The kind of an exception, and whether the server may have seen the request."""
+    if not isinstance(error, Exception):
+        return "cancelled", True
+    for kind in type(error).__mro__:
+        known = _FAILURES.get(kind.__name__)
+        if known is not None:
+            return known
+    return "other", True
+
+
+def lowered(headers: Any) -> dict[str, str]:
+    """A library's headers as a plain dict with lower-case names; of repeated ones the last."""
+    return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}

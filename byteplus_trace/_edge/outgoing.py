@@ -1,0 +1,115 @@
+"""
+The request that really leaves: the caller's own object, unless something must change.
+
+What may change, and nothing else: `x-portkey-*` headers are taken off a call that goes
+straight to ModelArk; a trace context is put in where that was asked for; a policy's
+target brings its origin, its credential, its model and its parameters; `include_usage`
+asks for usage. Then the caller keeps its request and a copy goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from .._routing.steps import Send
+from .library import Library
+
+# What was given to one origin and is no other's business (routing.md, credentials follow the origin).
+CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
+PORTKEY_PREFIX = "x-portkey-"
+
+
+def target_url(library: Library, url: Any, base_url: str | None, suffix: str) -> Any:
+    """The URL of a call at a target: its base URL, the call's path suffix, the caller's query."""
+    if base_url is None:
+        return url
+    there = library.url(base_url.rstrip("/") + suffix)
+    if (there.scheme, there.host, there.port) == (url.scheme, url.host, url.port) and url.path == there.path:
+        return url
+    return there.copy_with(query=url.query) if url.query else there
+
+
+def rewritten_body(body: bytes, step: Send, include_usage: bool) -> bytes:
+    """
+    The body for a target: top-level `model` and `override_params` as the step says.
+
+    Everything else travels as it was written, byte for byte, in its order. A body that
+    is no JSON object, or needs no change, is returned as it is.
+    """
+    changes = dict(step.override_params)
+    if step.model is not None:
+        changes["model"] = step.model
+    if not changes and not include_usage:
+        return body
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeError):
+        return body
+    if include_usage:
+        changes.setdefault("stream_options", _with_usage(fields.get("stream_options")))
+    for name, value in changes.items():
+        fields[name] = msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.json.encode(fields)
+
+
+def _with_usage(options: msgspec.Raw | None) -> dict[str, Any]:
+    given = msgspec.json.decode(options) if options is not None else None
+    return {**(given if isinstance(given, dict) else {}), "include_usage": True}
+
+
+def outgoing(
+    library: Library,
+    request: Any,
+    *,
+    url: Any,
+    api_key: str | None = None,
+    body: bytes | None = None,
+    stripped: bool = False,
+    injected: Mapping[str, str] | None = None,
+    timeout_seconds: float | None = None,
+    plain_encoding: bool = False,
+    trace: Any = None,
+) -> Any:
+    """A copy of a request with what must change, changed."""
+    headers = request.headers.copy()
+    moved = _origin(url) != _origin(request.url)
+    for name in list(headers):
+        lower = name.lower()
+        if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and lower in CREDENTIALS):
+            del headers[name]
+    if moved:
+        headers["Host"] = url.netloc.decode("ascii")
+    if api_key is not None:
+        headers.pop("x-api-key", None)
+        headers["Authorization"] = f"Bearer {api_key}"
+    if injected:
+        headers.update(injected)
+    if plain_encoding:
+        headers["Accept-Encoding"] = "identity"
+    stream = request.stream
+    if body is not None:
+        headers.pop("Transfer-Encoding", None)
+        headers["Content-Length"] = str(len(body))
+        stream = library.byte_stream(body)
+    extensions = dict(request.extensions)
+    if timeout_seconds is not None:
+        extensions["timeout"] = _capped(extensions.get("timeout"), timeout_seconds)
+    if trace is not None:
+        extensions["trace"] = trace
+    return library.request(request.method, url, headers=headers, stream=stream, extensions=extensions)
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _capped(timeout: Mapping[str, float | None] | None, most: float) -> dict[str, float | None]:
+    """The caller's own timeouts, each at most so long."""
+    given = timeout or {}
+    return {
+        name: most if given.get(name) is None else min(given[name], most)  # type: ignore[type-var]  # not None here
+        for name in ("connect", "read", "write", "pool")
+    }

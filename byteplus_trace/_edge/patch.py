@@ -1,0 +1,107 @@
+"""
+`instrument()` and `uninstrument()`: every client of both libraries, existing and to come.
+
+The patch point is `Client._transport_for_url` and its async twin: asked once for each
+request, it covers clients built before, mounts, proxies and custom transports, and
+keeps our span outermost whatever else patches the transports below. For URLs that are
+not ModelArk's what it found is handed back as it is. It is private, so a test holds that
+it exists in every supported version, and where it does not there is one ERROR that names
+the explicit transport.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from .._telemetry.guard import guard
+from .instrumentation import Instrumentation
+from .library import MODULES, library_named
+from .transport import Transport
+
+logger = logging.getLogger("byteplus_trace")
+
+POINT = "_transport_for_url"
+CLIENTS = (("Client", "transport"), ("AsyncClient", "async_transport"))
+
+_patched: dict[str, ModuleType] = {}
+_watching: set[str] = set()
+
+
+def install() -> None:
+    """Patch the libraries that are loaded, and each other one when it comes."""
+    for name in MODULES:
+        if name in _watching:
+            continue
+        _watching.add(name)
+        wrapt.register_post_import_hook(_patch, name)
+    for module in list(_patched.values()):
+        _patch(module)
+
+
+def remove() -> None:
+    """Take the patches off, where they are still the outermost; elsewhere they stay and do nothing."""
+    for module in _patched.values():
+        for client, _ in CLIENTS:
+            kind = getattr(module, client)
+            point = kind.__dict__.get(POINT)
+            if isinstance(point, _Point):
+                setattr(kind, POINT, point.__wrapped__)
+
+
+def is_patched(name: str) -> bool:
+    """Whether the clients of that library are patched now."""
+    module = _patched.get(name)
+    return module is not None and all(
+        isinstance(getattr(module, client).__dict__.get(POINT), _Point) for client, _ in CLIENTS
+    )
+
+
+class _Point(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+    """Our wrapper, told from others'."""
+
+
+def _patch(module: ModuleType) -> None:
+    if Instrumentation._active is None:
+        return
+    name = module.__name__  # httpx2 may stand in for httpx, by its own alias_httpx()
+    for client, colour in CLIENTS:
+        kind = getattr(module, client, None)
+        found = getattr(kind, POINT, None)
+        if found is None:
+            logger.error(
+                "byteplus_trace cannot see the calls of %s %s: it has no %s.%s. Give the client a transport instead: %s.%s(transport=%s).",
+                name,
+                getattr(module, "__version__", ""),
+                client,
+                POINT,
+                name,
+                client,
+                "byteplus_trace.ModelArkTransport()"
+                if name == "httpx"
+                else "byteplus_trace.httpx2.ModelArkTransport()",
+            )
+            return
+        if not isinstance(kind.__dict__.get(POINT), _Point):
+            ours = getattr(library_named(name), colour)
+            setattr(kind, POINT, _Point(kind.__dict__[POINT], _wrapper(ours)))
+    _patched[name] = module
+
+
+def _wrapper(ours: Any) -> Callable[..., Any]:
+    def transport_for_url(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+        found = wrapped(*args, **kwargs)
+        instrumentation = Instrumentation._active
+        if instrumentation is None:
+            return found
+        with guard("finding the transport"):
+            url = args[0] if args else kwargs["url"]
+            if instrumentation.places.may_be(url.host) and not isinstance(found, Transport):
+                return ours.around(found, instrumentation, wrapped)
+        return found
+
+    return transport_for_url

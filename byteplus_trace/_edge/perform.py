@@ -1,0 +1,331 @@
+"""
+Performing a plan's steps for one call: what both colours share.
+
+The two performers in `transport.py` add only what differs: calling the inner transport,
+reading parts, sleeping and closing.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .._facts import Call
+from .._routing.steps import Deliver, Failure, FailureKind, Keep, Peeked, Reply, Send
+from .._telemetry.guard import guard
+from .library import Library, failure_of, lowered
+from .outgoing import outgoing, rewritten_body, target_url
+
+if TYPE_CHECKING:
+    from .._observer import Observer
+    from .._telemetry.recorder import AttemptTelling
+    from .instrumentation import Instrumentation
+
+MOST_HELD_EVENTS = 64
+MOST_HELD_BYTES = 256 * 1024
+LARGEST_HELD_DOCUMENT = 32 * 1024 * 1024
+
+
+class Held:
+    """A reply in hand, and what was read of it."""
+
+    __slots__ = ("drained", "number", "parts", "response", "rest", "size")
+
+    def __init__(self, response: Any, number: int) -> None:
+        self.response = response
+        self.number = number
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.rest: Any = None
+        """The iterator that reading goes on with, once begun."""
+        self.drained = False
+
+
+class Performer:
+    """One call's steps, up to where the colours part."""
+
+    def __init__(
+        self,
+        library: Library,
+        instrumentation: Instrumentation,
+        request: Any,
+        call: Call,
+        observer: Observer,
+        *,
+        stripped: bool,
+        body: bytes | None,
+        transport_for: Callable[[Any], Any],
+    ) -> None:
+        self.library = library
+        self.instrumentation = instrumentation
+        self.request = request
+        self.call = call
+        self.observer = observer
+        self.stripped = stripped
+        self.body = body
+        self.transport_for = transport_for
+        self.routed = instrumentation.policy is not None
+        self.asks_usage = (
+            instrumentation.config.include_usage
+            and call.stream
+            and call.operation == "chat"
+            and call.path.endswith("/chat/completions")
+            and not call.params.get("include_usage")
+            and body is not None
+        )
+        self.in_hand: Held | None = None
+        self.kept: Held | None = None
+        self.sent: Any = None
+        self.wire: WireWatch | None = None
+
+    def prepare(self, step: Send) -> tuple[Any, Any, AttemptTelling | None]:
+        """The request to send, the transport to send it through, and what to attach meanwhile."""
+        self.observer.skips(step.skipped)
+        url = target_url(self.library, self.request.url, step.base_url, self.call.path)
+        here = url is self.request.url
+        port = self.call.port if here else (url.port or {"http": 80, "https": 443}[url.scheme])
+        telling = self.observer.sends(
+            number=step.number,
+            target=step.target,
+            region=step.region,
+            host=self.call.host if here else url.host,
+            port=port,
+            url=self.call.url if here else str(url.copy_with(query=None)),
+            cause=step.cause,
+            waited_seconds=step.waited_seconds,
+        )
+        injected: dict[str, str] = {}
+        if telling is not None and self.instrumentation.config.propagate:
+            with guard("propagating the trace context"):
+                telling.inject(injected)
+        changed = self.body
+        if self.body is not None and (step.model is not None or step.override_params or self.asks_usage):
+            changed = rewritten_body(self.body, step, self.asks_usage)
+        if here and not (self.routed or self.stripped or injected) and changed is self.body:
+            self.sent = self.request
+        else:
+            self.sent = self._copy(step, url, changed, injected)
+        return self.sent, self.transport_for(url), telling
+
+    def _copy(self, step: Send, url: Any, body: bytes | None, injected: dict[str, str]) -> Any:
+        self.wire = WireWatch(self.request.extensions.get("trace")) if self.routed else None
+        return outgoing(
+            self.library,
+            self.request,
+            url=url,
+            api_key=step.api_key,
+            body=body,
+            stripped=self.stripped,
+            injected=injected,
+            timeout_seconds=step.timeout_seconds,
+            plain_encoding=self.asks_usage,
+            trace=self.trace_extension(self.wire) if self.wire is not None else None,
+        )
+
+    def trace_extension(self, wire: WireWatch) -> Any:
+        raise NotImplementedError
+
+    def received(self, response: Any, step: Send) -> Held:
+        """Response headers came."""
+        held = self.in_hand = Held(response, step.number)
+        headers = lowered(response.headers)
+        content = getattr(response, "_content", None)
+        if content is not None:  # already read and decoded: a mock, or a cache's hit
+            headers.pop("content-encoding", None)
+            held.parts, held.drained = [content], True
+        with guard("reading the reply's head"):
+            self.observer.replied(response.status_code, headers)
+        if content is not None and self.observer.body is not None:
+            with guard("reading the body"):
+                self.observer.body.feed(content)
+                self.observer.body.end()
+        return held
+
+    def reply(self, held: Held) -> Reply:
+        """What the plan is told of a reply."""
+        headers = lowered(held.response.headers)
+        code = None
+        body = self.observer.body
+        if held.response.status_code >= 400 and held.drained and body is not None:
+            error = body.answer().error
+            code = error.code if error is not None else None
+        return Reply(
+            status=held.response.status_code,
+            code=code,
+            retry_after_seconds=retry_after(headers, time.time()),
+            streaming=body is not None and body.streaming,
+        )
+
+    def hold(self, held: Held, part: bytes) -> bool:
+        """Take a peeked part; true when enough was seen."""
+        held.parts.append(part)
+        held.size += len(part)
+        body = self.observer.body
+        if body is None:
+            return True
+        with guard("reading the body"):
+            body.feed(part)
+        if not body.streaming:
+            return held.size > LARGEST_HELD_DOCUMENT
+        return (
+            body.first_chunk_at is not None
+            or body.failed
+            or body.ended
+            or body.events >= MOST_HELD_EVENTS
+            or held.size >= MOST_HELD_BYTES
+        )
+
+    def drained(self, held: Held) -> None:
+        """The peeked body came to its end."""
+        held.drained = True
+        if self.observer.body is not None:
+            with guard("reading the body"):
+                self.observer.body.end()
+
+    def peeked(self, held: Held) -> Peeked:
+        """What the plan is told of a held body."""
+        body = self.observer.body
+        if body is None or not body.legible:
+            return Peeked(output=True)
+        answer = body.answer()
+        code = answer.error.code if answer.error is not None else None
+        if body.first_chunk_at is not None:
+            return Peeked(output=True)
+        if answer.error is not None or body.failed or answer.status == "failed":
+            return Peeked(failed=True, code=code)
+        if held.drained and not body.ended and not answer.complete and self.call.operation != "other":
+            return Peeked(empty=True)
+        return Peeked(output=True)
+
+    def raised(self, error: Exception, kind: FailureKind | None = None) -> Failure:
+        """What the plan is told of an exception; the attempt is over."""
+        named, reached = failure_of(error)
+        wire, began = self.wire, self.in_hand is not None
+        if wire is not None and not began and named == "reset" and not wire.request_began:
+            reached = False
+        stale = wire is not None and not began and wire.reused and _died_silently(error)
+        self.observer.attempt_over("raised", error, kind or named)
+        self.in_hand = None
+        return Failure(kind or named, reached, stale, error)
+
+    def keep(self, _step: Keep) -> None:
+        """Set the reply in hand aside, in case nothing better comes."""
+        self.kept = self.in_hand
+        self.observer.attempt_over("exhausted")
+
+    def deliverable(self, delivery: Deliver) -> Held:
+        """The reply to hand on; where it is to be an exception, that is raised."""
+        self.observer.skips(delivery.skipped)
+        if delivery.failure is not None:
+            raise self._last_word(delivery.failure)
+        held = self.kept if delivery.kept else self.in_hand
+        assert held is not None, "a plan delivers only what it was sent"
+        if delivery.kept:
+            self.observer.finish("exhausted", kept=held.number)
+        if self.routed:
+            with guard("marking the response"):
+                self._mark(held, final=delivery.final)
+        return held
+
+    def _last_word(self, failure: Failure) -> BaseException:
+        error = failure.error
+        if failure.kind == "deadline":
+            last = self.library.read_timeout("The policy's deadline is spent.", request=self.request)
+            last.__cause__ = error
+            error = last
+        if error is None:
+            error = self.library.read_timeout("No target answered.", request=self.request)
+        self.observer.finish("raised", error, failure.kind)
+        return error
+
+    def _mark(self, held: Held, final: bool) -> None:
+        """Say on the response who served."""
+        served = self.observer.served(held.number)
+        facts = {key: str(value) for key, value in served.items() if value is not None}
+        for key, value in facts.items():
+            held.response.headers[f"x-byteplus-trace-{key.replace('_', '-')}"] = value
+        held.response.extensions["byteplus_trace"] = served
+        if final:
+            held.response.headers["x-should-retry"] = "false"
+
+    def settle(self, held: Held, stream: Callable[..., Any]) -> Any:
+        """Put the observed stream into a response and hand it on."""
+        response = held.response
+        if getattr(response, "_content", None) is None:
+            response.stream = stream(
+                response.stream,
+                self.observer,
+                held=held.parts,
+                rest=held.rest,
+                whole=held.drained,
+                strained=self._strainer(held),
+            )
+        body = self.observer.body
+        if held.drained:
+            self.observer.exhausted()
+        elif body is not None and body.ended:
+            self.observer.finish("complete")
+        return response
+
+    def _strainer(self, held: Held) -> Any:
+        if not self.asks_usage or held.response.status_code >= 400:
+            return None
+        from .._wire.strain import UsageStrainer
+
+        return UsageStrainer()
+
+
+class WireWatch:
+    """
+    What httpcore's trace extension says of one send: was a connection reused, had the request begun.
+
+    The caller's own trace function is called too.
+    """
+
+    def __init__(self, outer: Any) -> None:
+        self.outer = outer
+        self.connected = False
+        self.request_began = False
+
+    @property
+    def reused(self) -> bool:
+        return self.request_began and not self.connected
+
+    def note(self, event: str) -> None:
+        if event.endswith(("connect_tcp.started", "connect_unix_socket.started")):
+            self.connected = True
+        elif event.endswith("send_request_headers.started"):
+            self.request_began = True
+
+
+def _died_silently(error: Exception) -> bool:
+    """A connection that ended before a byte of a reply came over it."""
+    name = type(error).__name__
+    return name in {"ReadError", "WriteError"} or (
+        name == "RemoteProtocolError" and "without sending" in str(error)
+    )
+
+
+def retry_after(headers: dict[str, str], now: float) -> float | None:
+    """`retry-after-ms`, or `retry-after` in seconds or as an HTTP date: seconds from now."""
+    in_ms = _number(headers.get("retry-after-ms"))
+    if in_ms is not None:
+        return in_ms / 1000
+    given = headers.get("retry-after")
+    seconds = _number(given)
+    if seconds is not None or given is None:
+        return seconds
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None

@@ -1,0 +1,119 @@
+"""
+Observed streams: the caller's bytes, untouched, with a copy to the observer.
+
+Laws:
+- Nothing is read that the caller did not ask for, and nothing is changed.
+- What is known of the stream lives on the observer, not in an iterator: openai's async
+  client iterates a second time after `[DONE]`, and both passes must be harmless.
+- Close, and being forgotten, may happen inside the garbage collector: they only queue.
+- GeneratorExit is let through: whoever stops a generator closes the stream next, or
+  forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .library import failure_of
+
+if TYPE_CHECKING:
+    from .._observer import Observer
+
+
+class Filter(Protocol):
+    """Takes something out of a body that we ourselves had put in."""
+
+    def feed(self, part: bytes) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _Observed:
+    """What both colours share."""
+
+    def __init__(
+        self,
+        inner: Any,
+        observer: Observer,
+        *,
+        held: Sequence[bytes] = (),
+        rest: Any = None,
+        whole: bool = False,
+        strained: Filter | None = None,
+    ) -> None:
+        self._inner = inner
+        self._observer = observer
+        self._held = held
+        self._rest = rest
+        self._whole = whole
+        self._strained = strained
+
+    def _pass(self, part: bytes) -> bytes:
+        self._observer.feed(part)
+        return part if self._strained is None else self._strained.feed(part)
+
+    def _take_held(self) -> Sequence[bytes]:
+        held, self._held = self._held, ()
+        if self._strained is not None:
+            return [self._strained.feed(part) for part in held]
+        return held
+
+    def _ended(self) -> bytes:
+        """The body is at its end; what a filter still holds back."""
+        self._observer.exhausted()
+        return b"" if self._strained is None else self._strained.flush()
+
+    def _broke(self, error: BaseException) -> None:
+        self._observer.finish("raised", error, failure_of(error)[0])
+
+    def __del__(self) -> None:
+        self._observer.later("forgotten")
+
+
+class ObservedStream(_Observed):
+    """A sync body, observed."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._take_held()
+            if not self._whole:
+                for part in self._inner if self._rest is None else self._rest:
+                    yield self._pass(part)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._broke(error)
+            raise
+        if last := self._ended():
+            yield last
+
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._observer.later("closed")
+
+
+class AsyncObservedStream(_Observed):
+    """An async body, observed."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for part in self._take_held():
+                yield part
+            if not self._whole:
+                async for part in self._inner if self._rest is None else self._rest:
+                    yield self._pass(part)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._broke(error)
+            raise
+        if last := self._ended():
+            yield last
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            self._observer.later("closed")

@@ -1,0 +1,341 @@
+"""
+The two colours: transports and performers, for whichever HTTP library.
+
+`_httpx.py` and `httpx2.py` add the nominal base classes and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+
+from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
+from .._telemetry.guard import guard
+from .._telemetry.recorder import is_silent
+from .drive import Plan, arun, run
+from .library import Library, library_named
+from .perform import Held, Performer, WireWatch
+
+if TYPE_CHECKING:
+    from .._observer import Observer
+    from .instrumentation import Instrumentation
+
+
+class Begun(NamedTuple):
+    """A call under way: who decides, who watches, what is needed to perform."""
+
+    plan: Plan
+    observer: Observer
+    settings: dict[str, Any]
+
+
+class Transport:
+    """
+    A transport that observes ModelArk calls, and routes them where a policy says so.
+
+    Args:
+        transport: the transport that really sends; the library's own by default.
+        settings: as of `byteplus_trace.instrument()`. With none, the settings of
+            `instrument()` apply, or its defaults where it was never called.
+    """
+
+    library_name: str
+    transport: Any
+
+    def _settle(self, settings: dict[str, Any]) -> None:
+        from .instrumentation import Instrumentation
+
+        self._own = Instrumentation.build(settings) if settings else None
+        self._transport_for: Callable[[Any], Any] = lambda _url: self.transport
+
+    @classmethod
+    def around(
+        cls, transport: Any, instrumentation: Instrumentation, transport_for: Callable[[Any], Any]
+    ) -> Any:
+        """Ours around the transport that a client found for a URL."""
+        ours = cls.__new__(cls)
+        ours.transport = transport
+        ours._own = instrumentation
+        ours._transport_for = transport_for
+        return ours
+
+    @property
+    def instrumentation(self) -> Instrumentation:
+        from .instrumentation import Instrumentation
+
+        return self._own or Instrumentation.current()
+
+    @property
+    def _library(self) -> Library:
+        return library_named(self.library_name)
+
+    def _begin(self, request: Any, caller: Callable[[], object]) -> Begun | None:
+        """The call that this request is; None where it is to pass as it is."""
+        with guard("recognising the call"):
+            instrumentation = self.instrumentation
+            silent = is_silent()
+            if silent and instrumentation.policy is None:
+                return None
+            return instrumentation.begin(request, silent, caller)
+        return None
+
+    def _performing(self, request: Any, begun: Begun, kind: type[Performer]) -> Any:
+        return kind(
+            self._library,
+            self.instrumentation,
+            request,
+            observer=begun.observer,
+            transport_for=self._transport_for,
+            **begun.settings,
+        )
+
+
+class SyncTransport(Transport):
+    """The sync colour."""
+
+    def handle_request(self, request: Any) -> Any:
+        begun = self._begin(request, threading.get_ident)
+        if begun is None:
+            return self.transport.handle_request(request)
+        performer = self._performing(request, begun, SyncPerformer)
+        try:
+            held = performer.deliverable(run(begun.plan, performer))
+        except BaseException as error:
+            begun.observer.finish("raised", error)
+            performer.instrumentation.ended(begun.settings["call"], request, error)
+            raise
+        return performer.settle(held, self._library.observed_stream)
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def __enter__(self) -> Any:
+        self.transport.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.transport.__exit__(*exc)
+
+
+class AsyncTransport(Transport):
+    """The async colour."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        begun = self._begin(request, _task)
+        if begun is None:
+            return await self.transport.handle_async_request(request)
+        performer = self._performing(request, begun, AsyncPerformer)
+        try:
+            held = performer.deliverable(await arun(begun.plan, performer))
+        except BaseException as error:
+            begun.observer.finish("raised", error)
+            performer.instrumentation.ended(begun.settings["call"], request, error)
+            raise
+        return performer.settle(held, self._library.async_observed_stream)
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+
+    async def __aenter__(self) -> Any:
+        await self.transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self.transport.__aexit__(*exc)
+
+
+def _task() -> object:
+    import anyio
+
+    return anyio.get_current_task().id
+
+
+class SyncPerformer(Performer):
+    """Performs steps, blocking."""
+
+    def __call__(self, step: Step) -> Result:
+        match step:
+            case Send():
+                return self._send(step)
+            case Peek():
+                return self._peek(step)
+            case Wait():
+                self.observer.waits(step.seconds, step.source)
+                time.sleep(step.seconds)
+                return None
+            case Discard():
+                self.observer.attempt_over("exhausted")
+                self._close()
+                return None
+            case Keep():
+                self.keep(step)
+                self._close()
+                return None
+            case _ as never:
+                assert_never(never)
+
+    def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], None]:
+        def trace(event: str, info: Any) -> None:
+            wire.note(event)
+            if wire.outer is not None:
+                wire.outer(event, info)
+
+        return trace
+
+    def _send(self, step: Send) -> Result:
+        request, transport, telling = self.prepare(step)
+        token = telling.attach() if telling is not None else None
+        try:
+            response = transport.handle_request(request)
+        except Exception as error:
+            return self.raised(error)
+        finally:
+            if telling is not None:
+                telling.detach(token)
+        held = self.received(response, step)
+        if self.routed and response.status_code >= 400 and not held.drained:
+            failure = self._read(held, None)
+            if failure is not None:
+                return failure
+        return self.reply(held)
+
+    def _peek(self, step: Peek) -> Result:
+        held = self.in_hand
+        assert held is not None, "a plan peeks only at a reply"
+        return (None if held.drained else self._read(held, step.timeout_seconds)) or self.peeked(held)
+
+    def _read(self, held: Held, timeout_seconds: float | None) -> Result:
+        held.rest = held.rest if held.rest is not None else iter(held.response.stream)
+        cut = Cut(held.response, timeout_seconds)
+        try:
+            with cut:
+                for part in held.rest:
+                    if self.hold(held, part):
+                        return None
+            self.drained(held)
+        except Exception as error:
+            return self.raised(error, "timeout" if cut.made else None)
+        return None
+
+    def _close(self) -> None:
+        held, self.in_hand = self.in_hand, None
+        if held is not None:
+            with guard("closing a reply that is not used"):
+                held.response.stream.close()
+
+
+class AsyncPerformer(Performer):
+    """Performs steps, awaiting."""
+
+    async def __call__(self, step: Step) -> Result:
+        match step:
+            case Send():
+                return await self._send(step)
+            case Peek():
+                return await self._peek(step)
+            case Wait():
+                import anyio
+
+                self.observer.waits(step.seconds, step.source)
+                await anyio.sleep(step.seconds)
+                return None
+            case Discard():
+                self.observer.attempt_over("exhausted")
+                await self._close()
+                return None
+            case Keep():
+                self.keep(step)
+                await self._close()
+                return None
+            case _ as never:
+                assert_never(never)
+
+    def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], Any]:
+        async def trace(event: str, info: Any) -> None:
+            wire.note(event)
+            if wire.outer is not None:
+                await wire.outer(event, info)
+
+        return trace
+
+    async def _send(self, step: Send) -> Result:
+        request, transport, telling = self.prepare(step)
+        token = telling.attach() if telling is not None else None
+        try:
+            response = await transport.handle_async_request(request)
+        except Exception as error:
+            return self.raised(error)
+        finally:
+            if telling is not None:
+                telling.detach(token)
+        held = self.received(response, step)
+        if self.routed and response.status_code >= 400 and not held.drained:
+            failure = await self._read(held, None)
+            if failure is not None:
+                return failure
+        return self.reply(held)
+
+    async def _peek(self, step: Peek) -> Result:
+        held = self.in_hand
+        assert held is not None, "a plan peeks only at a reply"
+        return (None if held.drained else await self._read(held, step.timeout_seconds)) or self.peeked(held)
+
+    async def _read(self, held: Held, timeout_seconds: float | None) -> Result:
+        import anyio
+
+        held.rest = held.rest if held.rest is not None else aiter(held.response.stream)
+        try:
+            with anyio.move_on_after(timeout_seconds) as scope:
+                async for part in held.rest:
+                    if self.hold(held, part):
+                        return None
+                self.drained(held)
+        except Exception as error:
+            return self.raised(error)
+        if scope.cancelled_caught:
+            return self.raised(TimeoutError("the first event took too long"), "timeout")
+        return None
+
+    async def _close(self) -> None:
+        held, self.in_hand = self.in_hand, None
+        if held is not None:
+            with guard("closing a reply that is not used"):
+                await held.response.stream.aclose()
+
+
+class Cut:
+    """
+    Bounds a blocking read without touching the caller's own timeouts.
+
+    httpcore reads the timeout of a body once, so a limit for its first part only cannot
+    be given to it. After that time the connection is shut down instead, from a timer's
+    thread, which the read then notices.
+    """
+
+    def __init__(self, response: Any, seconds: float | None) -> None:
+        self.made = False
+        self._stream = response.extensions.get("network_stream")
+        self._timer = (
+            threading.Timer(seconds, self._cut) if seconds is not None and self._stream is not None else None
+        )
+
+    def _cut(self) -> None:
+        import socket
+
+        self.made = True
+        with guard("cutting a silent stream"):
+            connection = self._stream.get_extra_info("socket")
+            # A copy of the descriptor: shutting down a TLS socket object from here would race its reader.
+            with socket.socket(fileno=socket.dup(connection.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

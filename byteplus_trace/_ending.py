@@ -1,0 +1,109 @@
+"""
+How an attempt, and with it a call, ended: pure functions of what its caller could see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ._facts import Answer, Attempt, Call, Images, Outcome, Reason, Result
+from ._routing.classify import reason_of, reason_of_failure
+from ._wire.errors import code_family
+
+if TYPE_CHECKING:
+    from ._routing.steps import FailureKind
+    from ._wire.body import Body
+
+How = Literal["complete", "exhausted", "raised", "closed", "forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one attempt ended, and why."""
+
+    result: Result
+    reason: Reason = "none"
+    error_type: str | None = None
+
+
+OK = Ending("ok")
+CANCELLED = Ending("cancelled")
+
+
+def ending(
+    call: Call,
+    how: How,
+    answer: Answer,
+    *,
+    status: int | None = None,
+    body: Body | None = None,
+    error: BaseException | None = None,
+    kind: FailureKind | None = None,
+) -> Ending:
+    """
+    Say how an attempt ended.
+
+    The error type is ModelArk's code up to its first dot, else the HTTP status of a
+    refusal, else the exception's class name, else the reason.
+    """
+    code = answer.error.code if answer.error is not None else None
+    if how == "raised":
+        return _raised(error, kind, code, began=status is not None)
+    if status is not None and status >= 400:
+        return Ending("error", reason_of(status, code), code_family(code) if code else str(status))
+    if answer.error is not None or answer.status == "failed" or (body is not None and body.failed):
+        reason = reason_of(status, code) if code else "stream_error"
+        return Ending(
+            "error",
+            "stream_error" if reason == "none" else reason,
+            code_family(code) if code else "stream_error",
+        )
+    if answer.images is not None and _images_failed(answer.images, how, answer.complete):
+        return Ending("error", "stream_error", "stream_error")
+    if answer.complete or body is None or not body.legible:
+        return OK
+    if how in {"closed", "forgotten"}:
+        return CANCELLED
+    return _incomplete(call, answer, body)
+
+
+def _raised(error: BaseException | None, kind: FailureKind | None, code: str | None, began: bool) -> Ending:
+    # CancelledError of asyncio and trio, KeyboardInterrupt: somebody stopped, nothing failed.
+    if error is not None and not isinstance(error, Exception):
+        return CANCELLED
+    reason = reason_of_failure(kind or "other")
+    if began and reason == "reset":
+        reason = "cut"
+    name = type(error).__name__ if error is not None else reason
+    return Ending("error", reason, code_family(code) if code else name)
+
+
+def _images_failed(images: Images, how: How, complete: bool) -> bool:
+    """Nothing succeeded, or the reader left after a failed image, as SDKs do when they raise on it."""
+    if images.failed and not images.generated:
+        return True
+    return bool(images.failed) and how in {"closed", "forgotten"} and not complete
+
+
+def _incomplete(call: Call, answer: Answer, body: Body) -> Ending:
+    """A body that ended without its last word."""
+    if call.operation == "other":
+        return OK
+    if answer.images is not None and answer.images.generated:
+        return OK  # a single image's stream may lack its closing event
+    if body.streaming and body.size:
+        return Ending("error", "cut", "cut")
+    return Ending("error", "empty", "empty")
+
+
+def outcome_of(end: Ending, how: How, kind: FailureKind | None, attempts: Sequence[Attempt]) -> Outcome:
+    """The closed word for how the call ended for its caller."""
+    if end.result == "cancelled":
+        return "abandoned" if how == "forgotten" else "cancelled"
+    if end.result == "error":
+        return "deadline" if kind == "deadline" else "error"
+    if len(attempts) < 2:
+        return "ok"
+    return "rescued_fallback" if attempts[-1].target != attempts[0].target else "rescued_retry"

@@ -1,0 +1,187 @@
+"""
+What a request is: ModelArk's or not, and if so which call.
+
+Pure: strings in, a `Call` out. A place is ModelArk's when its host is a public one, when
+`base_urls` or a policy's target names it, or when it is Portkey's gateway and the
+request says that BytePlus is behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ._errors import SettingError
+from ._facts import Call
+from ._regions import ARK, DEFAULT_REGION, MODELARK, region_of
+from ._wire.reader import Asked
+from ._wire.routes import Route, match
+
+PORTKEY_HOST = "api.portkey.ai"
+PORTKEY_PREFIX = "x-portkey-"
+LONGEST_METADATA = 128
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NOTHING_ASKED = Asked()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A base URL that is ModelArk, and the region it stands for."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+    region: str
+    provider: str = MODELARK
+
+    @classmethod
+    def at(cls, base_url: str, region: str) -> Place:
+        """The place of a base URL; a `SettingError` for what is none."""
+        parts = urlsplit(base_url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            raise SettingError(
+                f"{base_url!r} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
+            )
+        return cls(
+            scheme=parts.scheme,
+            host=parts.hostname,
+            port=parts.port or _DEFAULT_PORTS[parts.scheme],
+            prefix=parts.path.rstrip("/"),
+            region=region,
+            provider=ARK if region.startswith("cn-") else MODELARK,
+        )
+
+
+class Places:
+    """Every place that is ModelArk's."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._by_host: dict[str, list[Place]] = {}
+        for place in places:
+            self._by_host.setdefault(place.host, []).append(place)
+
+    def may_be(self, host: str) -> bool:
+        """Whether a request to this host deserves a closer look; asked for every request of every client."""
+        return host in self._by_host or host == PORTKEY_HOST or region_of(host) is not None
+
+    def place_of(self, scheme: str, host: str, port: int, path: str) -> Place | None:
+        """The place that this URL is in, the most exact prefix first."""
+        inside = [
+            place
+            for place in self._by_host.get(host, ())
+            if place.port == port and place.scheme == scheme and path.startswith(place.prefix)
+        ]
+        if inside:
+            return max(inside, key=lambda place: len(place.prefix))
+        region = region_of(host)
+        return Place(scheme, host, port, "", region.id, region.provider) if region is not None else None
+
+
+class Recognised(NamedTuple):
+    """A call, the route that it took, and whether a gateway stands in front."""
+
+    call: Call
+    route: Route
+    behind_gateway: bool
+    cut_metadata: int
+    """How many metadata values were too long."""
+
+
+def recognise(
+    places: Places,
+    *,
+    method: str,
+    scheme: str,
+    host: str,
+    port: int | None,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    capture: bool,
+    metadata: Mapping[str, str],
+) -> Recognised | None:
+    """
+    Say which call a request is; None where it is not ModelArk's.
+
+    `headers` are lower-cased. `body` is None where it cannot be read without taking it
+    from the caller.
+    """
+    port = port or _DEFAULT_PORTS.get(scheme, 0)
+    behind_gateway = host == PORTKEY_HOST
+    place = (
+        _gateway_place(scheme, port, headers) if behind_gateway else places.place_of(scheme, host, port, path)
+    )
+    if place is None:
+        return None
+    matched = match(method, path)
+    route = matched.route
+    asked = route.family.asked(body, capture) if body and route.family is not None else _NOTHING_ASKED
+    if behind_gateway and not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
+        return None
+    told, cut = _metadata(metadata, headers)
+    standard = port == _DEFAULT_PORTS.get(scheme)
+    retries = headers.get("x-stainless-retry-count", "0")
+    call = Call(
+        operation=route.operation,
+        api=route.api,
+        method=method,
+        url=f"{scheme}://{host}{path}" if standard else f"{scheme}://{host}:{port}{path}",
+        host=host,
+        port=port,
+        path=matched.suffix,
+        region=place.region,
+        provider=place.provider,
+        model=asked.model,
+        stream=asked.stream,
+        params=asked.params,
+        metadata=told,
+        resource_id=matched.resource_id,
+        client_request_id=headers.get("x-client-request-id"),
+        sdk_retry=int(retries) if retries.isdecimal() else 0,
+        content=asked.content,
+    )
+    return Recognised(call, route, behind_gateway, cut)
+
+
+def _gateway_place(scheme: str, port: int, headers: Mapping[str, str]) -> Place:
+    region = headers.get("x-portkey-byteplus-region", DEFAULT_REGION)
+    return Place(scheme, PORTKEY_HOST, port, "", region)
+
+
+def _is_byteplus(provider: str, model: str | None) -> bool:
+    named = provider.removeprefix("@")
+    if named == "byteplus" or (provider.startswith("@byteplus-")):
+        return True
+    return model is not None and model.startswith("@byteplus")
+
+
+def _metadata(scope: Mapping[str, str], headers: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
+    """The scope's key/values, the request's own on top, each at most 128 characters."""
+    given = headers.get("x-portkey-metadata")
+    trace_id = headers.get("x-portkey-trace-id")
+    if not scope and given is None and trace_id is None:
+        return scope, 0
+    values = dict(scope)
+    if given is not None:
+        values.update(_portkey_metadata(given))
+    if trace_id is not None:
+        values["trace_id"] = trace_id
+    cut = sum(len(value) > LONGEST_METADATA for value in values.values())
+    return {key: value[:LONGEST_METADATA] for key, value in values.items()}, cut
+
+
+def _portkey_metadata(header: str) -> dict[str, str]:
+    try:
+        values = msgspec.json.decode(header)
+    except (msgspec.DecodeError, UnicodeError):
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    # Portkey's own keys begin with an underscore: `_user` is its user.
+    return {str(key).removeprefix("_"): str(value) for key, value in values.items() if value is not None}

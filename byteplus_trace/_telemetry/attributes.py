@@ -1,0 +1,255 @@
+"""
+Facts become span attributes: pure functions from a call, an attempt or an exchange.
+
+What is known at the start is given at the start, for samplers; what the reply said is
+given at the end. `None` is left out; every string is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .. import _facts as facts
+from . import semconv as sc
+from .semconv import OWN
+
+Value = str | bool | int | float | list[str]
+Attributes = dict[str, Value]
+
+LONGEST = 256
+
+# ModelArk's name of a request parameter, the attribute, and the type that it must have.
+_PARAMS: tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]], ...] = (
+    ("temperature", "gen_ai.request.temperature", float),
+    ("top_p", "gen_ai.request.top_p", float),
+    ("frequency_penalty", "gen_ai.request.frequency_penalty", float),
+    ("presence_penalty", "gen_ai.request.presence_penalty", float),
+    ("max_tokens", "gen_ai.request.max_tokens", int),
+    ("max_completion_tokens", "gen_ai.request.max_tokens", int),
+    ("max_output_tokens", "gen_ai.request.max_tokens", int),
+    ("seed", "gen_ai.request.seed", int),
+    ("reasoning_effort", "gen_ai.request.reasoning.level", str),
+    ("previous_response_id", "gen_ai.request.previous_response.id", str),
+    ("dimensions", "gen_ai.embeddings.dimension.count", int),
+    ("conversation", sc.CONVERSATION_ID, str),
+    ("thinking", OWN + "thinking", str),
+    ("service_tier", OWN + "service_tier", str),
+    ("inputs", OWN + "embedding.inputs", int),
+)
+_IMAGE_PARAMS: tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]], ...] = (
+    ("size", OWN + "image.size", str),
+    ("width", OWN + "image.width", int),
+    ("height", OWN + "image.height", int),
+    ("seed", OWN + "image.seed", int),
+    ("guidance_scale", OWN + "image.guidance_scale", float),
+    ("watermark", OWN + "image.watermark", bool),
+    ("has_negative_prompt", OWN + "image.has_negative_prompt", bool),
+)
+_OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}
+_OUTPUT_TYPE_OF_API = {"images": "image", "video_task_create": "video"}
+
+_USAGE = (
+    ("input_tokens", "gen_ai.usage.input_tokens"),
+    ("output_tokens", "gen_ai.usage.output_tokens"),
+    ("cache_read_tokens", "gen_ai.usage.cache_read.input_tokens"),
+    ("reasoning_tokens", "gen_ai.usage.reasoning.output_tokens"),
+    ("text_input_tokens", "gen_ai.usage.text.input_tokens"),
+    ("image_input_tokens", "gen_ai.usage.image.input_tokens"),
+    ("audio_input_tokens", "gen_ai.usage.audio.input_tokens"),
+)
+
+
+def span_name(call: facts.Call) -> str:
+    """`{operation} {model}`, or the operation alone."""
+    return f"{call.operation} {call.model[:LONGEST]}" if call.model else call.operation
+
+
+def start_attributes(call: facts.Call) -> Attributes:
+    """What is known when the call starts."""
+    given: Attributes = {
+        sc.OPERATION_NAME: call.operation,
+        sc.PROVIDER_NAME: call.provider,
+        sc.SERVER_ADDRESS: call.host,
+        sc.SERVER_PORT: call.port,
+        sc.CLOUD_REGION: call.region,
+        OWN + "api": call.api,
+    }
+    if call.model is not None:
+        given[sc.REQUEST_MODEL] = call.model[:LONGEST]
+        if call.model.startswith("ep-"):
+            given[OWN + "endpoint_id"] = call.model[:LONGEST]
+    if call.stream:
+        given[sc.REQUEST_STREAM] = True
+    if call.params:
+        _put_params(given, _PARAMS, call.params)
+        _put_special_params(given, call.params)
+        if call.api == "images":
+            _put_params(given, _IMAGE_PARAMS, call.params)
+    if call.api == "images":
+        given[OWN + "image.requested"] = _images_requested(call.params)
+    output_type = _OUTPUT_TYPE_OF_API.get(call.api)
+    if output_type is not None:
+        given[sc.OUTPUT_TYPE] = output_type
+    if call.client_request_id is not None:
+        given[OWN + "client_request_id"] = call.client_request_id[:LONGEST]
+    if call.sdk_retry:
+        given[OWN + "sdk_retry"] = call.sdk_retry
+    if call.metadata:
+        _put_metadata(given, call.metadata)
+    return given
+
+
+def _put_params(
+    given: Attributes, table: tuple[tuple[str, str, type], ...], params: Mapping[str, Any]
+) -> None:
+    for name, attribute, kind in table:
+        value = params.get(name)
+        if value is None:
+            continue
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            given[attribute] = value[:LONGEST] if isinstance(value, str) else value  # type: ignore[assignment]  # checked by `kind`
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            given[attribute] = float(value)
+
+
+def _put_special_params(given: Attributes, params: Mapping[str, Any]) -> None:
+    stop = params.get("stop")
+    if isinstance(stop, str):
+        stop = [stop]
+    if stop:
+        given["gen_ai.request.stop_sequences"] = [str(word)[:LONGEST] for word in stop]
+    choices = params.get("n")
+    if isinstance(choices, int) and choices != 1:
+        given["gen_ai.request.choice.count"] = choices
+    encoding = params.get("encoding_format")
+    if isinstance(encoding, str):
+        given["gen_ai.request.encoding_formats"] = [encoding]
+    output_type = _OUTPUT_TYPES.get(params.get("response_format") or "")
+    if output_type is not None:
+        given[sc.OUTPUT_TYPE] = output_type
+
+
+def _images_requested(params: Mapping[str, Any]) -> int:
+    for name in ("max_images", "n"):
+        value = params.get(name)
+        if isinstance(value, int):
+            return value
+    return 1
+
+
+def _put_metadata(given: Attributes, metadata: Mapping[str, str]) -> None:
+    for key, value in metadata.items():
+        given[sc.METADATA + key] = value
+    if "user" in metadata:
+        given[sc.USER_ID] = metadata["user"]
+    if "session" in metadata and sc.CONVERSATION_ID not in given:
+        given[sc.CONVERSATION_ID] = metadata["session"]
+
+
+def end_attributes(exchange: facts.Exchange) -> Attributes:
+    """What is known when the call has ended, under the conventions' names and our own."""
+    return {**_genai_end(exchange), **own_end_attributes(exchange)}
+
+
+def _genai_end(exchange: facts.Exchange) -> Attributes:
+    given: Attributes = {}
+    answer = exchange.answer
+    if answer.id is not None:
+        given[sc.RESPONSE_ID] = answer.id[:LONGEST]
+    if answer.model is not None:
+        given[sc.RESPONSE_MODEL] = answer.model[:LONGEST]
+    reasons = finish_reasons(exchange)
+    if reasons:
+        given[sc.FINISH_REASONS] = reasons
+    if exchange.first_chunk_seconds is not None:
+        given[sc.TIME_TO_FIRST_CHUNK] = exchange.first_chunk_seconds
+    # A fetched response was counted when it was made.
+    if answer.usage is not None and exchange.call.operation != "fetch_response":
+        for name, attribute in _USAGE:
+            count = getattr(answer.usage, name)
+            if count is not None:
+                given[attribute] = count
+    return given
+
+
+def finish_reasons(exchange: facts.Exchange) -> list[str]:
+    """As the service gave them; `error` where one was expected and never came."""
+    reasons = list(exchange.answer.finish_reasons)
+    stopped_early = exchange.outcome in {"cancelled", "abandoned"} or (
+        exchange.call.stream and exchange.outcome in {"error", "deadline"} and exchange.status == 200
+    )
+    if not reasons and stopped_early and exchange.call.operation == "chat":
+        return ["error"]
+    return reasons
+
+
+def own_end_attributes(exchange: facts.Exchange) -> Attributes:
+    """Ours alone: what an outer GenAI span of another instrumentation is given too."""
+    answer = exchange.answer
+    error_code = answer.error.code if answer.error is not None else None
+    given: Attributes = {
+        OWN + "outcome": exchange.outcome,
+        OWN + "attempts": len(exchange.attempts),
+        OWN + "target": exchange.target,
+        sc.SERVER_ADDRESS: exchange.host,
+        sc.SERVER_PORT: exchange.port,
+        sc.CLOUD_REGION: exchange.region,
+    }
+    optional: tuple[tuple[str, Value | None], ...] = (
+        (sc.ERROR_TYPE, exchange.error_type),
+        (OWN + "error.code", error_code),
+        (OWN + "request_id", exchange.request_id),
+        (OWN + "upstream_ms", exchange.upstream_ms),
+        (OWN + "service_tier", answer.service_tier),
+        (OWN + "fallback.from", exchange.fallback_from),
+        (OWN + "fallback.reason", exchange.fallback_reason),
+        (OWN + "server_fallback", answer.server_fallback),
+        (OWN + "time_to_first_answer", exchange.first_answer_seconds),
+        (OWN + "cost_usd", float(exchange.cost_usd) if exchange.cost_usd is not None else None),
+    )
+    for name, value in optional:
+        if value is not None:
+            given[name] = value[:LONGEST] if isinstance(value, str) else value
+    if exchange.call.stream:
+        given[OWN + "chunks"] = exchange.chunks
+    if answer.images is not None:
+        given[OWN + "image.generated"] = answer.images.generated
+        given[OWN + "image.failed"] = answer.images.failed
+        if answer.images.output_tokens is not None:
+            given[OWN + "image.output_tokens"] = answer.images.output_tokens
+        if answer.images.size is not None:
+            given[OWN + "image.size"] = answer.images.size[:LONGEST]
+    return given
+
+
+def content_attributes(
+    asked: facts.Content | None, answered: facts.Content | None, write: Callable[[Any], str]
+) -> Attributes:
+    """Captured content, each kind as one JSON string."""
+    given: Attributes = {}
+    if asked is not None:
+        if asked.messages:
+            given[sc.INPUT_MESSAGES] = write(asked.messages)
+        if asked.system_instructions:
+            given[sc.SYSTEM_INSTRUCTIONS] = write(asked.system_instructions)
+        if asked.tool_definitions:
+            given[sc.TOOL_DEFINITIONS] = write(asked.tool_definitions)
+    if answered is not None and answered.messages:
+        given[sc.OUTPUT_MESSAGES] = write(answered.messages)
+    return given
+
+
+def attempt_end_attributes(attempt: facts.Attempt) -> Attributes:
+    """What one send came to."""
+    optional: tuple[tuple[str, Value | None], ...] = (
+        (sc.HTTP_STATUS, attempt.status),
+        (sc.ERROR_TYPE, attempt.error_type),
+        (OWN + "error.code", attempt.error_code),
+        (OWN + "request_id", attempt.request_id),
+    )
+    return {
+        name: value[:LONGEST] if isinstance(value, str) else value
+        for name, value in optional
+        if value is not None
+    }

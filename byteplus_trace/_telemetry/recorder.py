@@ -1,0 +1,305 @@
+"""
+Telling: one call becomes a logical span, a child span for each attempt, and points.
+
+A `Recorder` lives as long as `instrument()`; it gives out one `Telling` for each call.
+A `Telling` opens the logical span when the call starts and is told each attempt; the
+rest waits for the frozen `Exchange`, from which span, series and metrics are all
+written, so that they cannot disagree.
+
+Laws:
+- A context is attached by the edge around one inner send only, never across a yield.
+- An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
+- Where another instrumentation already has a GenAI span in the context, ours is not
+  opened: its span is given our attributes, and the attempts hang under it.
+- Each sink runs under its own guard; one that fails does not silence the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.context import (
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # its public context manager attaches; we only set
+    Context,
+)
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from .. import _facts as facts
+from . import semconv as sc
+from .attributes import (
+    Attributes,
+    attempt_end_attributes,
+    content_attributes,
+    end_attributes,
+    own_end_attributes,
+    span_name,
+    start_attributes,
+)
+from .guard import guard
+from .points import points
+from .semconv import OWN
+
+if TYPE_CHECKING:
+    from ..prometheus import Sink
+    from .meter import MeterSink
+    from .provider import Tracers
+
+# In the context while one of our transports sends: a second one further in stays silent.
+_SENDING = otel_context.create_key("byteplus_trace_sending")
+
+# Where opentelemetry-util-genai keeps the invocation under way (1.3b0, 2026-11).
+_OUTER_GENAI = tuple(
+    f"opentelemetry.genai.client.{kind}.context" for kind in ("inference", "embedding", "fetch_response")
+)
+# Where OpenLLMetry's framework instrumentations say that the model call is already told.
+_OUTER_LANGUAGE_MODEL = "suppress_language_model_instrumentation"
+
+_GENAI_FAILURES = frozenset({"error", "deadline"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to tell."""
+
+    http_spans: str = "own"
+    propagate: bool = False
+    capture: bool = False
+    redact: Callable[[str], str] | None = None
+    on_exchange: Callable[[facts.Exchange], None] | None = None
+
+
+class Recorder:
+    """Where every exchange goes."""
+
+    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink, settings: Settings) -> None:
+        self.tracers = tracers
+        self.sink = sink
+        self.meter = meter
+        self.settings = settings
+
+    def begin(self, call: facts.Call, started_ns: int) -> Telling:
+        """Open the logical span, unless another instrumentation has one open for this call."""
+        self.sink.in_flight(call.operation, 1)
+        parent = otel_context.get_current()
+        outer = _outer_genai_span(parent) if call.operation != "other" else None
+        if outer is not None:
+            return Telling(self, call, None, parent, outer)
+        if call.operation == "other":
+            return Telling(self, call, None, parent, None)
+        span = self.tracers.tracer().start_span(
+            span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
+        )
+        return Telling(self, call, span, trace.set_span_in_context(span, parent), None)
+
+
+def is_silent() -> bool:
+    """Whether this context asked not to be told about, or a transport of ours further out tells already."""
+    return not is_instrumentation_enabled() or bool(otel_context.get_value(_SENDING))
+
+
+class Telling:
+    """One call, being told."""
+
+    __slots__ = ("_call", "_context", "_outer", "_recorder", "_span")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        call: facts.Call,
+        span: Span | None,
+        context: Context,
+        outer: _OuterSpan | None,
+    ) -> None:
+        self._recorder = recorder
+        self._call = call
+        self._span = span
+        self._context = context
+        self._outer = outer
+
+    def attempt_begins(
+        self,
+        *,
+        number: int,
+        target: str,
+        region: str,
+        host: str,
+        port: int,
+        url: str,
+        cause: str,
+        started_ns: int,
+    ) -> AttemptTelling:
+        """Open the attempt's span; the result says what to attach around the inner send."""
+        settings = self._recorder.settings
+        if settings.http_spans == "otel":
+            return AttemptTelling(None, self._context, otel_context.set_value(_SENDING, True, self._context))
+        given: Attributes = {
+            sc.HTTP_METHOD: self._call.method,
+            sc.SERVER_ADDRESS: host,
+            sc.SERVER_PORT: port,
+            sc.URL_FULL: url,
+            sc.CLOUD_REGION: region,
+            OWN + "target": target,
+            OWN + "attempt.cause": cause,
+        }
+        if number > 1:
+            given[sc.HTTP_RESEND_COUNT] = number - 1
+        if self._call.operation == "other":
+            given[OWN + "api"] = self._call.api
+            for key, value in self._call.metadata.items():
+                given[sc.METADATA + key] = value
+        span = self._recorder.tracers.tracer().start_span(
+            self._call.method, self._context, SpanKind.CLIENT, given, start_time=started_ns
+        )
+        context = trace.set_span_in_context(span, self._context)
+        sending = otel_context.set_value(
+            _SENDING, True, otel_context.set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True, context)
+        )
+        return AttemptTelling(span, context, sending)
+
+    def retry_waits(self, seconds: float, source: str) -> None:
+        self._event("retry", {"wait": seconds, "source": source})
+
+    def falls_back(self, from_target: str, to_target: str, reason: str) -> None:
+        self._event("fallback", {"from": from_target, "to": to_target, "reason": reason})
+
+    def target_skipped(self, target: str, reason: str) -> None:
+        self._event("target.skipped", {"target": target, "reason": reason})
+
+    def _event(self, name: str, given: Attributes) -> None:
+        span = self._span or (self._outer.span if self._outer is not None else None)
+        if span is not None:
+            span.add_event(name, given)
+
+    def ends(self, exchange: facts.Exchange, ended_ns: int) -> None:
+        """Write the whole exchange into every sink."""
+        recorder = self._recorder
+        sink = recorder.sink
+        with guard("telling the span"):
+            self._end_span(exchange, ended_ns)
+        with guard("counting calls in flight"):
+            sink.in_flight(exchange.call.operation, -1)
+        with guard("counting for Prometheus"):
+            span = self._span or (self._outer.span if self._outer is not None else None)
+            sink.record(exchange, points(exchange), _exemplar(span))
+        if self._outer is None:
+            with guard("counting for OpenTelemetry"):
+                recorder.meter.record(exchange, self._context)
+        if recorder.settings.on_exchange is not None:
+            with guard("on_exchange"):
+                recorder.settings.on_exchange(exchange)
+
+    def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
+        if self._outer is not None:
+            self._outer.give(own_end_attributes(exchange))
+        span = self._span
+        if span is None:
+            return
+        if span.is_recording():
+            span.set_attributes(end_attributes(exchange))
+            if self._recorder.settings.capture:
+                span.set_attributes(
+                    content_attributes(exchange.call.content, exchange.answer.content, self._write)
+                )
+            if exchange.outcome in _GENAI_FAILURES:
+                span.set_status(Status(StatusCode.ERROR, self._describe(exchange)))
+        span.end(ended_ns)
+
+    def _describe(self, exchange: facts.Exchange) -> str:
+        """The error in words, without what it may echo unless content is captured."""
+        error = exchange.answer.error
+        words = [(error.code if error is not None else None) or exchange.error_type or exchange.reason]
+        if exchange.request_id is not None:
+            words.append(f"request id {exchange.request_id}")
+        if error is not None and error.message is not None and self._recorder.settings.capture:
+            words.append(self._redacted(error.message))
+        return "; ".join(words)
+
+    def _write(self, content: Any) -> str:
+        return msgspec.json.encode(self._redacted(content)).decode()
+
+    def _redacted(self, content: Any) -> Any:
+        redact = self._recorder.settings.redact
+        if redact is None:
+            return content
+        if isinstance(content, str):
+            return redact(content)
+        if isinstance(content, list):
+            return [self._redacted(item) for item in content]
+        if isinstance(content, dict):
+            return {key: self._redacted(value) for key, value in content.items()}
+        return content
+
+
+class AttemptTelling:
+    """One attempt, being told."""
+
+    __slots__ = ("_sending", "_span", "context")
+
+    def __init__(self, span: Span | None, context: Context, sending: Context) -> None:
+        self._span = span
+        self.context = context
+        self._sending = sending
+
+    def attach(self) -> object:
+        """Make this attempt current; only around the inner send."""
+        return otel_context.attach(self._sending)
+
+    def detach(self, token: Any) -> None:
+        otel_context.detach(token)
+
+    def inject(self, headers: MutableMapping[str, str]) -> None:
+        """Write the trace context into a request's headers."""
+        propagate.inject(headers, self.context)
+
+    def ends(self, attempt: facts.Attempt, ended_ns: int) -> None:
+        span = self._span
+        if span is None:
+            return
+        if span.is_recording():
+            span.set_attributes(attempt_end_attributes(attempt))
+            if attempt.result == "error":
+                span.set_status(Status(StatusCode.ERROR))
+        span.end(ended_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _OuterSpan:
+    """The GenAI span of another instrumentation, around this call."""
+
+    span: Span
+    invocation: Any
+
+    def give(self, attributes: Attributes) -> None:
+        given = getattr(self.invocation, "attributes", None)
+        if isinstance(given, MutableMapping):
+            given.update(attributes)
+        elif self.span.is_recording() and sc.OPERATION_NAME in (getattr(self.span, "attributes", None) or {}):
+            self.span.set_attributes(attributes)
+
+
+def _outer_genai_span(context: Context) -> _OuterSpan | None:
+    for key in _OUTER_GENAI:
+        invocation = otel_context.get_value(key, context)
+        if invocation is not None:
+            return _OuterSpan(trace.get_current_span(context), invocation)
+    if otel_context.get_value(_OUTER_LANGUAGE_MODEL, context):
+        return _OuterSpan(trace.get_current_span(context), None)
+    return None
+
+
+def _exemplar(span: Span | None) -> dict[str, str] | None:
+    if span is None:
+        return None
+    context = span.get_span_context()
+    if not context.trace_flags.sampled:
+        return None  # it would point to a trace that nobody kept
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }

@@ -1,0 +1,140 @@
+"""
+One reply's body, understood while it passes.
+
+Fed the bytes as they were received, encoded or not, in whatever parts; keeps none of a
+stream and a bounded copy of a document. Says as it goes what a plan or a span needs to
+know: whether output began, whether an error stood in it, whether it said its last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .._facts import Answer
+from .encoding import decoder_for
+from .errors import read_error
+from .reader import END, FAILED, OUTPUT, VISIBLE, Family
+from .sse import EventDecoder
+
+LARGEST_DOCUMENT = 32 * 1024 * 1024
+LARGEST_ERROR = 1024 * 1024
+
+
+class Body:
+    """
+    The body of one reply.
+
+    `family` is the API's; None for a download, which is only counted. `clock` is
+    monotonic and is read once a part. `legible` turns false where nothing may be
+    concluded from what was not understood: an encoding unknown here, a document too
+    large to keep.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_decoder",
+        "_error",
+        "_kept",
+        "_limit",
+        "_parts",
+        "_reader",
+        "_sse",
+        "chunks",
+        "ended",
+        "events",
+        "failed",
+        "first_answer_at",
+        "first_chunk_at",
+        "last_chunk_at",
+        "legible",
+        "read_whole",
+        "size",
+        "streaming",
+    )
+
+    def __init__(
+        self,
+        family: Family | None,
+        status: int,
+        headers: Mapping[str, str],
+        capture: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        content_type = headers.get("content-type", "")
+        is_error = status >= 400
+        self.streaming = not is_error and content_type.startswith("text/event-stream")
+        self._limit = LARGEST_ERROR if is_error else LARGEST_DOCUMENT
+        encoding = headers.get("content-encoding", "identity")
+        self._decoder = decoder_for(encoding) if encoding != "identity" else None
+        self.legible = encoding == "identity" or self._decoder is not None
+        self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
+        self._sse = EventDecoder() if self.streaming and self._reader is not None else None
+        self._parts: list[bytes] | None = [] if is_error or self._reader is not None else None
+        self._kept = 0
+        self._error = is_error
+        self._clock = clock
+        self.size = 0
+        self.events = 0
+        self.chunks = 0
+        self.first_chunk_at: float | None = None
+        self.first_answer_at: float | None = None
+        self.last_chunk_at: float | None = None
+        self.ended = False
+        """The protocol's own last word was seen."""
+        self.failed = False
+        """An event carried an error."""
+        self.read_whole = False
+
+    def feed(self, part: bytes) -> None:
+        """Take the next bytes, as received."""
+        self.size += len(part)
+        if self._decoder is not None:
+            part = self._decoder.feed(part)
+        if self._sse is not None:
+            self._take(self._sse.feed(part))
+        elif self._parts is not None:
+            self._kept += len(part)
+            if self._kept > self._limit:
+                self._parts = None
+                self.legible = False
+            else:
+                self._parts.append(part)
+
+    def end(self) -> None:
+        """The body has come to its end: read what was waiting for it."""
+        if self.read_whole:
+            return
+        self.read_whole = True
+        if self._decoder is not None and self._decoder.broken:
+            self.legible = False
+        rest = self._decoder.flush() if self._decoder is not None else b""
+        if self._sse is not None:
+            self._take(self._sse.feed(rest) + self._sse.flush())
+        elif self._parts is not None and self._reader is not None:
+            self._reader.document(b"".join([*self._parts, rest]))
+
+    def _take(self, events: list[tuple[str, bytes]]) -> None:
+        if not events or self._reader is None:
+            return
+        self.events += len(events)
+        now = self._clock()
+        read = self._reader.event
+        for name, data in events:
+            kind = read(name, data)
+            if kind & OUTPUT:
+                self.chunks += 1
+                self.last_chunk_at = now
+                if self.first_chunk_at is None:
+                    self.first_chunk_at = now
+                if kind & VISIBLE and self.first_answer_at is None:
+                    self.first_answer_at = now
+            if kind & FAILED:
+                self.failed = True
+            if kind & END:
+                self.ended = True
+
+    def answer(self) -> Answer:
+        """What was said so far."""
+        if self._error:
+            return Answer(error=read_error(b"".join(self._parts or ())))
+        return self._reader.answer() if self._reader is not None else Answer(complete=self.read_whole)
