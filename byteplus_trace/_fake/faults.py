@@ -1,0 +1,247 @@
+"""
+What a region was told to do wrong.
+
+A script is a list. Of the entries that fit a request (by API or operation, and by
+whether the reply is a stream), the first that decides how it ends is used, and every
+`Delays` that fits as well. An entry with `times` is gone once used so often; one
+without stays until the region recovers, and hides later ones of its scope.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from .templates import document, dumps
+from .words import Document, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
+
+DEFAULT_CODES = {
+    400: "InvalidParameter",
+    401: "AuthenticationError",
+    403: "AccessDenied",
+    404: "InvalidEndpointOrModel.NotFound",
+    429: "RateLimitExceeded.EndpointRPMExceeded",
+    500: "InternalServiceError",
+    502: "FailToConnect",
+    503: "ServiceUnavailableTemp",
+    504: "InternalServiceTimeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fails:
+    """Answer with a status and the error envelope."""
+
+    status: int
+    code: str
+    message: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """Answer with these bytes instead; a stream is cut into its events."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Answer with bytes that are not HTTP."""
+
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hangs:
+    """Say nothing until the region recovers: before the headers, or after some events."""
+
+    after_events: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resets:
+    """Reset the connection instead of answering."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """End the connection in the body: in the middle of a chunk, or by a reset."""
+
+    after_events: int
+    reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInStream:
+    """An error event in place of the rest of a stream."""
+
+    after_events: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFailed:
+    """`/responses` answers 200 with a response whose status is `failed`."""
+
+    after_events: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Take so many seconds; ended early when the region recovers."""
+
+    headers: float = 0.0
+    first_event: float = 0.0
+    between: float = 0.0
+
+
+Ending = Fails | Says | Garbage | Hangs | Resets | Cuts | ErrorInStream | ResponseFailed
+Fault = Ending | Delays | Wording
+
+
+@dataclass(slots=True)
+class _Entry:
+    fault: Fault
+    left: int | None
+    only: str | None
+
+    def fits(self, request: Received, streams: bool) -> bool:
+        if self.left == 0 or (self.only is not None and self.only not in {request.api, request.operation}):
+            return False
+        match self.fault:
+            case ErrorInStream():
+                return streams
+            case Hangs(after_events=int()):
+                return streams
+            case ResponseFailed():
+                return request.api == "responses"
+        return True
+
+    def used(self) -> Fault:
+        if self.left is not None:
+            self.left -= 1
+        return self.fault
+
+
+class Script:
+    """The faults of one region, told by a test's thread and used by the server's."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault, times: int | None, only: str | None) -> None:
+        if times is not None and times < 1:
+            raise ValueError(f"times={times}: say how often, from 1, or None for until recovers()")
+        with self._lock:
+            self._entries.append(_Entry(fault, times, only))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+    def wording(self, request: Received) -> Wording:
+        """What this request is answered with."""
+        with self._lock:
+            for entry in self._entries:
+                if isinstance(entry.fault, Wording) and entry.fits(request, streams=False):
+                    entry.used()
+                    return entry.fault
+        return Wording()
+
+    def faults(self, request: Received, streams: bool) -> tuple[Ending | None, list[Delays]]:
+        """What goes wrong with this request, and what is slow about it."""
+        ending: Ending | None = None
+        delays: list[Delays] = []
+        with self._lock:
+            for entry in self._entries:
+                if isinstance(entry.fault, Wording) or not entry.fits(request, streams):
+                    continue
+                if isinstance(entry.fault, Delays):
+                    entry.used()
+                    delays.append(entry.fault)
+                elif ending is None:
+                    entry.used()
+                    ending = entry.fault
+            self._entries = [entry for entry in self._entries if entry.left != 0]
+        return ending, delays
+
+
+def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
+    """The plan as the fault has it."""
+    match ending:
+        case None:
+            return plan
+        case Fails():
+            refused = RefusedError(ending.status, ending.code, ending.message)
+            return replace(plan, reply=refusal(refused, request, ending.headers))
+        case Says():
+            return replace(plan, reply=_said(ending))
+        case Garbage():
+            return replace(plan, raw=ending.raw)
+        case Hangs(after_events=None):
+            return replace(plan, hang=True)
+        case Hangs():
+            return replace(plan, stop_after=ending.after_events, stop="hang")
+        case Resets():
+            return replace(plan, reset=True)
+        case Cuts():
+            return replace(plan, stop_after=ending.after_events, stop="rst" if ending.reset else "fin")
+        case ErrorInStream():
+            return replace(plan, reply=_broken(plan.reply, _error_event(ending, request), ending.after_events))  # fmt: skip
+        case ResponseFailed():
+            return replace(plan, reply=_failed(plan.reply, ending, request))
+        case _:
+            assert_never(ending)
+
+
+def _said(says: Says) -> Reply:
+    if says.content_type.startswith("text/event-stream") and says.status == 200:
+        whole = says.body.replace(b"\r\n", b"\n")
+        return Stream(tuple(event + b"\n\n" for event in whole.split(b"\n\n") if event.strip()))
+    return Document(says.body, says.status, says.headers, says.content_type)
+
+
+def _broken(reply: Reply, tail: bytes, after: int) -> Reply:
+    return Stream((*reply.events[:after], tail)) if isinstance(reply, Stream) else reply
+
+
+def _error_event(error: ErrorInStream, request: Received) -> bytes:
+    """Chat and images nest the error; responses spread it over a numbered event."""
+    short = {"code": error.code, "message": error.message}
+    match request.api:
+        case "responses":
+            flat = {"type": "error", **short, "param": None, "sequence_number": error.after_events}
+            return f"event: error\ndata: {dumps(flat)}\n\n".encode()
+        case "images":
+            return f"event: error\ndata: {dumps({'error': short})}\n\n".encode()
+        case "messages":
+            whole = {"type": "error", "error": {**short, "param": "", "type": "InternalServerError"}}
+            return f"event: error\ndata: {dumps(whole)}\n\n".encode()
+    whole = {"error": {**short, "param": "", "type": "InternalServerError"}}
+    return f"data: {dumps(whole)}\n\n".encode()
+
+
+def _failed(reply: Reply, failed: ResponseFailed, request: Received) -> Reply:
+    body = request.json if isinstance(request.json, dict) else {}
+    response = document(
+        "response_failed.json",
+        id=f"resp_{request.id}",
+        created=request.created,
+        model=body.get("model"),
+        code=failed.code,
+        message=failed.message,
+    )
+    if not isinstance(reply, Stream):
+        return Document(response)
+    tail = b'event: response.failed\ndata: {"type":"response.failed","response":%s,"sequence_number":%d}\n\n'
+    kept = reply.events[: failed.after_events]
+    return Stream((*kept, tail % (response, len(kept)), b"data: [DONE]\n\n"))

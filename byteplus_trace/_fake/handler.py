@@ -1,0 +1,129 @@
+"""
+A request becomes a plan: the route table, who may call, and what they are told.
+
+Pure but for what a region remembers (`Memory`) and what it was told to do (`Script`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from . import chat, plain
+from .faults import Script, spoilt
+from .words import Memory, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
+
+Answering = Callable[[Received, Memory, Wording], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: re.Pattern[str]
+    api: str
+    operation: str
+    answering: Answering
+
+
+def _route(method: str, path: str, api: str, operation: str, answering: Answering) -> Route:
+    return Route(method, re.compile(path.replace("{id}", "[^/]+")), api, operation, answering)
+
+
+ROUTES = (
+    _route("POST", "/chat/completions", "chat_completions", "chat", chat.chat),
+    _route("POST", "/context/chat/completions", "context_chat", "chat", chat.chat),
+    _route("POST", "/bots/chat/completions", "bot_chat", "chat", chat.chat),
+    _route("POST", "/batch/chat/completions", "batch_chat", "chat", chat.chat),
+    _route("POST", "/context/create", "context_create", "other", chat.create_context),
+    _route("POST", "/tokenization", "tokenization", "other", plain.tokenization),
+)
+
+_UNKNOWN = Route("", re.compile(""), "other", "other", plain.nothing)
+_PING = Route("GET", re.compile("/ping"), "ping", "other", plain.ping)
+_BASES = re.compile(r"/api/(?:coding/|plan/)?v3(?=/|$)|/api/coding(?:/v1)?(?=/|$)")
+
+
+@dataclass(slots=True)
+class Region:
+    """One region as the handler knows it."""
+
+    name: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Name to secret; with none, every key is accepted."""
+    serves: tuple[str, ...] = ("*",)
+    """Patterns of the models that are here."""
+    script: Script = field(default_factory=Script)
+    memory: Memory = field(default_factory=Memory)
+
+
+def under_base(path: str) -> str:
+    """The path under the base URL; the whole one where it is under none."""
+    return _BASES.sub("", path, count=1) if path.startswith("/api/") else path
+
+
+def route_of(method: str, path: str) -> Route:
+    """The row of the table for a path under the base URL."""
+    if (method, path) == ("GET", "/ping"):
+        return _PING
+    for route in ROUTES:
+        if route.method == method and route.path.fullmatch(path):
+            return route
+    return _UNKNOWN
+
+
+def key_of(authorization: str | None, keys: Mapping[str, str]) -> str | None:
+    """Which key was sent: its name, `any` where no keys are set, None where none or a wrong one came."""
+    scheme, _, secret = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        return None
+    if not keys:
+        return "any"
+    return next((name for name, known in keys.items() if known == secret.strip()), None)
+
+
+def plan(request: Received, route: Route, region: Region) -> Plan:
+    """What to answer a request, and how to deliver it."""
+    reply = _reply(request, route, region)
+    ending, delays = region.script.faults(request, isinstance(reply, Stream))
+    slow = Plan(
+        reply,
+        delay_headers=sum(d.headers for d in delays),
+        delay_first_event=sum(d.first_event for d in delays),
+        delay_between=sum(d.between for d in delays),
+    )
+    return spoilt(slow, ending, request)
+
+
+def _reply(request: Received, route: Route, region: Region) -> Reply:
+    try:
+        _check_key(request)
+        _check_model(request, region)
+        return route.answering(request, region.memory, region.script.wording(request))
+    except RefusedError as refused:
+        coded = (("x-error-code", "AuthN_MissOrInvalidAuthorizationHeader"),) if refused.status == 401 else ()
+        return refusal(refused, request, coded)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        unread = RefusedError(400, "InvalidParameter", f"The request cannot be read: {error!r}.")
+        return refusal(unread, request)
+
+
+def _check_key(request: Received) -> None:
+    if request.key is None:
+        message = "the API key or AK/SK in the request is missing or invalid."
+        raise RefusedError(401, "AuthenticationError", message)
+
+
+def _check_model(request: Received, region: Region) -> None:
+    model = request.json.get("model") if isinstance(request.json, dict) else None
+    if not isinstance(model, str):
+        return
+    here = any(fnmatch.fnmatchcase(model, pattern) for pattern in region.serves)
+    # Doubao is Volcengine's name for these models; ModelArk has never heard of it.
+    if model.startswith("doubao-") or not here:
+        raise RefusedError(
+            404,
+            "InvalidEndpointOrModel.NotFound",
+            f"The model or endpoint {model} does not exist or you do not have access to it.",
+        )
