@@ -1,0 +1,172 @@
+"""
+What a call is estimated to have cost, from a dated table.
+
+The table is `prices.toml`: each row with its source and the day on which it was read. A
+price that is not known is None, never a guess and never another model's: a model's own
+id counts first, then its family, where the row's source named the family.
+
+Output includes reasoning and input includes cache reads, as in `Usage`; a cache's storage
+is charged by the hour and cannot be seen in a call. Tokens and images fail independently.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pkgutil
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import lru_cache
+from typing import Any
+
+from ._facts import Images, Usage
+
+_DATED = re.compile(r"-\d{6}$")
+
+# Tiers that are billed at the plain price. `fast` and `scale` (provisioned throughput) are not.
+_PLAIN_TIERS = frozenset({None, "", "auto", "default"})
+
+# Our own, for the application's context may round to four digits, or raise on rounding.
+_EXACT = Context(prec=50, traps=[])
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Dollars a token, for prompts of at most `up_to` tokens."""
+
+    up_to: int | None
+    input: Decimal
+    cached: Decimal | None
+    output: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One row of the table."""
+
+    ids: tuple[str, ...]
+    source: str
+    read: datetime.date
+    official: bool
+    any_date: bool = False
+    tokens: tuple[Tier, ...] = ()
+    image: Decimal | None = None
+    flex: Decimal | None = None
+    batch: Decimal | None = None
+    starts: datetime.date = datetime.date.min
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All rows, by model; of one model the latest first."""
+
+    checked: datetime.date
+    rows: tuple[Price, ...]
+    exact: Mapping[str, tuple[Price, ...]]
+    families: Mapping[str, tuple[Price, ...]]
+
+    def prices(self, model: str) -> tuple[Price, ...]:
+        """The rows for this model, the latest first."""
+        return self.exact.get(model) or self.families.get(_DATED.sub("", model), ())
+
+
+def read_table(text: str) -> Table:
+    """Read the table; an unknown word in a row is an error."""
+    raw = tomllib.loads(text, parse_float=Decimal)
+    rows = sorted((_price(**row) for row in raw["price"]), key=lambda row: row.starts, reverse=True)
+    exact: dict[str, tuple[Price, ...]] = {}
+    families: dict[str, tuple[Price, ...]] = {}
+    for row in rows:
+        for model in row.ids:
+            exact[model] = (*exact.get(model, ()), row)
+            if row.any_date:
+                families[model] = (*families.get(model, ()), row)
+    return Table(raw["checked"], tuple(rows), exact, families)
+
+
+def _price(*, ids: list[str], tokens: list[dict[str, Any]] | None = None, **rest: Any) -> Price:
+    return Price(ids=tuple(ids), tokens=tuple(_tier(**tier) for tier in tokens or ()), **rest)
+
+
+def _tier(
+    *,
+    input: Decimal,  # noqa: A002 - the table's own word
+    output: Decimal,
+    cached: Decimal | None = None,
+    up_to: int | None = None,
+) -> Tier:
+    return Tier(up_to, _a_token(input), None if cached is None else _a_token(cached), _a_token(output))
+
+
+def _a_token(a_million: Decimal) -> Decimal:
+    return Decimal(a_million).scaleb(-6)
+
+
+@lru_cache(maxsize=1)
+def table() -> Table:
+    """The table that the package carries, read when it is first asked for."""
+    return read_table((pkgutil.get_data(__package__, "prices.toml") or b"").decode())
+
+
+def prices_checked() -> datetime.date:
+    """The day on which the table was last held against its sources."""
+    return table().checked
+
+
+@lru_cache(maxsize=1024)
+def _prices_of(model: str) -> tuple[Price, ...]:
+    return table().prices(model)
+
+
+def estimate(
+    model: str | None,
+    usage: Usage | None,
+    images: Images | None,
+    on: datetime.date,
+    *,
+    service_tier: str | None = None,
+    batch: bool = False,
+) -> Decimal | None:
+    """The estimated cost in US dollars of a call made that day, None where no price is known."""
+    if model is None:
+        return None
+    price = next((row for row in _prices_of(model) if row.starts <= on), None)
+    if price is None:
+        return None
+    of_tokens = _of_tokens(price, usage, service_tier, batch) if usage is not None else None
+    of_images = _of_images(price, images) if images is not None else None
+    if of_tokens is None or of_images is None:
+        return of_images if of_tokens is None else of_tokens
+    return _EXACT.add(of_tokens, of_images)
+
+
+def _of_tokens(price: Price, usage: Usage, service_tier: str | None, batch: bool) -> Decimal | None:
+    if usage.input_tokens is None or usage.output_tokens is None or usage.audio_input_tokens:
+        return None
+    factor = _factor(price, service_tier, batch)
+    sent, output = max(usage.input_tokens, 0), max(usage.output_tokens, 0)
+    tier = next((tier for tier in price.tokens if tier.up_to is None or sent <= tier.up_to), None)
+    if factor is None or tier is None:
+        return None
+    cost = _EXACT.multiply(tier.output, output)
+    cached = min(max(usage.cache_read_tokens or 0, 0), sent)
+    if cached:
+        if tier.cached is None:
+            return None
+        cost = _EXACT.fma(tier.cached, cached, cost)
+    cost = _EXACT.fma(tier.input, sent - cached, cost)
+    return cost if factor == 1 else _EXACT.multiply(cost, factor)
+
+
+def _factor(price: Price, service_tier: str | None, batch: bool) -> Decimal | int | None:
+    if batch:
+        return price.batch
+    if service_tier == "flex":
+        return price.flex
+    return 1 if service_tier in _PLAIN_TIERS else None
+
+
+def _of_images(price: Price, images: Images) -> Decimal | None:
+    return None if price.image is None else _EXACT.multiply(price.image, max(images.generated, 0))
