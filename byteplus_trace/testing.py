@@ -15,230 +15,35 @@ order; one with `times` goes away once used so often, one without stays until
 `recovers()`. Tokens are counted so that a test can state them: one for each word and
 each punctuation mark (`tokens`).
 
+`capture()` instruments for the length of a `with` and keeps what was told:
+
+    with ModelArk() as ark, capture(base_urls=ark.base_urls) as seen:
+        ...
+        assert ["ok"] == [exchange.outcome for exchange in seen.exchanges]
+
 Importing this module loads neither pytest, nor httpx, nor OpenTelemetry.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._fake import faults, handler
-from ._fake.server import Listener, Loop
+from ._fake.region import FakeRegion
+from ._fake.server import Loop
 from ._fake.tokens import tokens
-from ._fake.words import Received, Wording
+from ._fake.words import Received
 
-__all__ = ("FakeRegion", "ModelArk", "Received", "tokens")
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from ._facts import Exchange
+
+__all__ = ("Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
-
-
-class FakeRegion:
-    """
-    One region of a fake ModelArk: what it is told to do, and what it was asked.
-
-    Every fault takes `times` (how many requests it meets; None: until `recovers()`) and
-    `on` (an API such as `chat_completions`, or an operation such as `chat`; None: all).
-    """
-
-    def __init__(self, name: str, port: int, *, compress: bool) -> None:
-        self.name = name
-        self._region = handler.Region(name)
-        self._listener = Listener(self._region, port, compress=compress)
-        self._loop: Loop | None = None
-
-    def __repr__(self) -> str:
-        return f"FakeRegion({self.name!r}, {self.base_url!r}, requests={len(self.requests)})"
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/v3"
-
-    @property
-    def port(self) -> int:
-        return self._listener.port
-
-    @property
-    def requests(self) -> list[Received]:
-        """What was asked, oldest first."""
-        return self._listener.requests
-
-    @property
-    def keys(self) -> Mapping[str, str]:
-        """Name to secret of the keys that are accepted; with none, every key is. A request without one gets a 401."""
-        return self._region.keys
-
-    @keys.setter
-    def keys(self, keys: Mapping[str, str]) -> None:
-        self._region.keys = dict(keys)
-
-    def serves(self, *models: str) -> None:
-        """Have only these models (patterns such as `seed-2-0-*`); others get a 404."""
-        self._region.serves = models
-
-    def answers(
-        self,
-        text: str | None = None,
-        *,
-        reasoning: str | None = None,
-        usage: Mapping[str, Any] | None = None,
-        finish_reason: str | None = None,
-        model: str | None = None,
-        fallback_from: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        times: int | None = None,
-        on: str | None = None,
-    ) -> None:
-        """
-        Say this in replies, where None is the usual.
-
-        Args:
-            usage: as it stands on the wire, instead of the counted one.
-            model: the model that the reply names.
-            fallback_from: the service says that it answered in place of this model.
-            arguments: of a tool call.
-        """
-        said = None if arguments is None else json.dumps(arguments)
-        wording = Wording(text, reasoning, usage, finish_reason, model, fallback_from, said)
-        self._region.script.add(wording, times, on)
-
-    def fails(
-        self,
-        status: int,
-        *,
-        code: str | None = None,
-        message: str = "The request failed.",
-        retry_after: float | str | None = None,
-        retry_after_ms: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        times: int | None = None,
-        on: str | None = None,
-    ) -> None:
-        """Answer with this status and ModelArk's error envelope; `code` follows from the status where it is None."""
-        sent = [*(headers or {}).items()]
-        if retry_after is not None:
-            sent.append(("retry-after", str(retry_after)))
-        if retry_after_ms is not None:
-            sent.append(("retry-after-ms", str(retry_after_ms)))
-        known = code or faults.DEFAULT_CODES.get(status, "InternalServiceError")
-        self._region.script.add(faults.Fails(status, known, message, tuple(sent)), times, on)
-
-    def throttles(
-        self, *, retry_after: float | str | None = None, times: int | None = None, on: str | None = None
-    ) -> None:
-        """Answer 429, as to an endpoint that is over its requests per minute."""
-        self.fails(429, retry_after=retry_after, times=times, on=on)
-
-    def refuses(self) -> None:
-        """Refuse connections until `recovers()`: the port stays ours, nothing listens, idle connections are gone."""
-        self._running().run(self._listener.refuse())
-
-    def hangs(
-        self, *, after_events: int | None = None, times: int | None = None, on: str | None = None
-    ) -> None:
-        """Take the request and say nothing until `recovers()`; or, of a stream, after so many events."""
-        self._region.script.add(faults.Hangs(after_events), times, on)
-
-    def resets(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Take the request and reset the connection."""
-        self._region.script.add(faults.Resets(), times, on)
-
-    def cuts(
-        self,
-        *,
-        after_events: int = 1,
-        reset: bool = False,
-        times: int | None = None,
-        on: str | None = None,
-    ) -> None:
-        """
-        End the connection in the body, once so many events of a stream have gone, or half of a document.
-
-        The end is a FIN in the middle of a chunk, or with `reset` a RST.
-        """
-        self._region.script.add(faults.Cuts(after_events, reset), times, on)
-
-    def delays(
-        self,
-        *,
-        headers: float = 0.0,
-        first_event: float = 0.0,
-        between: float = 0.0,
-        times: int | None = None,
-        on: str | None = None,
-    ) -> None:
-        """Take so many seconds before the headers, the first event, and each later one. Adds to any other fault."""
-        self._region.script.add(faults.Delays(headers, first_event, between), times, on)
-
-    def errors_in_stream(
-        self,
-        *,
-        after_events: int = 0,
-        code: str = "InternalServiceError",
-        message: str = "The service encountered an unexpected internal error.",
-        times: int | None = None,
-        on: str | None = None,
-    ) -> None:
-        """Send an error event, in the API's own form, in place of the rest of a stream."""
-        self._region.script.add(faults.ErrorInStream(after_events, code, message), times, on)
-
-    def fails_responses(
-        self,
-        *,
-        after_events: int = 2,
-        code: str = "server_error",
-        message: str = "The model encountered an internal error while generating a response.",
-        times: int | None = None,
-    ) -> None:
-        """Answer `/responses` with 200 and a response that failed; of a stream, `response.failed` after so many events."""
-        self._region.script.add(faults.ResponseFailed(after_events, code, message), times, None)
-
-    def answers_empty(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Answer 200 with no body, as BytePlus does on routes it does not know."""
-        self.replays(b"", times=times, on=on)
-
-    def answers_html(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Answer 200 with a page, as a proxy in between might."""
-        self.replays(b"<html><body>Welcome</body></html>", content_type="text/html", times=times, on=on)
-
-    def answers_garbage(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Answer with bytes that are not HTTP, and close."""
-        self._region.script.add(faults.Garbage(b"\x16\x03\x01 this is no HTTP\r\n\r\n"), times, on)
-
-    def replays(
-        self,
-        body: bytes,
-        *,
-        content_type: str = "application/json",
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-        times: int | None = None,
-        on: str | None = None,
-    ) -> None:
-        """Answer with these bytes; of a `text/event-stream`, event by event."""
-        said = faults.Says(body, status, content_type, tuple((headers or {}).items()))
-        self._region.script.add(said, times, on)
-
-    def recovers(self) -> None:
-        """Forget every fault and `answers`, end every wait and accept connections."""
-        self._region.script.clear()
-        self._running().run(self._listener.recover())
-
-    def _running(self) -> Loop:
-        if self._loop is None:
-            raise RuntimeError("The fake ModelArk is not running: use it in a `with`, or call start() first.")
-        return self._loop
-
-    def _start(self, loop: Loop) -> None:
-        self._loop = loop
-        loop.run(self._listener.open())
-
-    def _stop(self) -> None:
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.run(self._listener.close())
 
 
 class ModelArk:
@@ -280,15 +85,15 @@ class ModelArk:
             self._loop = Loop()
             for name, port in zip(self._names, self._ports, strict=True):
                 self._regions[name] = FakeRegion(name, port, compress=self._compress)
-                self._regions[name]._start(self._loop)
+                self._regions[name].start(self._loop)
         return self
 
     def stop(self) -> None:
         """End every connection, hanging ones too. The logs of requests stay readable."""
         loop, self._loop = self._loop, None
         if loop is not None:
-            for region in self._regions.values():
-                region._stop()
+            for region in self.regions:
+                region.stop()
             loop.stop()
 
     def region(self, name: str) -> FakeRegion:
@@ -300,6 +105,11 @@ class ModelArk:
             hint = "" if self._regions else " Start it first."
             raise LookupError(f"This ModelArk has no region {name!r} (it has: {known}).{hint}") from None
 
+    @property
+    def regions(self) -> tuple[FakeRegion, ...]:
+        """All regions, in the order given."""
+        return tuple(self._regions.values())
+
     def base_url(self, name: str) -> str:
         """The base URL of a region, for any SDK's `base_url=`."""
         return self.region(name).base_url
@@ -307,9 +117,87 @@ class ModelArk:
     @property
     def base_urls(self) -> dict[str, str]:
         """Base URL to region, as `byteplus_trace.instrument(base_urls=...)` takes them."""
-        return {region.base_url: name for name, region in self._regions.items()}
+        return {region.base_url: region.name for region in self.regions}
 
     @property
     def requests(self) -> list[Received]:
         """What was asked of all regions, in the order of arrival."""
-        return sorted((r for region in self._regions.values() for r in region.requests), key=lambda r: r.at_ms)  # fmt: skip
+        return sorted((r for region in self.regions for r in region.requests), key=lambda r: r.at_ms)  # fmt: skip
+
+
+class Captured:
+    """What `capture()` saw. Asking first has everything told that waits to be told."""
+
+    def __init__(self) -> None:
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from prometheus_client import CollectorRegistry
+
+        self.registry = CollectorRegistry()
+        self.tracer_provider = TracerProvider(shutdown_on_exit=False)
+        self._exporter = InMemorySpanExporter()
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self._exchanges: list[Exchange] = []
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """The finished exchanges, oldest first."""
+        self._tell()
+        return list(self._exchanges)
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """The finished spans in the order in which they ended: attempts before their call."""
+        self._tell()
+        return list(self._exporter.get_finished_spans())
+
+    def sample(self, name: str, **labels: str) -> float:
+        """
+        The value of a Prometheus series, such as `modelark_operations_total`, summed over the labels left out.
+
+        0.0 where there is none.
+        """
+        self._tell()
+        return sum(
+            sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def _tell(self) -> None:
+        import byteplus_trace
+
+        byteplus_trace.flush()
+
+
+@contextmanager
+def capture(**settings: Any) -> Iterator[Captured]:
+    """
+    Instrument while the `with` lasts, and keep exchanges, spans and series in memory.
+
+    Args:
+        settings: as of `byteplus_trace.instrument()`, such as `base_urls=ark.base_urls` or `policy=`.
+
+    Raises:
+        RuntimeError: the process is instrumented already; what it sees goes elsewhere.
+        SettingError: a setting cannot be followed.
+    """
+    import byteplus_trace
+
+    from ._edge.instrumentation import Instrumentation
+
+    if Instrumentation._active is not None:
+        raise RuntimeError(
+            "byteplus_trace is instrumented already, so capture() would see nothing: call uninstrument() first."
+        )
+    seen = Captured()
+    ours = {"tracer_provider": seen.tracer_provider, "registry": seen.registry, "on_exchange": seen._exchanges.append}  # fmt: skip
+    byteplus_trace.instrument(**{**ours, **settings})
+    try:
+        yield seen
+    finally:
+        byteplus_trace.flush()
+        byteplus_trace.uninstrument()
+        seen.tracer_provider.shutdown()

@@ -8,7 +8,7 @@ and the last message is not a tool's, the first tool (or the one chosen) is call
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .templates import document, events
@@ -98,6 +98,26 @@ def example(schema: Mapping[str, Any] | None) -> Any:
     return {"integer": 1, "number": 1.5, "boolean": True, "null": None}.get(kind, "text")
 
 
+def called(
+    tools: Sequence[Mapping[str, Any]], choice: str | None, answered: bool
+) -> Mapping[str, Any] | None:
+    """The function that the model calls: the one chosen, else the first; none once a tool has answered."""
+    if not tools or choice == "none" or answered:
+        return None
+    return next((tool for tool in tools if tool["name"] == choice), tools[0])
+
+
+def structured(asked_format: Mapping[str, Any] | None) -> str:
+    """The usual answer, in the form that was asked for; chat nests the schema, responses do not."""
+    asked_format = asked_format or {}
+    match asked_format.get("type"):
+        case "json_schema":
+            return json.dumps(example(asked_format.get("json_schema", asked_format).get("schema")))
+        case "json_object":
+            return '{"answer": "Hello!"}'
+    return ANSWER
+
+
 def prompt_tokens(messages: Any) -> tuple[int, int, int]:
     """All tokens of the messages, those of images, and those of system messages (which count as cached)."""
     total = images = cached = 0
@@ -131,14 +151,14 @@ def _said(body: Mapping[str, Any], messages: Any, wording: Wording) -> dict[str,
     message: dict[str, Any] = {"content": "", "role": "assistant"}
     if reasoning:
         message["reasoning_content"] = reasoning
-    called = _called(body, messages)
-    if called is not None:
-        arguments = wording.arguments or json.dumps(example(called.get("parameters")))
-        function = {"name": called["name"], "arguments": arguments}
-        message["tool_calls"] = [{"id": f"call_{called['name']}", "type": "function", "function": function}]
+    tool = _tool(body, messages)
+    if tool is not None:
+        arguments = wording.arguments or json.dumps(example(tool.get("parameters")))
+        function = {"name": tool["name"], "arguments": arguments}
+        message["tool_calls"] = [{"id": f"call_{tool['name']}", "type": "function", "function": function}]
         said, finish = arguments, "tool_calls"
     else:
-        whole = wording.text if wording.text is not None else _text(body.get("response_format"))
+        whole = wording.text if wording.text is not None else structured(body.get("response_format"))
         said = message["content"] = cut(whole, body.get("max_completion_tokens", body.get("max_tokens")))
         finish = "stop" if said == whole else "length"
     return {
@@ -149,22 +169,11 @@ def _said(body: Mapping[str, Any], messages: Any, wording: Wording) -> dict[str,
     }
 
 
-def _called(body: Mapping[str, Any], messages: Any) -> dict[str, Any] | None:
-    tools: list[dict[str, Any]] = [
-        tool["function"] for tool in body.get("tools", ()) if tool.get("type") == "function"
-    ]
+def _tool(body: Mapping[str, Any], messages: Any) -> Mapping[str, Any] | None:
+    tools = [tool["function"] for tool in body.get("tools", ()) if tool.get("type") == "function"]
     choice = body.get("tool_choice", "auto")
-    if not tools or choice == "none" or (messages and messages[-1].get("role") == "tool"):
-        return None
-    named = choice["function"]["name"] if isinstance(choice, dict) else tools[0]["name"]
-    return next((tool for tool in tools if tool["name"] == named), tools[0])
-
-
-def _text(response_format: Mapping[str, Any] | None) -> str:
-    kind = (response_format or {}).get("type", "text")
-    if kind == "json_schema" and response_format is not None:
-        return json.dumps(example(response_format["json_schema"].get("schema")))
-    return '{"answer": "Hello!"}' if kind == "json_object" else ANSWER
+    answered = bool(messages) and messages[-1].get("role") == "tool"
+    return called(tools, choice if isinstance(choice, str) else choice["function"]["name"], answered)
 
 
 def _usage(

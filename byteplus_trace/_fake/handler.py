@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from . import chat, plain
+from . import chat, embeddings, files, images, messages, plain, responses, tasks
 from .faults import Script, spoilt
 from .words import Memory, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
 
@@ -36,8 +36,33 @@ ROUTES = (
     _route("POST", "/context/chat/completions", "context_chat", "chat", chat.chat),
     _route("POST", "/bots/chat/completions", "bot_chat", "chat", chat.chat),
     _route("POST", "/batch/chat/completions", "batch_chat", "chat", chat.chat),
+    _route("POST", "/responses", "responses", "chat", responses.create),
+    _route("GET", "/responses/{id}", "responses_get", "fetch_response", responses.get),
+    _route("DELETE", "/responses/{id}", "responses_delete", "other", responses.delete),
+    _route("GET", "/responses/{id}/input_items", "responses_input_items", "other", responses.input_items),
+    _route("POST", "/(batch/)?embeddings", "embeddings", "embeddings", embeddings.embeddings),
+    _route(
+        "POST",
+        "/(batch/)?embeddings/multimodal",
+        "multimodal_embeddings",
+        "embeddings",
+        embeddings.multimodal,
+    ),
+    _route("POST", "/images/generations", "images", "generate_content", images.images),
+    _route("POST", "/contents/generations/tasks", "video_task_create", "generate_content", tasks.create),
+    _route("GET", "/contents/generations/tasks", "video_task_list", "other", tasks.list_),
+    _route("GET", "/contents/generations/tasks/{id}", "video_task_get", "other", tasks.get),
+    _route("DELETE", "/contents/generations/tasks/{id}", "video_task_delete", "other", tasks.delete),
+    _route("POST", "/messages", "messages", "chat", messages.messages),
+    _route("POST", "/messages/count_tokens", "messages", "other", messages.count_tokens),
     _route("POST", "/context/create", "context_create", "other", chat.create_context),
     _route("POST", "/tokenization", "tokenization", "other", plain.tokenization),
+    _route("POST", "/files", "files", "other", files.create),
+    _route("GET", "/files", "files", "other", files.list_),
+    _route("GET", "/files/{id}", "files", "other", files.get),
+    _route("GET", "/files/{id}/content", "files", "other", files.content),
+    _route("DELETE", "/files/{id}", "files", "other", files.delete),
+    _route("GET", "/models", "models", "other", plain.models),
 )
 
 _UNKNOWN = Route("", re.compile(""), "other", "other", plain.nothing)

@@ -1,4 +1,4 @@
-"""The small APIs: tokenization, the model list, files, ping, and what is not there."""
+"""The small APIs: tokenization, the model list, ping, and what is not there."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def tokenization(request: Received, memory: Memory, wording: Wording) -> Reply:
     return Document(
         document("tokenization.json", id=request.id, model=model, created=request.created, data=data)
     )
+
+
+def models(request: Received, memory: Memory, wording: Wording) -> Reply:
+    return Document(document("models.json"))
 
 
 def ping(request: Received, memory: Memory, wording: Wording) -> Reply:

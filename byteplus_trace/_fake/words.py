@@ -131,7 +131,7 @@ class Memory:
     conversations: dict[str, int] = field(default_factory=dict)
     """Tokens up to and with each stored response."""
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     contexts: dict[str, int] = field(default_factory=dict)
     """Tokens of each context."""

@@ -1,0 +1,175 @@
+"""
+`byteplus-trace simulate`: the fake ModelArk in the foreground, one port per region.
+
+Faults stand from the start; an outage refuses connections from one second to another,
+counted from the start, so that fallbacks and recoveries can be watched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..testing import REGIONS, FakeRegion, ModelArk
+
+_KINDS: dict[str, Callable[[FakeRegion], None]] = {
+    "hang": FakeRegion.hangs,
+    "reset": FakeRegion.resets,
+    "cut": FakeRegion.cuts,
+    "empty": FakeRegion.answers_empty,
+    "stream-error": FakeRegion.errors_in_stream,
+    "refuse": FakeRegion.refuses,
+}
+_EXAMPLE = """  curl {url}/chat/completions -H 'Authorization: Bearer any' -H 'Content-Type: application/json' \\
+    -d '{{"model": "seed-2-0-lite-260428", "messages": [{{"role": "user", "content": "Hello"}}]}}'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    region: str
+    what: str
+    """A status, perhaps with a code (`429:ServerOverloaded`), or one of the kinds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    region: str
+    begins: float
+    ends: float
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the program's."""
+    parser = subparsers.add_parser(
+        "simulate",
+        help="run a fake ModelArk with two regions and scripted faults",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--port", type=int, default=8501, help="the first region's port, the next one's is one more (8501; 0: free ones)"
+    )  # fmt: skip
+    parser.add_argument("--region", action="append", metavar="REGION", help=f"a region, repeatable ({', '.join(REGIONS)})")  # fmt: skip
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=_fault,
+        metavar="REGION:WHAT",
+        help=f"a status such as 503 or 429:ServerOverloaded, or one of {', '.join(_KINDS)}; repeatable",
+    )
+    parser.add_argument(
+        "--outage",
+        action="append",
+        default=[],
+        type=_outage,
+        metavar="REGION@FROM-TO",
+        help="refuse connections between these seconds, such as ap-southeast-1@10-30; repeatable",
+    )
+    parser.add_argument(
+        "--delay", type=float, default=0.0, metavar="SECONDS", help="before the headers of each reply"
+    )
+    parser.add_argument(
+        "--between", type=float, default=0.0, metavar="SECONDS", help="between the events of a stream"
+    )
+    parser.add_argument(
+        "--for", dest="lasts", type=float, metavar="SECONDS", help="stop by itself after so long"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    names = tuple(args.region or REGIONS)
+    for scripted in (*args.fault, *args.outage):
+        if scripted.region not in names:
+            print(f"There is no region {scripted.region!r} here (there is: {', '.join(names)}).")
+            return 2
+    ports = [args.port + at if args.port else 0 for at in range(len(names))]
+    ark = ModelArk(names, ports=ports)
+    try:
+        ark.start()
+    except OSError as error:
+        print(f"Cannot listen on {ports}: {error}. Choose another --port, or 0 for free ones.")
+        ark.stop()
+        return 1
+    try:
+        _prepare(ark, args)
+        _tell(ark)
+        _serve(ark, args.outage, args.lasts)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        ark.stop()
+    print(f"\nStopped after {len(ark.requests)} requests.")
+    return 0
+
+
+def _prepare(ark: ModelArk, args: argparse.Namespace) -> None:
+    for region in ark.regions:
+        if args.delay or args.between:
+            region.delays(headers=args.delay, between=args.between)
+    for fault in args.fault:
+        region = ark.region(fault.region)
+        if fault.what in _KINDS:
+            _KINDS[fault.what](region)
+        else:
+            status, _, code = fault.what.partition(":")
+            region.fails(int(status), code=code or None)
+
+
+def _tell(ark: ModelArk) -> None:
+    for url, name in ark.base_urls.items():
+        print(f"{name}  {url}\n{_EXAMPLE.format(url=url)}\n")
+    pairs = ", ".join(f'"{url}": "{name}"' for url, name in ark.base_urls.items())
+    print(f"byteplus_trace.instrument(base_urls={{{pairs}}})\n\nCtrl-C stops.", flush=True)
+
+
+def _serve(ark: ModelArk, outages: list[Outage], lasts: float | None) -> None:
+    begun = time.monotonic()
+    turns = sorted(
+        [(outage.begins, outage.region, False) for outage in outages]
+        + [(outage.ends, outage.region, True) for outage in outages]
+    )
+    for at, name, up in turns:
+        if lasts is not None and at >= lasts:
+            break
+        time.sleep(max(0.0, begun + at - time.monotonic()))
+        if up:
+            ark.region(name).accepts()
+        else:
+            ark.region(name).refuses()
+        print(
+            f"{at:7.1f} s  {name} {'accepts connections again' if up else 'refuses connections'}", flush=True
+        )
+    if lasts is not None:
+        time.sleep(max(0.0, begun + lasts - time.monotonic()))
+        return
+    while True:
+        time.sleep(3600)
+
+
+def _fault(text: str) -> Fault:
+    region, _, what = text.partition(":")
+    status = what.partition(":")[0]
+    if what not in _KINDS and not (status.isdigit() and 400 <= int(status) <= 599):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: write REGION:STATUS with a status from 400 to 599, or REGION: and one of {', '.join(_KINDS)}"
+        )
+    return Fault(region, what)
+
+
+def _outage(text: str) -> Outage:
+    region, _, span = text.partition("@")
+    begins, _, ends = span.partition("-")
+    try:
+        outage = Outage(region, float(begins), float(ends))
+    except ValueError:
+        outage = Outage(region, 0.0, 0.0)
+    if not 0 <= outage.begins < outage.ends:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: write REGION@FROM-TO in seconds, such as ap-southeast-1@10-30"
+        )
+    return outage
