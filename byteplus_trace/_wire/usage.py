@@ -1,0 +1,77 @@
+"""
+The spellings of usage, read into one.
+
+    prompt_tokens, completion_tokens, *_details            chat, embeddings, tasks
+    input_tokens, output_tokens, *_details                 responses
+    input_tokens without cache reads, cache_read_...       messages
+    generated_images, output_tokens (an area measure)      images
+
+Any part may be absent, null or of another type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._facts import Images, Usage
+
+
+def usage_of(given: Any, bot_usage: Any = None) -> Usage | None:
+    """Tokens, in whichever spelling; None where there are none."""
+    if not isinstance(given, dict):
+        given = {}
+    inputs = _count(given, "prompt_tokens", "input_tokens")
+    outputs = _count(given, "completion_tokens", "output_tokens")
+    asked = _details(given, "prompt_tokens_details", "input_tokens_details")
+    answered = _details(given, "completion_tokens_details", "output_tokens_details")
+    cache_read = _count(asked, "cached_tokens")
+    # /messages counts cache reads beside its input, the conventions inside of it.
+    beside = _count(given, "cache_read_input_tokens")
+    if beside is not None:
+        written = _count(given, "cache_creation_input_tokens") or 0
+        inputs = (inputs or 0) + beside + written
+        cache_read = beside
+    # A bot calls several models; its plain usage counts only the last.
+    models = bot_usage.get("model_usage") if isinstance(bot_usage, dict) else None
+    if isinstance(models, list) and models:
+        inputs = sum(_count(model, "prompt_tokens") or 0 for model in models if isinstance(model, dict))
+        outputs = sum(_count(model, "completion_tokens") or 0 for model in models if isinstance(model, dict))
+    if inputs is None and outputs is None:
+        return None
+    return Usage(
+        input_tokens=inputs,
+        output_tokens=outputs,
+        cache_read_tokens=cache_read,
+        reasoning_tokens=_count(answered, "reasoning_tokens"),
+        text_input_tokens=_count(asked, "text_tokens"),
+        image_input_tokens=_count(asked, "image_tokens"),
+        audio_input_tokens=_count(asked, "audio_tokens"),
+    )
+
+
+def images_of(given: Any, *, generated: int, failed: int, size: str | None) -> Images:
+    """What an image call made: by the service's own count where it says one."""
+    usage = given if isinstance(given, dict) else {}
+    counted = _count(usage, "generated_images")
+    return Images(
+        generated=generated if counted is None else counted,
+        failed=failed,
+        output_tokens=_count(usage, "output_tokens"),
+        size=size,
+    )
+
+
+def _count(given: dict[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = given.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+    return None
+
+
+def _details(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    for name in names:
+        value = given.get(name)
+        if isinstance(value, dict):
+            return value
+    return {}

@@ -1,0 +1,87 @@
+"""The house: an import goes to a lower floor or stays inside its own folder."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import byteplus_trace
+
+PACKAGE = Path(byteplus_trace.__file__).parent
+
+FLOORS = {
+    "_version": 0, "_errors": 0, "_facts": 0, "_regions": 0, "_scope": 0, "_instruments": 0,
+    "_wire": 1, "_routing": 1, "_prices": 1, "_telemetry": 1, "prometheus": 1,
+    "_ending": 2, "_observer": 2, "_reaper": 2, "_recognise": 2, "_config": 2,
+    "_edge": 3,
+    "": 4, "_httpx": 4, "httpx2": 4, "instrumentor": 4,
+    "_cli": 5, "__main__": 5, "_fake": 5, "testing": 5, "pytest_plugin": 5, "dashboards": 5,
+}  # fmt: skip
+WINGS = ({"_wire"}, {"_routing", "_prices"}, {"_telemetry", "prometheus"})
+TELLING = WINGS[2]
+
+# Floor 4 registers its classes with the edge, which builds clients' transports from them.
+UPWARD = {("_edge", "")}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0] if module else ""
+
+
+def imports_of(path: Path):
+    """Every import of a file, as (module, line, only for type checkers)."""
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    package = list(here[:-1])
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            for name in names:
+                yield "byteplus_trace", ".".join([*base, name]), node.lineno, id(node) in typing_only
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0], node.module.partition(".")[2], node.lineno, id(node) in typing_only
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], alias.name.partition(".")[2], node.lineno, id(node) in typing_only
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    here = room_of(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__"))
+    broken = []
+    for package, module, line, typing_only in imports_of(path):
+        if package != "byteplus_trace":
+            continue
+        there = room_of(module) if room_of(module) in FLOORS else ""
+        if there == here or (here, there) in UPWARD or typing_only:
+            continue
+        same_wing = any({here, there} <= wing for wing in WINGS)
+        if FLOORS[there] > FLOORS[here] or (FLOORS[there] == FLOORS[here] == 1 and not same_wing):
+            broken.append(f"{path.name}:{line} imports {module}")
+
+    assert [] == broken
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_telling_wing_knows_its_backends_and_only_the_edge_an_http_client(path):
+    here = room_of(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__"))
+    broken = []
+    for package, _module, line, typing_only in imports_of(path):
+        if typing_only or FLOORS[here] > 3:
+            continue
+        if package in {"opentelemetry", "prometheus_client"} and here not in TELLING:
+            broken.append(f"{path.name}:{line} imports {package}")
+        if package in {"httpx", "httpx2"} or (package == "asyncio" and FLOORS[here] < 3):
+            broken.append(f"{path.name}:{line} imports {package}")
+
+    assert [] == broken
