@@ -28,7 +28,7 @@ logger = logging.getLogger("byteplus_trace")
 POINT = "_transport_for_url"
 CLIENTS = (("Client", "transport"), ("AsyncClient", "async_transport"))
 
-_patched: dict[str, ModuleType] = {}
+_loaded: dict[str, ModuleType] = {}
 _watching: set[str] = set()
 
 
@@ -38,14 +38,14 @@ def install() -> None:
         if name in _watching:
             continue
         _watching.add(name)
-        wrapt.register_post_import_hook(_patch, name)
-    for module in list(_patched.values()):
+        wrapt.register_post_import_hook(_came, name)
+    for module in list(_loaded.values()):
         _patch(module)
 
 
 def remove() -> None:
     """Take the patches off, where they are still the outermost; elsewhere they stay and do nothing."""
-    for module in _patched.values():
+    for module in _loaded.values():
         for client, _ in CLIENTS:
             kind = getattr(module, client)
             point = kind.__dict__.get(POINT)
@@ -55,7 +55,7 @@ def remove() -> None:
 
 def is_patched(name: str) -> bool:
     """Whether the clients of that library are patched now."""
-    module = _patched.get(name)
+    module = _loaded.get(name)
     return module is not None and all(
         isinstance(getattr(module, client).__dict__.get(POINT), _Point) for client, _ in CLIENTS
     )
@@ -65,10 +65,16 @@ class _Point(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
     """Our wrapper, told from others'."""
 
 
-def _patch(module: ModuleType) -> None:
-    if Instrumentation._active is None:
-        return
+def _came(module: ModuleType) -> None:
     name = module.__name__  # httpx2 may stand in for httpx, by its own alias_httpx()
+    if name not in _loaded:
+        _loaded[name] = module
+        if Instrumentation._active is not None:
+            _patch(module)
+
+
+def _patch(module: ModuleType) -> None:
+    name = module.__name__
     for client, colour in CLIENTS:
         kind = getattr(module, client, None)
         found = getattr(kind, POINT, None)
@@ -89,7 +95,6 @@ def _patch(module: ModuleType) -> None:
         if not isinstance(kind.__dict__.get(POINT), _Point):
             ours = getattr(library_named(name), colour)
             setattr(kind, POINT, _Point(kind.__dict__[POINT], _wrapper(ours)))
-    _patched[name] = module
 
 
 def _wrapper(ours: Any) -> Callable[..., Any]:

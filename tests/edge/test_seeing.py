@@ -1,0 +1,297 @@
+"""One call is one logical span with one attempt, and the series move by exactly what the reply said."""
+
+import json
+
+import anyio
+import pytest
+from opentelemetry.trace import SpanKind, StatusCode
+
+import byteplus_trace
+
+CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
+STREAMED_CHAT = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+
+
+def usage_of(stream):
+    """The usage that a chat stream's last chunk says."""
+    events = b"".join(stream).decode().split("\n\n")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: {")]
+    return next(chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage"))
+
+
+def test_a_chat_is_one_span_with_one_attempt(http, instrument, told, sg):
+    instrument()
+
+    reply = http.post(sg + "/chat/completions", CHAT)
+
+    said = reply.json()
+    span = told.one
+    assert "chat seed-1-6-250915" == span.name
+    assert SpanKind.CLIENT is span.kind
+    assert StatusCode.UNSET is span.status.status_code
+    expected = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "byteplus.modelark",
+        "gen_ai.request.model": "seed-1-6-250915",
+        "gen_ai.response.model": said["model"],
+        "gen_ai.response.id": said["id"],
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": said["usage"]["prompt_tokens"],
+        "gen_ai.usage.output_tokens": said["usage"]["completion_tokens"],
+        "gen_ai.usage.cache_read.input_tokens": said["usage"]["prompt_tokens_details"]["cached_tokens"],
+        "gen_ai.usage.reasoning.output_tokens": said["usage"]["completion_tokens_details"]["reasoning_tokens"],
+        "cloud.region": "ap-southeast-1",
+        "server.address": "127.0.0.1",
+        "byteplus.modelark.api": "chat_completions",
+        "byteplus.modelark.outcome": "ok",
+        "byteplus.modelark.attempts": 1,
+        "byteplus.modelark.request_id": reply.headers["x-request-id"],
+    }
+    assert expected == {name: span.attributes.get(name) for name in expected}
+    (attempt,) = told.attempts
+    assert attempt.parent.span_id == span.context.span_id
+    assert "POST" == attempt.name
+    assert 200 == attempt.attributes["http.response.status_code"]
+    assert "initial" == attempt.attributes["byteplus.modelark.attempt.cause"]
+    assert not [name for name in attempt.attributes if name.startswith("gen_ai.")]
+
+
+def test_a_streamed_chat_counts_what_its_last_chunk_says(http, instrument, told, sg):
+    instrument()
+
+    usage = usage_of(http.parts(sg + "/chat/completions", STREAMED_CHAT))
+
+    span = told.one
+    assert span.attributes["gen_ai.request.stream"] is True
+    assert usage["prompt_tokens"] == span.attributes["gen_ai.usage.input_tokens"]
+    assert usage["completion_tokens"] == span.attributes["gen_ai.usage.output_tokens"]
+    assert span.attributes["gen_ai.response.time_to_first_chunk"] > 0
+    assert usage["completion_tokens"] == told.series("modelark_tokens_total", type="output")
+    assert usage["prompt_tokens"] == told.series("modelark_tokens_total", type="input")
+    assert 1 == told.series("modelark_operations_total", outcome="ok", api="chat_completions")
+    assert 1 == told.series("modelark_attempts_total", result="ok", target="ap-southeast-1")
+    assert 1 == told.series("modelark_time_to_first_chunk_seconds_count")
+    assert 0 == told.series("modelark_operations_in_flight")
+
+
+def test_the_caller_gets_the_same_bytes_and_headers_watched_or_not(http, instrument, told, sg, ark):
+    bare = b"".join(http.parts(sg + "/chat/completions", STREAMED_CHAT))
+    instrument()
+
+    watched = b"".join(http.parts(sg + "/chat/completions", STREAMED_CHAT))
+
+    assert len(bare) == len(watched)
+    sent = ark.region("ap-southeast-1").requests
+    assert sent[0].body == sent[1].body
+    assert set(sent[0].headers) == set(sent[1].headers)
+
+
+def test_another_host_is_never_touched(http, told, library, ark, sg):
+    byteplus_trace.instrument(tracer_provider=told.provider, registry=told.registry)
+    try:
+        reply = http.post(sg + "/chat/completions", CHAT)
+    finally:
+        byteplus_trace.uninstrument()
+
+    assert 200 == reply.status_code
+    assert () == told.spans
+
+
+def test_a_refusal_is_an_error_with_modelarks_code(http, instrument, told, sg, ark):
+    instrument()
+    ark.region("ap-southeast-1").fails(429, code="RateLimitExceeded.EndpointRPMExceeded")
+
+    reply = http.post(sg + "/chat/completions", CHAT)
+
+    assert 429 == reply.status_code
+    span = told.one
+    assert StatusCode.ERROR is span.status.status_code
+    assert "RateLimitExceeded" == span.attributes["error.type"]
+    assert "RateLimitExceeded.EndpointRPMExceeded" == span.attributes["byteplus.modelark.error.code"]
+    assert "Name three rivers" not in str(span.to_json())
+    assert 1 == told.series("modelark_operations_total", outcome="error", error_type="RateLimitExceeded")
+    assert 1 == told.series("modelark_attempts_total", reason="rate_limit")
+
+
+def test_a_refused_connection_is_the_librarys_own_error(http, instrument, told, sg, ark, library):
+    instrument()
+    ark.region("ap-southeast-1").refuses()
+
+    with pytest.raises(library.ConnectError):
+        http.post(sg + "/chat/completions", CHAT)
+
+    assert "ConnectError" == told.one.attributes["error.type"]
+    assert 1 == told.series("modelark_attempts_total", reason="connect", result="error")
+
+
+def test_a_stream_cut_in_the_middle_is_an_error(http, instrument, told, sg, ark, library):
+    instrument()
+    ark.region("ap-southeast-1").cuts(after_events=3)
+
+    with pytest.raises(library.RemoteProtocolError):
+        http.parts(sg + "/chat/completions", STREAMED_CHAT)
+
+    assert StatusCode.ERROR is told.one.status.status_code
+    assert 1 == told.series("modelark_stream_breaks_total", phase="after_output", reason="cut")
+
+
+def test_an_error_inside_a_stream_is_an_error(http, instrument, told, sg, ark):
+    instrument()
+    ark.region("ap-southeast-1").errors_in_stream(after_events=2, code="InternalServiceError")
+
+    http.parts(sg + "/chat/completions", STREAMED_CHAT)
+
+    assert "InternalServiceError" == told.one.attributes["error.type"]
+    assert 1 == told.series("modelark_operations_total", outcome="error")
+
+
+def test_an_empty_200_is_an_error(http, instrument, told, sg, ark):
+    instrument()
+    ark.region("ap-southeast-1").answers_empty()
+
+    assert b"" == http.post(sg + "/chat/completions", CHAT).content
+
+    assert "empty" == told.one.attributes["error.type"]
+    assert 1 == told.series("modelark_attempts_total", reason="empty")
+
+
+def test_a_reader_who_leaves_is_no_error(http, instrument, told, sg):
+    instrument()
+
+    http.parts(sg + "/chat/completions", STREAMED_CHAT, most=1)
+
+    span = told.one
+    assert StatusCode.UNSET is span.status.status_code
+    assert "cancelled" == span.attributes["byteplus.modelark.outcome"]
+    assert ("error",) == span.attributes["gen_ai.response.finish_reasons"]
+
+
+@pytest.mark.parametrize("colour", ["asyncio", "trio"])
+def test_a_cancelled_call_is_no_error(http, instrument, told, sg, ark):
+    instrument()
+    ark.region("ap-southeast-1").hangs()
+
+    async def work(client):
+        with anyio.move_on_after(0.2) as scope:
+            await client.post(sg + "/chat/completions", json=CHAT)
+        assert scope.cancelled_caught
+
+    http.run(work)
+
+    assert "cancelled" == told.one.attributes["byteplus.modelark.outcome"]
+    assert StatusCode.UNSET is told.one.status.status_code
+    assert 1 == told.series("modelark_attempts_total", result="cancelled")
+
+
+def test_metadata_reaches_the_span_and_the_allowed_labels(http, instrument, told, sg, ark):
+    instrument(metadata_labels=("team",))
+
+    with byteplus_trace.metadata(user="u-7", team="search", session="s-1"):
+        http.post(sg + "/chat/completions", CHAT, headers={"x-portkey-metadata": '{"_user": "u-8", "env": "prod"}'})
+
+    span = told.one
+    assert "u-8" == span.attributes["user.id"]
+    assert "search" == span.attributes["byteplus.modelark.metadata.team"]
+    assert "prod" == span.attributes["byteplus.modelark.metadata.env"]
+    assert "s-1" == span.attributes["gen_ai.conversation.id"]
+    assert 1 == told.series("modelark_operations_total", team="search")
+    (request,) = ark.region("ap-southeast-1").requests
+    assert not [name for name in request.headers if name.startswith("x-portkey")]
+
+
+def test_a_span_of_the_callers_own_is_the_parent_and_stays_as_it_is(http, instrument, told, sg):
+    instrument()
+    tracer = told.provider.get_tracer("app")
+
+    with tracer.start_as_current_span("checkout") as outer:
+        http.post(sg + "/chat/completions", CHAT)
+
+    assert told.one.parent.span_id == outer.get_span_context().span_id
+    assert {} == dict(outer.attributes)
+
+
+def test_suppressed_calls_are_not_told(http, instrument, told, sg):
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+    instrument()
+
+    with suppress_instrumentation():
+        http.post(sg + "/chat/completions", CHAT)
+
+    assert () == told.spans
+    assert 0 == told.series("modelark_operations_total")
+
+
+def test_an_exchange_reaches_on_exchange_whole(http, instrument, told, sg):
+    instrument()
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    (exchange,) = told.exchanges
+    assert "ok" == exchange.outcome
+    assert exchange.answer.usage.output_tokens > 0
+    assert [1] == [attempt.number for attempt in exchange.attempts]
+
+
+def test_no_key_and_no_content_leaves(http, instrument, told, sg):
+    instrument()
+
+    http.post(sg + "/chat/completions?secret=token", CHAT, headers={"Authorization": "Bearer sk-verysecret"})
+
+    written = "".join(span.to_json() for span in told.spans) + repr(told.exchanges)
+    for secret in ("sk-verysecret", "Name three rivers", "secret=token"):
+        assert secret not in written
+
+
+def test_content_is_captured_where_it_is_asked_for_and_redacted(http, instrument, told, sg):
+    instrument(capture_content=True, redact=lambda text: text.replace("rivers", "***"))
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    asked = json.loads(told.one.attributes["gen_ai.input.messages"])
+    assert "user" == asked[0]["role"]
+    assert "Name three ***." == asked[0]["parts"][0]["content"]
+    assert "assistant" == json.loads(told.one.attributes["gen_ai.output.messages"])[0]["role"]
+
+
+def test_usage_is_asked_for_and_taken_out_again(http, instrument, told, sg, ark):
+    instrument(include_usage=True)
+    plain = {**CHAT, "stream": True}
+
+    received = b"".join(http.parts(sg + "/chat/completions", plain))
+
+    assert told.one.attributes["gen_ai.usage.output_tokens"] > 0
+    assert b'"choices":[]' not in received.replace(b" ", b"")
+    assert received.endswith(b"data: [DONE]\n\n")
+    (request,) = ark.region("ap-southeast-1").requests
+    assert {"include_usage": True} == request.json["stream_options"]
+
+
+def test_an_explicit_transport_and_the_patch_tell_a_call_once(instrument, told, sg, library):
+    instrument()
+    module = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
+    with library.Client(
+        transport=module.ModelArkTransport(library.HTTPTransport()), headers={"Authorization": "Bearer k"}
+    ) as client:
+        client.post(sg + "/chat/completions", json=CHAT)
+
+    assert 1 == len(told.logical)
+    assert 1 == len(told.attempts)
+
+
+def test_uninstrument_puts_everything_back(told, ark, sg, library):
+    before = library.Client.__dict__["_transport_for_url"]
+    byteplus_trace.instrument(tracer_provider=told.provider, registry=told.registry, base_urls=ark.base_urls)
+    assert before is not library.Client.__dict__["_transport_for_url"]
+
+    byteplus_trace.uninstrument()
+
+    assert before is library.Client.__dict__["_transport_for_url"]
+    with library.Client(headers={"Authorization": "Bearer k"}) as client:
+        client.post(sg + "/chat/completions", json=CHAT)
+    assert () == told.spans
+
+
+def test_every_supported_library_has_the_patch_point(library):
+    assert callable(library.Client._transport_for_url)
+    assert callable(library.AsyncClient._transport_for_url)
