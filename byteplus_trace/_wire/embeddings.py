@@ -18,7 +18,6 @@ from .usage import usage_of
 class _Embeddings(msgspec.Struct):
     id: Any = None
     model: Any = None
-    data: msgspec.Raw | None = None
     usage: Any = None
     error: Any = None
 
