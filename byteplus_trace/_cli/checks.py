@@ -1,0 +1,363 @@
+"""
+What `doctor` looks at.
+
+A check is a function that looks at one thing and gives findings; `CHECKS` is their order. A
+finding is a failure only where the library could not do its work in this process; what
+costs a feature or may surprise is a warning. Whether calls would be seen is not guessed:
+each HTTP library makes one against a fake ModelArk on the loopback.
+
+Keys are looked for and never shown, not even in part.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any, Literal
+
+from .._errors import SettingError
+from .._regions import MODELARK, REGIONS, Region
+from .._version import __version__
+from .stage import settings_aside
+
+Status = Literal["ok", "warn", "fail"]
+
+METRICS_PORT = 9464
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look at one thing found."""
+
+    status: Status
+    subject: str
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the checks look at."""
+
+    environ: Mapping[str, str]
+    offline: bool = False
+    timeout_seconds: float = 3.0
+
+
+# What is installed
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    name: str
+    needed: bool = False
+    without: str = ""
+    """What there is not where it is not installed."""
+
+
+DISTRIBUTIONS = (
+    Distribution("httpx", needed=True),
+    Distribution("httpx2", without="the openai SDK 3.x runs on it: pip install 'byteplus-trace[httpx2]'"),
+    Distribution("openai", without="any client on httpx or httpx2 will do"),
+    Distribution("byteplus-python-sdk-v2", without="any client on httpx or httpx2 will do"),
+    Distribution("opentelemetry-sdk", needed=True),
+    Distribution("prometheus-client", needed=True),
+    Distribution("wrapt", needed=True),
+)
+
+
+def _versions(_around: Surroundings) -> Iterator[Finding]:
+    yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
+    yield Finding("ok", "byteplus-trace", __version__)
+    for distribution in DISTRIBUTIONS:
+        found = _version_of(distribution.name)
+        if found is not None:
+            yield Finding("ok", distribution.name, found)
+        elif distribution.needed:
+            yield Finding("fail", distribution.name, "not installed", f"pip install {distribution.name}")
+        else:
+            yield Finding("ok", distribution.name, f"not installed; {distribution.without}")
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+# Whether calls are seen
+
+
+def _configuration(around: Surroundings) -> Iterator[Finding]:
+    from .._config import PREFIX, configure
+
+    named = around.environ.get(PREFIX + "CONFIG", "").strip()
+    told = sorted(name for name in around.environ if name.startswith(PREFIX) and name != PREFIX + "CONFIG")
+    source = " and ".join([*([named] if named else []), *([", ".join(told)] if told else [])])
+    try:
+        config = configure({}, around.environ)
+    except SettingError as error:
+        yield Finding("fail", "settings", str(error), "instrument() refuses these settings: mend them first")
+        return
+    yield Finding("ok", "settings", f"valid: {source}" if source else "none given; instrument()'s arguments and defaults hold")  # fmt: skip
+    if config.policy is None:
+        yield Finding("ok", "policy", "none: calls are observed and never moved")
+        return
+    from .._routing.policy import warnings_of
+
+    yield Finding("ok", "policy", "loaded: byteplus-trace config check shows how it is understood")
+    for warning in warnings_of(config.policy):
+        yield Finding("warn", "policy", warning)
+    if _version_of("byteplus-python-sdk-v2") is not None:
+        yield Finding(
+            "warn",
+            "SDK retries",
+            "the Ark SDK sends again on its own, and its resends cannot be told from new calls",
+            "with a policy, make its client with max_retries=0",
+        )
+
+
+def _patch_points(_around: Surroundings) -> Iterator[Finding]:
+    from .._edge.library import MODULES
+    from .._edge.patch import CLIENTS, POINT
+
+    for name in MODULES:
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        missing = [f"{name}.{c}.{POINT}" for c, _ in CLIENTS if not hasattr(getattr(module, c, None), POINT)]
+        if missing:
+            yield Finding(
+                "fail",
+                f"{name} calls",
+                f"{', '.join(missing)} is gone from {name} {_version_of(name)}",
+                "give clients an explicit transport: byteplus_trace.ModelArkTransport() or byteplus_trace.httpx2.ModelArkTransport()",
+            )
+        else:
+            yield _seen(name, module)
+
+
+def _seen(name: str, module: Any) -> Finding:
+    """Whether a call of this library to a ModelArk of our own is seen."""
+    from opentelemetry.trace import NoOpTracerProvider
+    from prometheus_client import CollectorRegistry
+
+    import byteplus_trace
+    from byteplus_trace.testing import ModelArk
+
+    seen: list[object] = []
+    with ModelArk(regions=("ap-southeast-1",)) as ark, settings_aside():
+        byteplus_trace.instrument(
+            base_urls=ark.base_urls,
+            tracer_provider=NoOpTracerProvider(),
+            registry=CollectorRegistry(),
+            on_exchange=seen.append,
+        )
+        try:
+            with module.Client(trust_env=False) as client:
+                client.post(
+                    f"{ark.base_url('ap-southeast-1')}/chat/completions",
+                    json={"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Hello"}]},
+                    headers={"Authorization": "Bearer any"},
+                )
+            byteplus_trace.flush()
+        finally:
+            byteplus_trace.uninstrument()
+    if seen:
+        return Finding("ok", f"{name} calls", "patch point present; a call on the loopback was seen")
+    return Finding(
+        "fail",
+        f"{name} calls",
+        "patch point present, yet a call on the loopback was not seen",
+        f"something else replaces {name}.Client's transport: give clients an explicit ModelArkTransport()",
+    )
+
+
+# Instrumentations that also make a span of a model call: how they get on with ours.
+_STEPS_ASIDE = "its span stays the one GenAI span, and is given our attributes"
+_TWICE = "each call would be told twice: switch one off for these calls"
+NEIGHBOURS: tuple[tuple[str, Status, str], ...] = (
+    ("opentelemetry-instrumentation-genai-openai", "ok", _STEPS_ASIDE),
+    ("opentelemetry-instrumentation-httpx", "ok", "silent around our send, unless http_spans='otel'"),
+    ("opentelemetry-instrumentation-openai-v2", "warn", _TWICE),
+    ("opentelemetry-instrumentation-openai", "warn", _TWICE),
+    ("openinference-instrumentation-openai", "warn", _TWICE),
+    ("ddtrace", "warn", _TWICE),
+)
+
+
+def _neighbours(_around: Surroundings) -> Iterator[Finding]:
+    points = {point.name for point in entry_points(group="opentelemetry_instrumentor")}
+    if "byteplus_trace" not in points:
+        yield Finding(
+            "warn",
+            "opentelemetry-instrument",
+            "does not know byteplus-trace",
+            "install the package rather than putting it on the path",
+        )
+    for distribution, status, words in NEIGHBOURS:
+        found = _version_of(distribution)
+        if found is not None and status == "ok":
+            yield Finding("ok", distribution, f"{found}; {words}")
+        elif found is not None:
+            yield Finding(status, distribution, f"{found} is installed", words)
+
+
+# Where calls go
+
+
+def _key(around: Surroundings) -> Iterator[Finding]:
+    key = around.environ.get("ARK_API_KEY")
+    if not key:
+        yield Finding(
+            "warn", "ARK_API_KEY", "not set", "fine where you pass api_key=; a key is made in the ModelArk console"
+        )  # fmt: skip
+    elif key != key.strip() or "\n" in key:
+        yield Finding("warn", "ARK_API_KEY", "set, with blanks around it", "set it again without them")
+    elif key.lower().startswith("bearer "):
+        yield Finding("warn", "ARK_API_KEY", "set, beginning with 'Bearer '", "set the key alone")
+    else:
+        yield Finding("ok", "ARK_API_KEY", "set")
+
+
+def _regions(around: Surroundings) -> Iterator[Finding]:
+    if around.offline:
+        return
+    regions = [region for region in REGIONS if region.provider == MODELARK]
+    with ThreadPoolExecutor(len(regions)) as pool:
+        yield from pool.map(lambda region: _region(region, around.timeout_seconds), regions)
+
+
+def _region(region: Region, timeout_seconds: float) -> Finding:
+    subject = f"region {region.id}"
+    try:
+        with (
+            socket.create_connection((region.host, 443), timeout=timeout_seconds) as plain,
+            ssl.create_default_context().wrap_socket(plain, server_hostname=region.host) as secured,
+        ):
+            return Finding("ok", subject, f"{region.host} answers ({secured.version()})")
+    except ssl.SSLCertVerificationError as error:
+        return Finding(
+            "warn",
+            subject,
+            f"{region.host}: its certificate is not trusted here ({error.verify_message})",
+            "a proxy that opens TLS? Give httpx its certificate (SSL_CERT_FILE)",
+        )
+    except OSError as error:
+        return Finding(
+            "warn",
+            subject,
+            f"{region.host}:443 cannot be reached: {_words(error)}",
+            "offline, or a firewall or proxy in between? Calls through HTTPS_PROXY may still work",
+        )
+
+
+# Where telemetry goes
+
+
+def _providers(around: Surroundings) -> Iterator[Finding]:
+    from .._telemetry.provider import endpoint, is_listening
+
+    told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
+    yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")
+    if around.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        yield Finding(
+            "warn", "spans", "OTEL_SDK_DISABLED=true: none are made by our own provider", "unset it to have spans"
+        )  # fmt: skip
+        return
+    exporters = around.environ.get("OTEL_TRACES_EXPORTER", "otlp")
+    if "otlp" not in exporters:
+        yield Finding("ok", "spans", f"go where OTEL_TRACES_EXPORTER says: {exporters}")
+        return
+    where = endpoint()
+    if is_listening(where, around.timeout_seconds):
+        yield Finding("ok", "spans", f"somebody listens at {where}")
+    else:
+        yield Finding(
+            "warn",
+            "spans",
+            f"nobody listens at {where}",
+            "start Jaeger (docker compose -f grafana/compose.yaml up), or set OTEL_EXPORTER_OTLP_ENDPOINT",
+        )
+
+
+# A variable that holds a secret, and a secret inside a URL.
+_SECRET = re.compile("HEADERS|KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
+_USERINFO = re.compile("(?<=://)[^/@]+@")
+
+
+def _shown(name: str, value: str) -> str:
+    return "(set)" if _SECRET.search(name) else _USERINFO.sub("", value)
+
+
+def _metrics(around: Surroundings) -> Iterator[Finding]:
+    text = around.environ.get("BYTEPLUS_TRACE_METRICS_PORT", "").strip()
+    port = int(text) if text.isdecimal() else METRICS_PORT
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            yield Finding(
+                "warn",
+                "metrics port",
+                f"{port} cannot be had: {_words(error)}",
+                "another process serves there? Give another metrics_port, or mount prometheus.metrics_app()",
+            )
+        else:
+            yield Finding("ok", "metrics port", f"{port} is free")
+    yield from _multiprocess(around)
+
+
+def _multiprocess(around: Surroundings) -> Iterator[Finding]:
+    named = around.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not named:
+        return
+    directory = Path(named)
+    if not directory.is_dir():
+        yield Finding(
+            "fail", "PROMETHEUS_MULTIPROC_DIR", f"{named} is not a directory", f"mkdir -p {named}, or unset it"
+        )  # fmt: skip
+    elif not os.access(directory, os.W_OK):
+        yield Finding(
+            "fail", "PROMETHEUS_MULTIPROC_DIR", f"{named} cannot be written to", "give the workers the right to write"
+        )  # fmt: skip
+    else:
+        left = len(list(directory.glob("*.db")))
+        if left:
+            yield Finding(
+                "warn",
+                "PROMETHEUS_MULTIPROC_DIR",
+                f"{named} holds {left} files",
+                "where no worker is running they are from an earlier run, and still counted: empty it before the start",
+            )
+        else:
+            yield Finding("ok", "PROMETHEUS_MULTIPROC_DIR", f"{named} is empty and can be written to")
+
+
+def _words(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
+    _versions,
+    _configuration,
+    _patch_points,
+    _neighbours,
+    _key,
+    _regions,
+    _providers,
+    _metrics,
+)

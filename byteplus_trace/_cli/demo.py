@@ -1,0 +1,199 @@
+"""
+`byteplus-trace demo`: what one line gives, shown with the real openai SDK.
+
+Scene one makes one call of every kind; scene two (`outage.py`) takes a region down in the
+middle. The service is a fake ModelArk in this process, so it needs no key, no account and
+no network; the SDK, the spans and the series are the real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import openai
+from openai import DefaultHttpxClient, OpenAI
+
+import byteplus_trace
+
+from .._regions import DEFAULT_REGION
+from .._telemetry.provider import is_listening
+from .showing import Question, console, series, span_tree
+from .stage import SERVICE, Stage, Trace
+
+JAEGER = "http://localhost:16686"
+
+CHAT = "seed-2-0-pro-260328"
+THINKING = "seed-1-8-251228"
+EMBEDDING = "skylark-embedding-vision-251215"
+IMAGE = "seedream-4-0-250828"
+
+MESSAGES: Any = [
+    {"role": "system", "content": "You are a guide who answers in one sentence."},
+    {"role": "user", "content": "Where does the river Rhine begin?"},
+]
+
+
+def chat(client: OpenAI) -> None:
+    client.chat.completions.create(model=CHAT, messages=MESSAGES, temperature=0.2)
+
+
+def streamed_chat(client: OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model=THINKING,
+        messages=MESSAGES,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"thinking": {"type": "enabled"}},
+    )
+    for _ in stream:
+        pass
+
+
+def embedding(client: OpenAI) -> None:
+    client.embeddings.create(model=EMBEDDING, input=["The Rhine", "The Danube"])
+
+
+def multimodal_embedding(client: OpenAI) -> None:
+    parts = [
+        {"type": "text", "text": "A river between hills"},
+        {"type": "image_url", "image_url": {"url": "https://images.example/river.jpeg"}},
+    ]
+    client.post("/embeddings/multimodal", body={"model": EMBEDDING, "input": parts}, cast_to=object)
+
+
+def image(client: OpenAI) -> None:
+    client.images.generate(model=IMAGE, prompt="A river between hills, in ink", size="1024x1024")
+
+
+def response(client: OpenAI) -> None:
+    client.responses.create(model=CHAT, input="Which sea does the Rhine reach?")
+
+
+def streamed_response(client: OpenAI) -> None:
+    for _ in client.responses.create(model=CHAT, input="And the Danube?", stream=True):
+        pass
+
+
+def failing_chat(client: OpenAI) -> None:
+    client.chat.completions.create(model="seed-9-9-pro", messages=MESSAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that an application does, and the code that does it, shortened."""
+
+    name: str
+    code: str
+    work: Callable[[OpenAI], None]
+    user: str = "u-1"
+    fails: type[Exception] | None = None
+
+
+STEPS = (
+    Step("a chat", "client.chat.completions.create(...)", chat),
+    Step("a streamed chat that thinks", "...create(..., stream=True)", streamed_chat),
+    Step("an embedding", "client.embeddings.create(...)", embedding, "u-2"),
+    Step("a multimodal embedding", 'client.post("/embeddings/multimodal", ...)', multimodal_embedding, "u-2"),
+    Step("an image", "client.images.generate(...)", image, "u-3"),
+    Step("a response", "client.responses.create(...)", response, "u-3"),
+    Step("a streamed response", "client.responses.create(..., stream=True)", streamed_response, "u-3"),
+    Step("a model nobody opened", "client.chat.completions.create(...)", failing_chat, "u-4", openai.NotFoundError),
+)  # fmt: skip
+
+QUESTIONS = (
+    Question("how calls ended", "modelark_operations_total", ("operation", "outcome")),
+    Question("what failed", "modelark_operations_total", ("model", "error_type"), having="error_type"),
+    Question("tokens", "modelark_tokens_total", ("type",)),
+    Question("images", "modelark_images_total", ("model", "status")),
+    Question("cost, estimated", "modelark_cost_usd_total", ("model",), "$"),
+    Question("mean duration", "modelark_operation_duration_seconds", ("operation",), "s", mean=True),
+    Question("mean time to first chunk", "modelark_time_to_first_chunk_seconds", ("model",), "s", mean=True),
+    Question("by team", "modelark_operations_total", ("team",)),
+)
+
+SCENES = ("calls", "outage")
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "demo",
+        help="watch real calls become spans and series, against a ModelArk inside this process",
+        description="Make real SDK calls to a fake ModelArk inside this process and show what is told of them. "
+        "Needs no key and no network; spans also go to a Jaeger or another OTLP receiver on localhost:4318, "
+        "or where OTEL_EXPORTER_OTLP_ENDPOINT says, if one listens.",
+    )
+    parser.add_argument("--only", choices=SCENES, help="one of the two scenes")
+
+
+def run(args: argparse.Namespace) -> int:
+    out = console()
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        out.print("OTEL_SDK_DISABLED=true: there would be no spans to show. Unset it for the demo.")
+        return 1
+    scenes = [args.only] if args.only else SCENES
+    traces: list[Trace] = []
+    with Stage() as stage:
+        if "calls" in scenes:
+            traces += _calls(stage, out)
+        if "outage" in scenes:
+            from . import outage
+
+            traces += outage.play(stage, out, new_client)
+        exported_to = stage.exported_to
+    _where_it_went(out, exported_to, traces)
+    return 0
+
+
+def new_client(base_url: str, **options: Any) -> OpenAI:
+    """The openai SDK as anybody makes it, but for proxies, which have no business on the loopback."""
+    return OpenAI(
+        base_url=base_url, api_key="any", http_client=DefaultHttpxClient(trust_env=False), **options
+    )
+
+
+def _calls(stage: Stage, out: Any) -> list[Trace]:
+    out.rule("[bold]One line, and every call is told[/]", align="left")
+    out.print("byteplus_trace.instrument()", style="cyan")
+    out.print()
+    home = stage.ark.region(DEFAULT_REGION)
+    home.delays(headers=0.04, first_event=0.12, between=0.02)
+    home.delays(headers=0.6, on="images")
+    told: list[tuple[str, Trace]] = []
+    with stage.instrumented(metadata_labels=("team",)), new_client(home.base_url) as client:
+        for step in STEPS:
+            if step.fails is not None:
+                home.fails(404, code="ModelNotOpen", times=1)
+            with byteplus_trace.metadata(user=step.user, team="demo", session="s-1"):
+                told.append((step.code, stage.act(step.name, partial(step.work, client), step.fails)))
+    home.recovers()
+    out.print(span_tree(told))
+    out.print()
+    out.rule("[bold]The same calls as Prometheus series[/]", align="left")
+    out.print(series(stage, QUESTIONS))
+    out.print()
+    return [trace for _, trace in told]
+
+
+def _where_it_went(out: Any, exported_to: str | None, traces: list[Trace]) -> None:
+    out.rule("[bold]Where it went, and what to type next[/]", align="left")
+    if exported_to is None:
+        out.print("Nobody takes spans yet. Jaeger, Prometheus and Grafana on this machine, in one line:")
+        out.print("  docker compose -f grafana/compose.yaml up", style="cyan")
+    elif is_listening(JAEGER):
+        out.print(f"The traces are in Jaeger ({JAEGER}/search?service={SERVICE}):")
+        for trace in traces:
+            out.print(f"  {trace.root.name:<42} {JAEGER}/trace/{trace.id}", soft_wrap=True)
+    else:
+        out.print(f"The traces went to {exported_to}, as service {SERVICE}:")
+        for trace in traces:
+            out.print(f"  {trace.root.name:<42} {trace.id}", soft_wrap=True)
+    out.print()
+    out.print("In your own application, before or after any client is made:")
+    out.print("  import byteplus_trace", style="cyan")
+    out.print("  byteplus_trace.instrument(metrics_port=9464)", style="cyan")
+    out.print("Then [cyan]byteplus-trace doctor[/] says whether all is well.")

@@ -1,0 +1,198 @@
+"""
+The demo's second scene: a region goes down in the middle, and callers do not notice.
+
+Each act sets what the home region does and then makes calls with the real openai SDK, under a
+policy of two targets. What is told of them is all read from their spans, from the series
+and from the fake's own log of requests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import openai
+from openai import OpenAI
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
+from ..testing import FakeRegion
+from .showing import OWN, STYLES, Question, series, span_tree
+from .stage import Stage, Trace
+
+HOME, AWAY = "ap-southeast-1", "eu-west-1"
+# Seconds that the breaker stays open, and that a stream may take to its first output: short, for a demo.
+OPEN, FIRST_EVENT = 0.8, 0.5
+
+MODEL = "seed-2-0-lite-260428"
+IMAGE_MODEL = "seedream-5-0-260128"
+MESSAGES: Any = [{"role": "user", "content": "Where does the river Rhine begin?"}]
+
+
+def chat(client: OpenAI) -> None:
+    client.chat.completions.create(model=MODEL, messages=MESSAGES)
+
+
+def streamed_chat(client: OpenAI) -> None:
+    for _ in client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True):
+        pass
+
+
+def image(client: OpenAI) -> None:
+    client.images.generate(model=IMAGE_MODEL, prompt="A river between hills, in ink")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What the home region does, and what the application does meanwhile."""
+
+    region: str
+    weather: Callable[[FakeRegion], None]
+    calls: tuple[tuple[str, Callable[[OpenAI], None]], ...]
+    fails: type[Exception] | None = None
+
+
+def _well(home: FakeRegion) -> None:
+    home.recovers()
+
+
+def _hangs(home: FakeRegion) -> None:
+    home.hangs()
+
+
+def _overloaded(home: FakeRegion) -> None:
+    home.recovers()
+    home.fails(503, code="ServerOverloaded")
+
+
+def _refuses(home: FakeRegion) -> None:
+    home.recovers()
+    home.refuses()
+
+
+def _resets_images(home: FakeRegion) -> None:
+    home.recovers()
+    home.resets(on="images")
+
+
+def _well_after_a_while(home: FakeRegion) -> None:
+    home.recovers()
+    time.sleep(OPEN * 1.5)
+
+
+ACTS = (
+    Act("is well", _well, (("a chat", chat),)),
+    Act("takes requests and says nothing", _hangs, (("a streamed chat", streamed_chat),)),
+    Act("answers 503 ServerOverloaded", _overloaded, (("a chat, answered 503", chat),)),
+    Act("refuses connections", _refuses, (("a chat, refused", chat), ("a chat", chat), ("an image, refused", image))),
+    Act("resets an image it may have made", _resets_images, (("an image, cut off", image),), openai.APIConnectionError),
+    Act("is well again", _well_after_a_while, (("the first chat", chat), ("the next chat", chat))),
+)  # fmt: skip
+
+QUESTIONS = (
+    Question("how calls ended", "modelark_operations_total", ("operation", "outcome")),
+    Question("moves", "modelark_fallbacks_total", ("from_target", "to_target", "reason", "result")),
+    Question("retries", "modelark_retries_total", ("target", "reason")),
+    Question("not even asked", "modelark_targets_skipped_total", ("target", "reason")),
+    Question("second charges", "modelark_possible_duplicates_total", ("operation", "action")),
+)
+
+
+def play(stage: Stage, out: Console, new_client: Callable[[str], OpenAI]) -> list[Trace]:
+    """Play all acts and tell them; the traces of all calls."""
+    out.rule("[bold]A region goes down, and the calls go on[/]", align="left")
+    out.print("byteplus_trace.instrument(policy=Policy(targets=[sg, eu], ...))", style="cyan")
+    out.print()
+    home = stage.ark.region(HOME)
+    table = _table()
+    traces: list[Trace] = []
+    with stage.instrumented(policy=_policy(stage)), new_client(home.base_url) as client:
+        for act in ACTS:
+            act.weather(home)
+            table.add_row(f"[bold]sg {act.region}[/]")
+            for name, work in act.calls:
+                trace = stage.act(name, partial(work, client), act.fails)
+                _add_row(table, trace, stage)
+                traces.append(trace)
+    out.print(table)
+    out.print()
+    out.print("Four of these, as a trace shows them:", style="bold")
+    out.print(span_tree(("", trace) for trace in traces if len(trace.spans) > 3 or _is_probe(trace)))
+    out.print()
+    sent = sum(request.api == "images" for request in home.requests)
+    out.print(
+        f"Images that reached sg: {sent}. The one that was cut off may have been made and charged, "
+        "so it was not sent a second time."
+    )
+    out.print()
+    out.rule("[bold]The same, as Prometheus series[/]", align="left")
+    out.print(series(stage, QUESTIONS))
+    out.print()
+    return traces
+
+
+def _policy(stage: Stage) -> Policy:
+    targets = [
+        Target(name, region=region, base_url=stage.ark.base_url(region), api_key=f"key-of-{name}")
+        for name, region in (("sg", HOME), ("eu", AWAY))
+    ]
+    return Policy(
+        targets=targets,
+        retry=Retry(per_target=1, base=0.05),
+        breaker=Breaker(consecutive=3, open=OPEN),
+        deadline=Deadline(first_event=FIRST_EVENT),
+    )
+
+
+def _table() -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "the caller saw", "after", "what was sent", "breaker of sg"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "after" else "left")
+    return table
+
+
+def _add_row(table: Table, trace: Trace, stage: Stage) -> None:
+    call = trace.calls[-1]
+    told = call.attributes or {}
+    outcome = type(trace.raised).__name__ if trace.raised is not None else str(told.get(OWN + "outcome", ""))
+    table.add_row(
+        "  " + trace.root.name,
+        Text(outcome, STYLES.get(outcome, "red")),
+        f"{_seconds(trace) * 1000:,.0f} ms",
+        " · ".join(_sent(trace)) or "nothing",
+        _breaker(stage, str(told.get("gen_ai.operation.name", ""))),
+    )
+
+
+def _sent(trace: Trace) -> list[str]:
+    """The targets that were passed over and those that were asked, and what they answered, in order."""
+    found: list[str] = []
+    for call in trace.calls:
+        found += [f"({(event.attributes or {}).get('target')}: {(event.attributes or {}).get('reason')})" for event in call.events if event.name == "target.skipped"]  # fmt: skip
+        for attempt in trace.children(call):
+            told = attempt.attributes or {}
+            came = told.get("http.response.status_code") or told.get("error.type")
+            probing = " probe" if told.get(OWN + "attempt.cause") == "probe" else ""
+            found.append(f"{told.get(OWN + 'target')}{probing} {came}")
+    return found
+
+
+def _seconds(trace: Trace) -> float:
+    return ((trace.root.end_time or 0) - (trace.root.start_time or 0)) / 1e9
+
+
+def _is_probe(trace: Trace) -> bool:
+    return any((span.attributes or {}).get(OWN + "attempt.cause") == "probe" for span in trace.spans)
+
+
+_BREAKER = {0: Text("closed", "green"), 1: Text("half-open", "yellow"), 2: Text("open", "bold red")}
+
+
+def _breaker(stage: Stage, operation: str) -> Text:
+    states = stage.sums("modelark_breaker_state", ("target", "operation"))
+    return _BREAKER[int(states.get(("sg", operation), 0))]
