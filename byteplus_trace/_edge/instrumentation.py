@@ -22,6 +22,7 @@ from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
 from ..prometheus import Server, Sink, serve
 from .library import lowered
+from .perform import Begun
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -88,10 +89,8 @@ class Instrumentation:
         if self.config.metrics_port is not None:
             self.server = serve(self.config.metrics_port, self.config.metrics_addr, self.config.registry)
 
-    def begin(self, request: Any, silent: bool, caller: Callable[[], object]) -> Any:
+    def begin(self, request: Any, silent: bool, caller: Callable[[], object]) -> Begun | None:
         """Say which call a request is and set it going; None where it is not ours."""
-        from .transport import Begun
-
         url = request.url
         headers = lowered(request.headers)
         body = getattr(request, "_content", None)
@@ -117,15 +116,19 @@ class Instrumentation:
             None if silent else self.recorder.begin,
             self.config.capture_content,
         )
-        settings = {
-            "call": found.call,
-            "body": body,
-            "stripped": not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers),
-        }
-        return Begun(self._plan(found, request, headers, body, observer, caller), observer, settings)
+        stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
+        return Begun(
+            self._plan(found, request, headers, body, observer, caller), observer, found.call, body, stripped
+        )
 
     def _plan(self, found: Recognised, request: Any, headers: Mapping[str, str], body: bytes | None, observer: Observer, caller: Callable[[], object]) -> Any:  # fmt: skip
         return observe(found.call)
+
+    def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:
+        """A transport whose sends OpenTelemetry's own instrumentation tells of."""
+        from .._telemetry.http import told_by_otel
+
+        return told_by_otel(transport, library, colour, self.recorder.tracers.provider)
 
     def ended(self, call: Call, request: Any, error: BaseException) -> None:
         """A call ended with an exception."""
@@ -144,8 +147,7 @@ class Instrumentation:
 
 
 def _places(config: Config) -> list[Place]:
-    places = [Place.at(url, region) for url, region in config.base_urls.items()]
-    return places
+    return [Place.at(url, region) for url, region in config.base_urls.items()]
 
 
 def _version_of(distribution: str) -> str:

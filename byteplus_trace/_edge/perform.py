@@ -10,11 +10,12 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._facts import Call
 from .._routing.steps import Deliver, Failure, FailureKind, Keep, Peeked, Reply, Send
 from .._telemetry.guard import guard
+from .drive import Plan
 from .library import Library, failure_of, lowered
 from .outgoing import outgoing, rewritten_body, target_url
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 MOST_HELD_EVENTS = 64
 MOST_HELD_BYTES = 256 * 1024
 LARGEST_HELD_DOCUMENT = 32 * 1024 * 1024
+
+
+class Begun(NamedTuple):
+    """A call under way: who decides, who watches, what is needed to perform."""
+
+    plan: Plan
+    observer: Observer
+    call: Call
+    body: bytes | None
+    stripped: bool
 
 
 class Held:
@@ -46,25 +57,23 @@ class Held:
 class Performer:
     """One call's steps, up to where the colours part."""
 
+    colour: str
+
     def __init__(
         self,
         library: Library,
         instrumentation: Instrumentation,
         request: Any,
-        call: Call,
-        observer: Observer,
-        *,
-        stripped: bool,
-        body: bytes | None,
+        begun: Begun,
         transport_for: Callable[[Any], Any],
     ) -> None:
         self.library = library
         self.instrumentation = instrumentation
         self.request = request
-        self.call = call
-        self.observer = observer
-        self.stripped = stripped
-        self.body = body
+        self.call = call = begun.call
+        self.observer = begun.observer
+        self.stripped = begun.stripped
+        self.body = body = begun.body
         self.transport_for = transport_for
         self.routed = instrumentation.policy is not None
         self.asks_usage = (
@@ -107,7 +116,14 @@ class Performer:
             self.sent = self.request
         else:
             self.sent = self._copy(step, url, changed, injected)
-        return self.sent, self.transport_for(url), telling
+        return self.sent, self._transport(url), telling
+
+    def _transport(self, url: Any) -> Any:
+        transport = self.transport_for(url)
+        if self.instrumentation.config.http_spans == "otel":
+            with guard("asking OpenTelemetry for HTTP spans"):
+                return self.instrumentation.told_by_otel(transport, self.library.name, self.colour)
+        return transport
 
     def _copy(self, step: Send, url: Any, body: bytes | None, injected: dict[str, str]) -> Any:
         self.wire = WireWatch(self.request.extensions.get("trace")) if self.routed else None
@@ -144,7 +160,9 @@ class Performer:
         return held
 
     def reply(self, held: Held) -> Reply:
-        """What the plan is told of a reply."""
+        """What the plan is told of a reply; without a policy only that it came."""
+        if not self.routed:
+            return Reply(held.response.status_code)
         headers = lowered(held.response.headers)
         code = None
         body = self.observer.body

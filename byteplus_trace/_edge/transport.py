@@ -9,26 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
 from .._telemetry.guard import guard
 from .._telemetry.recorder import is_silent
-from .drive import Plan, arun, run
+from .drive import arun, run
+from .instrumentation import Instrumentation
 from .library import Library, library_named
-from .perform import Held, Performer, WireWatch
-
-if TYPE_CHECKING:
-    from .._observer import Observer
-    from .instrumentation import Instrumentation
-
-
-class Begun(NamedTuple):
-    """A call under way: who decides, who watches, what is needed to perform."""
-
-    plan: Plan
-    observer: Observer
-    settings: dict[str, Any]
+from .perform import Begun, Held, Performer, WireWatch
 
 
 class Transport:
@@ -45,8 +34,6 @@ class Transport:
     transport: Any
 
     def _settle(self, settings: dict[str, Any]) -> None:
-        from .instrumentation import Instrumentation
-
         self._own = Instrumentation.build(settings) if settings else None
         self._transport_for: Callable[[Any], Any] = lambda _url: self.transport
 
@@ -63,8 +50,6 @@ class Transport:
 
     @property
     def instrumentation(self) -> Instrumentation:
-        from .instrumentation import Instrumentation
-
         return self._own or Instrumentation.current()
 
     @property
@@ -81,16 +66,6 @@ class Transport:
             return instrumentation.begin(request, silent, caller)
         return None
 
-    def _performing(self, request: Any, begun: Begun, kind: type[Performer]) -> Any:
-        return kind(
-            self._library,
-            self.instrumentation,
-            request,
-            observer=begun.observer,
-            transport_for=self._transport_for,
-            **begun.settings,
-        )
-
 
 class SyncTransport(Transport):
     """The sync colour."""
@@ -99,12 +74,12 @@ class SyncTransport(Transport):
         begun = self._begin(request, threading.get_ident)
         if begun is None:
             return self.transport.handle_request(request)
-        performer = self._performing(request, begun, SyncPerformer)
+        performer = SyncPerformer(self._library, self.instrumentation, request, begun, self._transport_for)
         try:
             held = performer.deliverable(run(begun.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
-            performer.instrumentation.ended(begun.settings["call"], request, error)
+            performer.instrumentation.ended(begun.call, request, error)
             raise
         return performer.settle(held, self._library.observed_stream)
 
@@ -126,12 +101,12 @@ class AsyncTransport(Transport):
         begun = self._begin(request, _task)
         if begun is None:
             return await self.transport.handle_async_request(request)
-        performer = self._performing(request, begun, AsyncPerformer)
+        performer = AsyncPerformer(self._library, self.instrumentation, request, begun, self._transport_for)
         try:
             held = performer.deliverable(await arun(begun.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
-            performer.instrumentation.ended(begun.settings["call"], request, error)
+            performer.instrumentation.ended(begun.call, request, error)
             raise
         return performer.settle(held, self._library.async_observed_stream)
 
@@ -154,6 +129,8 @@ def _task() -> object:
 
 class SyncPerformer(Performer):
     """Performs steps, blocking."""
+
+    colour = "Sync"
 
     def __call__(self, step: Step) -> Result:
         match step:
@@ -228,6 +205,8 @@ class SyncPerformer(Performer):
 
 class AsyncPerformer(Performer):
     """Performs steps, awaiting."""
+
+    colour = "Async"
 
     async def __call__(self, step: Step) -> Result:
         match step:

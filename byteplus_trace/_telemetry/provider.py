@@ -44,10 +44,16 @@ class Tracers:
         if given is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             self._own = own_provider(service_name)
 
-    def tracer(self) -> trace.Tracer:
+    @property
+    def provider(self) -> trace.TracerProvider:
+        """The one that is given, the application's, or our own."""
         provider = self._given or trace.get_tracer_provider()
         if self._own is not None and isinstance(provider, trace.ProxyTracerProvider):
-            provider = self._own
+            return self._own
+        return provider
+
+    def tracer(self) -> trace.Tracer:
+        provider = self.provider
         if provider is not self._provider:
             self._tracer = provider.get_tracer(SCOPE, __version__)
             self._provider = provider

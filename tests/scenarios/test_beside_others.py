@@ -1,0 +1,100 @@
+"""Other instrumentations beside us, active before or after: no call is told twice, and ours is outermost over HTTP."""
+
+import openai
+import pytest
+from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
+
+CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
+
+
+@pytest.fixture(params=["before us", "after us"])
+def order(request):
+    return request.param
+
+
+@pytest.fixture
+def both(instrument, told, order):
+    """Instrument with another instrumentor, in either order."""
+    undo = []
+
+    def begin(other, **settings):
+        def theirs():
+            other.instrument(tracer_provider=told.provider)
+            undo.append(other)
+
+        if order == "before us":
+            theirs()
+            instrument(**settings)
+        else:
+            instrument(**settings)
+            theirs()
+
+    yield begin
+    for other in undo:
+        other.uninstrument()
+
+
+def http_instrumentor(library):
+    return HTTPXClientInstrumentor() if library.__name__ == "httpx" else HTTPX2ClientInstrumentor()
+
+
+def children_of(told, parent):
+    return [span for span in told.spans if span.parent and span.parent.span_id == parent.context.span_id]
+
+
+def test_http_spans_of_another_instrumentation_are_not_doubled(both, http, library, told, sg):
+    both(http_instrumentor(library))
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    assert 2 == len(told.spans)
+    assert told.attempts == children_of(told, told.one)
+
+
+def test_http_spans_can_be_left_to_opentelemetry(both, http, library, told, sg, ark):
+    both(http_instrumentor(library), http_spans="otel")
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    (sent,) = children_of(told, told.one)
+    assert [] == told.attempts
+    assert "opentelemetry.instrumentation.httpx" in sent.instrumentation_scope.name
+    (request,) = ark.region("ap-southeast-1").requests
+    assert f"{sent.context.span_id:016x}" in request.headers["traceparent"]
+
+
+def test_http_spans_of_opentelemetry_need_no_instrumentor(instrument, http, told, sg):
+    instrument(http_spans="otel")
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    assert 1 == len(children_of(told, told.one))
+    assert 2 == len(told.spans)
+
+
+def test_a_call_that_openais_instrumentor_tells_is_told_once(both, told, sg):
+    both(OpenAIInstrumentor())
+
+    with openai.OpenAI(base_url=sg, api_key="key") as client:
+        client.chat.completions.create(**CHAT)
+
+    genai = told.logical
+    assert 1 == len(genai)
+    assert "opentelemetry.instrumentation.genai.openai" in genai[0].instrumentation_scope.name
+    assert "ap-southeast-1" == genai[0].attributes["cloud.region"]
+    assert "ok" == genai[0].attributes["byteplus.modelark.outcome"]
+    assert told.attempts == children_of(told, genai[0])
+    assert 1 == told.series("modelark_operations_total", outcome="ok")
+
+
+def test_a_stream_that_openais_instrumentor_tells_is_told_once(both, told, sg):
+    both(OpenAIInstrumentor())
+
+    with openai.OpenAI(base_url=sg, api_key="key") as client:
+        list(client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True}))
+
+    genai = told.logical
+    assert 1 == len(genai)
+    assert "ok" == genai[0].attributes["byteplus.modelark.outcome"]
+    assert told.series("modelark_tokens_total", type="output") > 0

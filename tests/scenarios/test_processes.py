@@ -1,0 +1,250 @@
+"""Whole programs: real exporters, real receivers, entry points, forks, short lives."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+PROGRAM = """
+import sys, httpx, byteplus_trace
+url = sys.argv[1]
+{before}
+with httpx.Client(headers={{"Authorization": "Bearer key"}}) as client:
+    reply = client.post(url + "/chat/completions", json={{"model": "seed-1-6-250915", "messages": [{{"role": "user", "content": "hi"}}]}})
+    reply.raise_for_status()
+{after}
+"""
+
+
+class Receiver:
+    """A real OTLP/HTTP receiver: decodes what the exporter posts."""
+
+    def __init__(self):
+        received = self.requests = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                received.append((self.path, ExportTraceServiceRequest.FromString(body)))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    @property
+    def spans(self):
+        return [
+            (resource, scope.scope, span)
+            for _, request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def close(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def receiver():
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+def run(source, *arguments, command=(sys.executable, "-c"), **environment):
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "BYTEPLUS_TRACE_"))
+    }
+    done = subprocess.run(
+        [*command, source, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**kept, **environment},
+    )
+    assert 0 == done.returncode, done.stderr
+    return done
+
+
+def attributes_of(span):
+    return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in span.attributes}
+
+
+def base_urls(sg):
+    return f"{sg}=ap-southeast-1"
+
+
+def test_spans_reach_a_real_otlp_receiver_with_the_right_parents(receiver, sg):
+    source = PROGRAM.format(
+        before="byteplus_trace.instrument(service_name='shop')", after="byteplus_trace.flush()"
+    )
+
+    run(source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    (resource, scope, attempt), (_, _, logical) = sorted(receiver.spans, key=lambda found: found[2].name)
+    assert "byteplus_trace" == scope.name
+    assert "shop" == attributes_of(resource.resource)["service.name"]
+    assert "chat seed-1-6-250915" == logical.name
+    assert attempt.parent_span_id == logical.span_id
+    told = attributes_of(logical)
+    assert told["gen_ai.usage.input_tokens"] > 0
+    assert "ap-southeast-1" == told["cloud.region"]
+
+
+def test_a_program_that_just_ends_still_exports(receiver, sg):
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="")
+
+    run(source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    assert 2 == len(receiver.spans)
+
+
+def test_with_nobody_listening_there_is_one_line(sg):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="")
+
+    done = run(source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=nowhere, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    (line,) = done.stderr.strip().splitlines()
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in line
+
+
+def test_an_application_that_sets_its_provider_later_gets_the_spans(receiver, sg):
+    later = """
+byteplus_trace.instrument()
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+kept = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(kept))
+trace.set_tracer_provider(provider)
+"""
+    source = PROGRAM.format(before=later, after="print(len(kept.get_finished_spans()))")
+
+    done = run(
+        source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg)
+    )
+
+    assert "2" == done.stdout.strip()
+    assert [] == receiver.spans
+
+
+@pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
+def test_telemetry_can_be_switched_off_as_the_specification_says(receiver, sg, variables):
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="byteplus_trace.flush()")
+
+    done = run(
+        source,
+        sg,
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+        BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
+        **variables,
+    )
+
+    assert [] == receiver.requests
+    assert "" == done.stderr
+
+
+def test_spans_can_go_to_the_console(sg):
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="byteplus_trace.flush()")
+
+    done = run(source, sg, OTEL_TRACES_EXPORTER="console", BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    assert "gen_ai.usage.input_tokens" in done.stdout
+
+
+def test_opentelemetry_instrument_finds_us(receiver, sg, tmp_path):
+    program = tmp_path / "app.py"
+    program.write_text(PROGRAM.format(before="", after=""))
+    command = (str(Path(sys.executable).parent / "opentelemetry-instrument"), sys.executable)
+
+    run(
+        str(program), sg, command=command, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+        OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="none", BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="openai", OTEL_TRACES_EXPORTER="otlp",
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+    )  # fmt: skip
+
+    assert ["POST", "chat seed-1-6-250915"] == sorted(span.name for _, _, span in receiver.spans)
+
+
+def test_a_forked_worker_tells_its_own_calls(receiver, sg):
+    """As gunicorn does with `preload_app`: instrumented once, before the fork."""
+    source = """
+import os, sys, httpx, byteplus_trace
+byteplus_trace.instrument()
+def call():
+    with httpx.Client(headers={"Authorization": "Bearer key"}) as client:
+        with client.stream("POST", sys.argv[1] + "/chat/completions", json={
+            "model": "seed-1-6-250915", "stream": True, "messages": [{"role": "user", "content": "hi"}]}) as reply:
+            for _ in reply.iter_raw():
+                break
+    byteplus_trace.flush()
+call()
+child = os.fork()
+if child == 0:
+    call()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+    run(source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    logical = [span for _, _, span in receiver.spans if span.name.startswith("chat")]
+    assert 2 == len(logical)
+    assert {"cancelled"} == {attributes_of(span)["byteplus.modelark.outcome"] for span in logical}
+
+
+def test_metrics_are_served_in_openmetrics_with_exemplars(receiver, sg):
+    serving = PROGRAM.format(
+        before="byteplus_trace.instrument(metrics_port=0)",
+        after="""
+import urllib.request
+from byteplus_trace._edge.instrumentation import Instrumentation
+port = Instrumentation.current().server.port
+asked = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+with urllib.request.urlopen(asked) as reply:
+    print(reply.read().decode())
+""",
+    )
+
+    done = run(
+        serving, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg)
+    )
+
+    families = {family.name: family for family in text_string_to_metric_families(done.stdout.rstrip() + "\n")}
+    durations = families["modelark_operation_duration_seconds"].samples
+    exemplars = [sample.exemplar for sample in durations if sample.exemplar]
+    assert {"trace_id", "span_id"} == set(exemplars[0].labels)
+    (operations,) = [
+        s for s in families["modelark_operations"].samples if s.name.endswith("_total") and s.value
+    ]
+    assert "ok" == operations.labels["outcome"]
+
+
+def test_importing_is_cheap():
+    heavy = ("opentelemetry", "prometheus_client", "httpx", "httpx2", "msgspec", "wrapt", "asyncio")
+    done = run(f"import sys, byteplus_trace; print([name for name in {heavy!r} if name in sys.modules])")
+
+    assert "[]" == done.stdout.strip()
