@@ -1,0 +1,89 @@
+"""A message that comes in pieces. At most as much is kept as will be told."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from io import StringIO
+from typing import Any, Literal
+
+from .media import Part
+from .parts import tool_call
+from .room import LONGEST_TEXT, Room, cut
+
+Kind = Literal["text", "reasoning", "tool_call"]
+
+
+class _Block:
+    """One part of a message while its deltas come, or whole as it came."""
+
+    __slots__ = ("_kept", "_length", "_text", "identity", "kind", "name", "whole")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.identity: Any = None
+        self.name: Any = None
+        self.whole: list[Part] | None = None
+        self._text = StringIO()
+        self._kept = 0
+        self._length = 0
+
+    def add(self, piece: str, room: Room) -> None:
+        self._length += len(piece)
+        kept = max(0, min(len(piece), LONGEST_TEXT - self._kept, room.left))
+        self._text.write(piece[:kept])
+        self._kept += kept
+        room.left -= kept
+
+    def parts(self) -> list[Part]:
+        if self.whole is not None:
+            return self.whole
+        lost = self._length - self._kept
+        text = self._text.getvalue() + (cut(lost) if lost else "")
+        if self.kind == "tool_call":
+            return [tool_call(self.identity, self.name, text or None, Room())]
+        return [{"type": self.kind, "content": text}] if text else []
+
+
+class Growing:
+    """A message that comes in pieces; its blocks stand in the order in which they began."""
+
+    __slots__ = ("_blocks", "_lost", "finish_reason")
+
+    def __init__(self) -> None:
+        self._blocks: dict[Hashable, _Block] = {}
+        self._lost = 0
+        self.finish_reason: Any = None
+
+    def block(self, key: Hashable, kind: Kind, room: Room) -> _Block | None:
+        """The block of that key, begun if need be; None where there is no room for one more."""
+        block = self._blocks.get(key)
+        if block is None:
+            if not room.takes():
+                self._lost += 1
+                return None
+            block = self._blocks[key] = _Block(kind)
+        return block
+
+    def grow(self, key: Hashable, kind: Kind, piece: Any, room: Room) -> None:
+        """Add a piece of text to a block."""
+        if isinstance(piece, str) and piece:
+            block = self.block(key, kind, room)
+            if block is not None:
+                block.add(piece, room)
+
+    def call(self, key: Hashable, identity: Any, name: Any, arguments: Any, room: Room) -> None:
+        """Add what came of a tool call: its id and name come once, its arguments in pieces."""
+        block = self.block(key, "tool_call", room)
+        if block is not None:
+            block.identity = block.identity or _named(identity, room)
+            block.name = block.name or _named(name, room)
+            if isinstance(arguments, str):
+                block.add(arguments, room)
+
+    def parts(self) -> list[Part]:
+        parts = [part for block in self._blocks.values() for part in block.parts()]
+        return [*parts, {"type": "cut", "pieces": self._lost}] if self._lost else parts
+
+
+def _named(value: Any, room: Room) -> str | None:
+    return room.text(value) if isinstance(value, str) and value else None
