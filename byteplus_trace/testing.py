@@ -26,7 +26,7 @@ Importing this module loads neither pytest, nor httpx, nor OpenTelemetry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class ModelArk:
     Args:
         regions: their names, in the order of `base_urls`.
         ports: the port of each region; free ones where None.
+        keeps: how many requests the log of a region holds; None: all.
         compress: answer with gzip, deflate or br (where installed) to clients that accept it.
     """
 
@@ -61,12 +62,14 @@ class ModelArk:
         regions: Sequence[str] = REGIONS,
         *,
         ports: Sequence[int] | None = None,
+        keeps: int | None = None,
         compress: bool = False,
     ) -> None:
         self._names = tuple(regions)
         self._ports = tuple(ports) if ports is not None else (0,) * len(self._names)
         if len(self._ports) != len(self._names):
             raise ValueError(f"{len(self._ports)} ports for {len(self._names)} regions: give one each")
+        self._keeps = keeps
         self._compress = compress
         self._regions: dict[str, FakeRegion] = {}
         self._loop: Loop | None = None
@@ -84,7 +87,7 @@ class ModelArk:
         if self._loop is None:
             self._loop = Loop()
             for name, port in zip(self._names, self._ports, strict=True):
-                self._regions[name] = FakeRegion(name, port, compress=self._compress)
+                self._regions[name] = FakeRegion(name, port, compress=self._compress, keeps=self._keeps)
                 self._regions[name].start(self._loop)
         return self
 
@@ -128,7 +131,7 @@ class ModelArk:
 class Captured:
     """What `capture()` saw. Asking first has everything told that waits to be told."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[Exchange], None] | None = None) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -139,6 +142,7 @@ class Captured:
         self._exporter = InMemorySpanExporter()
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self._exchanges: list[Exchange] = []
+        self._also = also
 
     @property
     def exchanges(self) -> list[Exchange]:
@@ -166,6 +170,11 @@ class Captured:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def _take(self, exchange: Exchange) -> None:
+        self._exchanges.append(exchange)
+        if self._also is not None:
+            self._also(exchange)
+
     def _tell(self) -> None:
         import byteplus_trace
 
@@ -192,8 +201,9 @@ def capture(**settings: Any) -> Iterator[Captured]:
         raise RuntimeError(
             "byteplus_trace is instrumented already, so capture() would see nothing: call uninstrument() first."
         )
-    seen = Captured()
-    ours = {"tracer_provider": seen.tracer_provider, "registry": seen.registry, "on_exchange": seen._exchanges.append}  # fmt: skip
+    also = settings.pop("on_exchange", None)
+    seen = Captured(also)
+    ours = {"tracer_provider": seen.tracer_provider, "registry": seen.registry, "on_exchange": seen._take}  # fmt: skip
     byteplus_trace.instrument(**{**ours, **settings})
     try:
         yield seen

@@ -1,9 +1,12 @@
 """The fake ModelArk: what it answers, that each SDK reads it, and how it fails when told to."""
 
+import argparse
 import asyncio
 import base64
+import gc
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +20,10 @@ import pytest
 from byteplussdkarkruntime import Ark
 from byteplussdkarkruntime.types.images import SequentialImageGenerationOptions
 
+from byteplus_trace._cli import simulate
 from byteplus_trace._fake import handler, templates
-from byteplus_trace.testing import ModelArk, tokens
+from byteplus_trace._wire import routes
+from byteplus_trace.testing import ModelArk, capture, tokens
 
 SG, EU = "ap-southeast-1", "eu-west-1"
 MODEL = "seed-2-0-lite-260428"
@@ -466,8 +471,8 @@ def test_a_fault_without_times_stands_until_the_region_recovers(client, sg):
     assert client.get("/models").is_success
 
 
-@pytest.mark.parametrize("scope", ["embeddings", "multimodal_embeddings"])
-def test_a_fault_can_be_of_one_operation_or_api(client, sg, scope):
+@pytest.mark.parametrize("scope", ["embeddings", "multimodal_embeddings", "skylark"])
+def test_a_fault_can_be_of_one_operation_api_or_model(client, sg, scope):
     sg.fails(503, on=scope)
     embed = {"model": "skylark", "input": [{"type": "text", "text": "a"}]}
 
@@ -537,14 +542,24 @@ def test_stopping_ends_what_hangs_at_once():
     assert 5 == len(ark.requests)
 
 
+def test_a_request_that_fails_costs_no_answer_and_stores_nothing(client, sg):
+    sg.answers("Bonjour.", times=1)
+    sg.fails(503, times=1)
+    replies = [client.post("/chat/completions", json=chat()) for _ in range(2)]
+
+    assert [503, 200] == [reply.status_code for reply in replies]
+    assert "Bonjour." == replies[1].json()["choices"][0]["message"]["content"]
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
         (lambda sg: sg.resets(), httpx.ReadError),
         (lambda sg: sg.answers_garbage(), httpx.RemoteProtocolError),
         (lambda sg: sg.cuts(), httpx.RemoteProtocolError),
+        (lambda sg: sg.closes(), httpx.RemoteProtocolError),
     ],
-    ids=["resets", "garbage", "cuts"],
+    ids=["resets", "garbage", "cuts", "closes"],
 )
 def test_a_connection_fails_as_told(client, sg, fault, error):
     fault(sg)
@@ -583,6 +598,15 @@ def test_delays_add_to_other_faults_and_end_when_the_region_recovers(client, sg)
 
     assert 503 == client.get("/models").status_code
     releasing.join()
+
+
+def test_the_body_of_a_document_can_be_late(client, sg):
+    sg.delays(first_event=0.05)
+    with client.stream("GET", "/models") as reply:
+        headers_came = time.monotonic()
+        reply.read()
+
+    assert time.monotonic() - headers_came > 0.03
 
 
 def test_delays_are_kept(client, sg):
@@ -673,6 +697,17 @@ def test_many_calls_at_once_are_answered(ark):
     assert 100 == len(ark.requests)
 
 
+def test_stopping_while_connections_come_in_leaves_nothing_behind(caplog):
+    for _ in range(5):
+        with ModelArk() as ark:
+            sockets = [socket.create_connection(("127.0.0.1", ark.region(SG).port)) for _ in range(20)]
+        for each in sockets:
+            each.close()
+    gc.collect()
+
+    assert [] == caplog.records
+
+
 def test_many_live_beside_each_other_and_start_again():
     arks = [ModelArk().start() for _ in range(5)]
     ports = {region.port for ark in arks for region in ark.regions}
@@ -691,10 +726,126 @@ def test_importing_it_loads_no_client_no_telemetry_and_no_pytest():
     assert "set()" == subprocess.check_output([sys.executable, "-c", found], text=True).strip()
 
 
-def test_the_route_table_has_no_two_answers_for_one_request():
-    for route in handler.ROUTES:
-        path = route.path.pattern.replace("[^/]+", "some-id").replace("(batch/)?", "")
-        assert route is handler.route_of(route.method, path)
+@pytest.mark.parametrize("route", handler.ROUTES, ids=lambda route: f"{route.method} {route.path.pattern}")
+def test_the_fake_and_the_library_call_an_api_by_the_same_name(route):
+    path = route.path.pattern.replace("[^/]+", "some-id")
+    seen = routes.match(route.method, f"/api/v3{path}").route
+
+    assert route is handler.route_of(route.method, path)
+    assert (seen.operation, seen.api) == (route.operation, route.api)
+
+
+def test_a_long_running_log_keeps_only_the_last():
+    with ModelArk(keeps=2) as ark:
+        for path in ("a", "b", "c"):
+            httpx.get(f"{ark.base_url(SG)}/{path}")
+
+        assert ["/b", "/c"] == [request.path for request in ark.region(SG).requests]
+
+
+# The tools around it
+
+
+def test_captured_calls_are_exchanges_spans_and_series(ark, client):
+    told = []
+    with capture(base_urls=ark.base_urls, on_exchange=told.append) as seen:
+        client.post("/chat/completions", json=chat())
+
+        (exchange,) = seen.exchanges
+        assert ("ok", SG, 8) == (exchange.outcome, exchange.region, exchange.answer.usage.input_tokens)
+        assert ["POST", f"chat {MODEL}"] == [span.name for span in seen.spans]
+        assert 1 == seen.sample("modelark_operations_total", region=SG, outcome="ok")
+        assert 0 == seen.sample("modelark_operations_total", region=EU)
+        with pytest.raises(RuntimeError, match=r"call uninstrument\(\) first"), capture():
+            pass
+    client.post("/chat/completions", json=chat())
+
+    assert [exchange] == seen.exchanges == told
+
+
+def test_the_pytest_plugin_gives_a_fake_and_what_it_saw(tmp_path):
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["byteplus_trace.pytest_plugin"]')
+    (tmp_path / "test_mine.py").write_text("""
+import httpx
+
+def test_mine(modelark, modelark_exchanges):
+    modelark.region("eu-west-1").throttles()
+    httpx.post(modelark.base_url("eu-west-1") + "/responses", json={"model": "m"}, headers={"Authorization": "Bearer k"})
+    assert ["rate_limit"] == [exchange.reason for exchange in modelark_exchanges.exchanges]
+""")
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert 0 == ended.returncode, ended.stdout
+    assert "1 passed" in ended.stdout
+
+
+SIMULATE = """
+import argparse, sys
+from byteplus_trace._cli import simulate
+parser = argparse.ArgumentParser()
+simulate.add_parser(parser.add_subparsers())
+args = parser.parse_args(["simulate", *sys.argv[1:]])
+sys.exit(args.run(args))
+"""
+
+
+def simulating(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SIMULATE, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_simulate_serves_with_its_faults_until_it_is_interrupted():
+    arguments = ("--port", "0", "--fault", f"{SG}:429:ServerOverloaded", "--outage", f"{EU}@0-600")
+    with simulating(*arguments) as program:
+        lines = []
+        while not (lines and "refuses connections" in lines[-1]):
+            lines.append(program.stdout.readline())
+        sg, eu = (next(line.split()[1] for line in lines if line.startswith(name)) for name in (SG, EU))
+        reply = httpx.get(f"{sg}/models", headers={"Authorization": "Bearer any"})
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{eu}/models")
+        program.send_signal(signal.SIGINT)
+        rest, errors = program.communicate(timeout=5)
+
+    assert (429, "ServerOverloaded") == (reply.status_code, reply.json()["error"]["code"])
+    assert any(line.lstrip().startswith(f"curl {sg}/chat/completions") for line in lines)
+    assert (0, "Stopped.", "") == (program.returncode, rest.strip(), errors)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--fault", f"{SG}:200"], "a status from 400 to 599"),
+        (["--outage", f"{SG}@30-10"], "write REGION@FROM-TO in seconds"),
+        (["--fault", "us-east-1:503"], "There is no region 'us-east-1' here"),
+    ],
+)
+def test_simulate_says_what_to_write_instead(arguments, advice, capsys):
+    parser = argparse.ArgumentParser()
+    simulate.add_parser(parser.add_subparsers())
+
+    def run():
+        args = parser.parse_args(["simulate", "--port", "0", *arguments])
+        sys.exit(args.run(args))
+
+    with pytest.raises(SystemExit) as end:
+        run()
+    assert 2 == end.value.code
+    assert advice in capsys.readouterr().err
+
+
+def test_simulate_says_when_a_port_is_taken(ark, capsys):
+    parser = argparse.ArgumentParser()
+    simulate.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["simulate", "--port", str(ark.region(SG).port), "--for", "0"])
+
+    assert 1 == args.run(args)
+    assert "Choose another --port" in capsys.readouterr().err
 
 
 def test_a_template_spreads_leaves_out_and_repeats():

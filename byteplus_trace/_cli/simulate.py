@@ -8,6 +8,7 @@ counted from the start, so that fallbacks and recoveries can be watched.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,14 +86,19 @@ def run(args: argparse.Namespace) -> int:
     names = tuple(args.region or REGIONS)
     for scripted in (*args.fault, *args.outage):
         if scripted.region not in names:
-            print(f"There is no region {scripted.region!r} here (there is: {', '.join(names)}).")
+            print(
+                f"There is no region {scripted.region!r} here (there is: {', '.join(names)}).",
+                file=sys.stderr,
+            )
             return 2
     ports = [args.port + at if args.port else 0 for at in range(len(names))]
-    ark = ModelArk(names, ports=ports)
+    ark = ModelArk(names, ports=ports, keeps=1000)
     try:
         ark.start()
     except OSError as error:
-        print(f"Cannot listen on {ports}: {error}. Choose another --port, or 0 for free ones.")
+        print(
+            f"Cannot listen on {ports}: {error}. Choose another --port, or 0 for free ones.", file=sys.stderr
+        )
         ark.stop()
         return 1
     try:
@@ -103,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         pass
     finally:
         ark.stop()
-    print(f"\nStopped after {len(ark.requests)} requests.")
+    print("\nStopped.")
     return 0
 
 

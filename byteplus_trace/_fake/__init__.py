@@ -2,7 +2,8 @@
 A small ModelArk on this machine, for tests and demonstrations.
 
     region.py      what a test can tell a region
-    server.py      sockets: reads requests, carries out plans, and nothing else
+    server.py      sockets: connections, requests, the log
+    delivery.py    a plan carried out, byte for byte
     handler.py     request -> plan: the route table, who may call, and what it is told
     faults.py      what a region was told to do wrong, and to which requests
     http1.py       requests and responses as bytes

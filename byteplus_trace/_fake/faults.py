@@ -1,8 +1,8 @@
 """
 What a region was told to do wrong.
 
-A script is a list. Of the entries that fit a request (by API or operation, and by
-whether the reply is a stream), the first that decides how it ends is used, and every
+A script is a list. Of the entries that fit a request (by API, operation or model, and by
+whether a stream was asked for), the first that decides how it ends is used, and every
 `Delays` that fits as well. An entry with `times` is gone once used so often; one
 without stays until the region recovers, and hides later ones of its scope.
 """
@@ -64,8 +64,10 @@ class Hangs:
 
 
 @dataclass(frozen=True, slots=True)
-class Resets:
-    """Reset the connection instead of answering."""
+class Leaves:
+    """End the connection instead of answering: by a reset, or as one that is done."""
+
+    reset: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Delays:
     between: float = 0.0
 
 
-Ending = Fails | Says | Garbage | Hangs | Resets | Cuts | ErrorInStream | ResponseFailed
+Ending = Fails | Says | Garbage | Hangs | Leaves | Cuts | ErrorInStream | ResponseFailed
 Fault = Ending | Delays | Wording
 
 
@@ -113,14 +115,15 @@ class _Entry:
     left: int | None
     only: str | None
 
-    def fits(self, request: Received, streams: bool) -> bool:
-        if self.left == 0 or (self.only is not None and self.only not in {request.api, request.operation}):
+    def fits(self, request: Received) -> bool:
+        scopes = {None, request.api, request.operation, request.model}
+        if self.left == 0 or self.only not in scopes:
             return False
         match self.fault:
             case ErrorInStream():
-                return streams
+                return request.streams
             case Hangs(after_events=int()):
-                return streams
+                return request.streams
             case ResponseFailed():
                 return request.api == "responses"
         return True
@@ -152,18 +155,18 @@ class Script:
         """What this request is answered with."""
         with self._lock:
             for entry in self._entries:
-                if isinstance(entry.fault, Wording) and entry.fits(request, streams=False):
+                if isinstance(entry.fault, Wording) and entry.fits(request):
                     entry.used()
                     return entry.fault
         return Wording()
 
-    def faults(self, request: Received, streams: bool) -> tuple[Ending | None, list[Delays]]:
+    def faults(self, request: Received) -> tuple[Ending | None, list[Delays]]:
         """What goes wrong with this request, and what is slow about it."""
         ending: Ending | None = None
         delays: list[Delays] = []
         with self._lock:
             for entry in self._entries:
-                if isinstance(entry.fault, Wording) or not entry.fits(request, streams):
+                if isinstance(entry.fault, Wording) or not entry.fits(request):
                     continue
                 if isinstance(entry.fault, Delays):
                     entry.used()
@@ -175,28 +178,37 @@ class Script:
         return ending, delays
 
 
+def instead(ending: Ending | None, request: Received) -> Reply | None:
+    """The reply in place of the usual one, which then is never made: it costs no answer and stores nothing."""
+    match ending:
+        case Fails():
+            refused = RefusedError(ending.status, ending.code, ending.message)
+            return refusal(refused, request, ending.headers)
+        case Says():
+            return _said(ending)
+        case Garbage() | Leaves():
+            return Document(b"")
+    return None
+
+
 def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
     """The plan as the fault has it."""
     match ending:
-        case None:
+        case None | Fails() | Says():
             return plan
-        case Fails():
-            refused = RefusedError(ending.status, ending.code, ending.message)
-            return replace(plan, reply=refusal(refused, request, ending.headers))
-        case Says():
-            return replace(plan, reply=_said(ending))
         case Garbage():
             return replace(plan, raw=ending.raw)
         case Hangs(after_events=None):
             return replace(plan, hang=True)
         case Hangs():
             return replace(plan, stop_after=ending.after_events, stop="hang")
-        case Resets():
-            return replace(plan, reset=True)
+        case Leaves():
+            return replace(plan, leave="rst" if ending.reset else "fin")
         case Cuts():
             return replace(plan, stop_after=ending.after_events, stop="rst" if ending.reset else "fin")
         case ErrorInStream():
-            return replace(plan, reply=_broken(plan.reply, _error_event(ending, request), ending.after_events))  # fmt: skip
+            event = _error_event(ending, request)
+            return replace(plan, reply=_broken(plan.reply, event, ending.after_events))
         case ResponseFailed():
             return replace(plan, reply=_failed(plan.reply, ending, request))
         case _:

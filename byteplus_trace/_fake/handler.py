@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from . import chat, embeddings, files, images, messages, plain, responses, tasks
-from .faults import Script, spoilt
-from .words import Memory, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
+from .faults import Script, instead, spoilt
+from .words import Memory, Plan, Received, RefusedError, Reply, Wording, refusal
 
 Answering = Callable[[Received, Memory, Wording], Reply]
 
@@ -40,11 +40,13 @@ ROUTES = (
     _route("GET", "/responses/{id}", "responses_get", "fetch_response", responses.get),
     _route("DELETE", "/responses/{id}", "responses_delete", "other", responses.delete),
     _route("GET", "/responses/{id}/input_items", "responses_input_items", "other", responses.input_items),
-    _route("POST", "/(batch/)?embeddings", "embeddings", "embeddings", embeddings.embeddings),
+    _route("POST", "/embeddings", "embeddings", "embeddings", embeddings.embeddings),
+    _route("POST", "/batch/embeddings", "batch_embeddings", "embeddings", embeddings.embeddings),
+    _route("POST", "/embeddings/multimodal", "multimodal_embeddings", "embeddings", embeddings.multimodal),
     _route(
         "POST",
-        "/(batch/)?embeddings/multimodal",
-        "multimodal_embeddings",
+        "/batch/embeddings/multimodal",
+        "batch_multimodal_embeddings",
         "embeddings",
         embeddings.multimodal,
     ),
@@ -54,7 +56,7 @@ ROUTES = (
     _route("GET", "/contents/generations/tasks/{id}", "video_task_get", "other", tasks.get),
     _route("DELETE", "/contents/generations/tasks/{id}", "video_task_delete", "other", tasks.delete),
     _route("POST", "/messages", "messages", "chat", messages.messages),
-    _route("POST", "/messages/count_tokens", "messages", "other", messages.count_tokens),
+    _route("POST", "/messages/count_tokens", "messages_count_tokens", "other", messages.count_tokens),
     _route("POST", "/context/create", "context_create", "other", chat.create_context),
     _route("POST", "/tokenization", "tokenization", "other", plain.tokenization),
     _route("POST", "/files", "files", "other", files.create),
@@ -110,8 +112,8 @@ def key_of(authorization: str | None, keys: Mapping[str, str]) -> str | None:
 
 def plan(request: Received, route: Route, region: Region) -> Plan:
     """What to answer a request, and how to deliver it."""
-    reply = _reply(request, route, region)
-    ending, delays = region.script.faults(request, isinstance(reply, Stream))
+    ending, delays = region.script.faults(request)
+    reply = instead(ending, request) or _reply(request, route, region)
     slow = Plan(
         reply,
         delay_headers=sum(d.headers for d in delays),
@@ -141,8 +143,8 @@ def _check_key(request: Received) -> None:
 
 
 def _check_model(request: Received, region: Region) -> None:
-    model = request.json.get("model") if isinstance(request.json, dict) else None
-    if not isinstance(model, str):
+    model = request.model
+    if model is None:
         return
     here = any(fnmatch.fnmatchcase(model, pattern) for pattern in region.serves)
     # Doubao is Volcengine's name for these models; ModelArk has never heard of it.

@@ -16,13 +16,13 @@ class FakeRegion:
     One region of a fake ModelArk: what it is told to do, and what it was asked.
 
     Every fault takes `times` (how many requests it meets; None: until `recovers()`) and
-    `on` (an API such as `chat_completions`, or an operation such as `chat`; None: all).
+    `on` (an API such as `chat_completions`, an operation such as `chat`, or a model; None: all).
     """
 
-    def __init__(self, name: str, port: int, *, compress: bool) -> None:
+    def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None) -> None:
         self.name = name
         self._region = handler.Region(name)
-        self._listener = Listener(self._region, port, compress=compress)
+        self._listener = Listener(self._region, port, compress=compress, keeps=keeps)
         self._loop: Loop | None = None
 
     def __repr__(self) -> str:
@@ -123,7 +123,11 @@ class FakeRegion:
 
     def resets(self, *, times: int | None = None, on: str | None = None) -> None:
         """Take the request and reset the connection."""
-        self._region.script.add(faults.Resets(), times, on)
+        self._region.script.add(faults.Leaves(reset=True), times, on)
+
+    def closes(self, *, times: int | None = None, on: str | None = None) -> None:
+        """Take the request and close the connection without a word."""
+        self._region.script.add(faults.Leaves(reset=False), times, on)
 
     def cuts(
         self,
@@ -149,7 +153,7 @@ class FakeRegion:
         times: int | None = None,
         on: str | None = None,
     ) -> None:
-        """Take so many seconds before the headers, the first event, and each later one. Adds to any other fault."""
+        """Take so many seconds before the headers, the first event (or the body of a document), and each later one. Adds to any other fault."""
         self._region.script.add(faults.Delays(headers, first_event, between), times, on)
 
     def errors_in_stream(

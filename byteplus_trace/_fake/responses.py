@@ -60,6 +60,7 @@ _FIELDS = frozenset(
 )
 _KNOWN_WITHIN = {"reasoning": {"effort"}, "text": {"format"}}
 _THREE_DAYS = 259_200
+_STORED = 10_000
 
 
 def create(request: Received, memory: Memory, wording: Wording) -> Reply:
@@ -88,6 +89,9 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
     )
     response = json.loads(whole)
     if shared["store"]:
+        if len(memory.responses) >= _STORED:
+            oldest = next(iter(memory.responses))
+            del memory.responses[oldest], memory.conversations[oldest]
         memory.responses[shared["id"]] = {"response": response, "items": items}
         memory.conversations[shared["id"]] = usage.get("total_tokens", 0)
     if not body.get("stream"):
@@ -102,7 +106,7 @@ def get(request: Received, memory: Memory, wording: Wording) -> Reply:
 def delete(request: Received, memory: Memory, wording: Wording) -> Reply:
     _stored(request, memory)
     name = _named(request)
-    del memory.responses[name]
+    del memory.responses[name], memory.conversations[name]
     return json_document({"id": name, "object": "response", "deleted": True})
 
 

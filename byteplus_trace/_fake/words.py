@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from .templates import document, dumps
 
@@ -63,6 +63,17 @@ class Received:
             return None
 
     @property
+    def model(self) -> str | None:
+        """The model it asks for, where it names one."""
+        model = self.json.get("model") if isinstance(self.json, dict) else None
+        return model if isinstance(model, str) else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether it asks for a stream."""
+        return isinstance(self.json, dict) and bool(self.json.get("stream"))
+
+    @property
     def created(self) -> int:
         return self.at_ms // 1000
 
@@ -97,14 +108,13 @@ class Plan:
     delay_between: float = 0.0
     hang: bool = False
     """Wait before the headers until the region recovers."""
-    reset: bool = False
-    """Reset the connection instead of answering."""
+    leave: Literal["", "fin", "rst"] = ""
+    """End the connection instead of answering."""
     raw: bytes | None = None
     """Bytes to send instead of any HTTP, and then close."""
     stop_after: int | None = None
     """Stop in the body once so many events have gone (a document: half of it), in the way of `stop`."""
-    stop: str = "fin"
-    """`fin`, `rst` or `hang`."""
+    stop: Literal["fin", "rst", "hang"] = "fin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +168,7 @@ def refusal(refused: RefusedError, request: Received, headers: tuple[tuple[str, 
         param=refused.param,
         type=REASONS.get(refused.status, "Error"),
     )
-    if request.api == "messages":
+    if request.api.startswith("messages"):
         body = b'{"type":"error",' + body[1:]
     return Document(body, refused.status, headers)
 
