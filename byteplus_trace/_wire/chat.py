@@ -13,69 +13,61 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_in
+from .capture import collector, with_content
+from .errors import error_of, read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
+from .shape import Shape
+from .sse import DONE
 from .usage import usage_of
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: Any = None
     reasoning_content: Any = None
     tool_calls: Any = None
-    encrypted_content: Any = None
 
 
-class _Choice(msgspec.Struct):
-    index: Any = 0
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
     delta: _Delta | None = None
-    finish_reason: Any = None
+    finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
-    id: Any = None
-    model: Any = None
+class _Reply(msgspec.Struct, gc=False):
+    """What a chunk and a document have in common."""
+
+    id: str | None = None
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    service_tier: str | None = None
+    service_status: dict[str, Any] | None = None
+    bot_usage: dict[str, Any] | None = None
+
+
+class _Chunk(_Reply, gc=False):
     choices: list[_Choice] | None = None
-    usage: Any = None
-    error: Any = None
-    service_tier: Any = None
-    service_status: Any = None
-    bot_usage: Any = None
 
 
-class _Whole(msgspec.Struct):
-    """A choice of a document: of its message only the absence matters."""
+class _Finish(msgspec.Struct, gc=False):
+    """A choice of a document, its message skipped."""
 
-    index: Any = 0
-    finish_reason: Any = None
-
-
-class _Document(msgspec.Struct):
-    id: Any = None
-    model: Any = None
-    choices: list[_Whole] | None = None
-    usage: Any = None
-    error: Any = None
-    service_tier: Any = None
-    service_status: Any = None
-    bot_usage: Any = None
+    index: int = 0
+    finish_reason: str | None = None
 
 
-_chunk = msgspec.json.Decoder(_Chunk).decode
-_document = msgspec.json.Decoder(_Document).decode
+class _Document(_Reply, gc=False):
+    choices: list[_Finish] | None = None
+
+
+_chunk = Shape(_Chunk)
+_document = Shape(_Document)
 
 
 def asked(body: bytes, capture: bool) -> Asked:
     """What a chat request asks for."""
-    found = _asked(body)
-    return with_content(found, "chat", body) if capture else found
-
-
-def with_content(found: Asked, family: str, body: bytes) -> Asked:
-    """With the content of the request too."""
-    from .content import of_request
-
-    return Asked(found.model, found.stream, found.params, of_request(family, body))
+    return with_content(_asked(body), "chat", body, capture)
 
 
 class ChatReader:
@@ -89,6 +81,7 @@ class ChatReader:
         "_finished",
         "_id",
         "_model",
+        "_read",
         "_seen",
         "_service_status",
         "_service_tier",
@@ -96,42 +89,38 @@ class ChatReader:
     )
 
     def __init__(self, capture: bool = False) -> None:
+        self._read = _chunk.read
         self._id: str | None = None
         self._model: str | None = None
-        self._usage: Any = None
-        self._bot_usage: Any = None
-        self._service_tier: Any = None
-        self._service_status: Any = None
+        self._usage: dict[str, Any] | None = None
+        self._bot_usage: dict[str, Any] | None = None
+        self._service_tier: str | None = None
+        self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
-        self._seen: set[Any] = set()
-        self._finished: dict[Any, str] = {}
+        self._seen: set[int] = set()
+        self._finished: dict[int, str] = {}
         self._complete = False
-        self._content: Any = None
-        if capture:
-            from .content import Collector
-
-            self._content = Collector("chat")
+        self._content = collector("chat", capture)
 
     def event(self, name: str, data: bytes) -> int:
-        if data == b"[DONE]":
+        if data == DONE:
             self._complete = True
             return END
         if self._content is not None:
             self._content.event(name, data)
-        try:
-            chunk = _chunk(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return self._unexpected(data)
+        chunk = self._read(data)
+        if chunk is None:
+            return OUTPUT if data.strip() else NOTHING
         self._note(chunk)
         if chunk.error:
-            self._error = error_in({"error": chunk.error}) or WireError()
+            self._error = error_of(chunk.error)
             return FAILED
         if chunk.choices is None:
-            return NOTHING if chunk.usage is not None else self._unexpected(data)
+            return self._without_choices(chunk, data)
         kind = NOTHING
         for choice in chunk.choices:
             self._seen.add(choice.index)
-            if isinstance(choice.finish_reason, str):
+            if choice.finish_reason is not None:
                 self._finished[choice.index] = choice.finish_reason
             delta = choice.delta
             if delta is None:
@@ -142,88 +131,62 @@ class ChatReader:
                 kind |= OUTPUT
         return kind
 
-    def _note(self, chunk: _Chunk) -> None:
-        """What a chunk says beside its choices; of what is cumulative the last word."""
-        if self._id is None and isinstance(chunk.id, str):
-            self._id = chunk.id
-        if self._model is None and isinstance(chunk.model, str):
-            self._model = chunk.model
-        if chunk.usage is not None:
-            self._usage = chunk.usage
-        if chunk.service_tier is not None:
-            self._service_tier = chunk.service_tier
-        if chunk.service_status is not None:
-            self._service_status = chunk.service_status
-        if chunk.bot_usage is not None:
-            self._bot_usage = chunk.bot_usage
+    def _note(self, reply: _Reply) -> None:
+        """What is said beside the choices; usage is cumulative, so its last word counts."""
+        if self._id is None:
+            self._id = reply.id
+        if self._model is None:
+            self._model = reply.model
+        if reply.service_tier is not None:
+            self._service_tier = reply.service_tier
+        if reply.usage is not None:
+            self._usage = reply.usage
+        if reply.service_status is not None:
+            self._service_status = reply.service_status
+        if reply.bot_usage is not None:
+            self._bot_usage = reply.bot_usage
 
-    def _unexpected(self, data: bytes) -> int:
-        """An event of another shape: an error's, or something new, which counts as output."""
-        try:
-            content = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return OUTPUT
-        error = error_in(content)
-        if error is not None:
-            self._error = error
-            return FAILED
-        return OUTPUT
+    def _without_choices(self, chunk: _Chunk, data: bytes) -> int:
+        """Usage on its own, an error in another envelope, or something new, which counts as output."""
+        if chunk.usage is not None or chunk.bot_usage is not None:
+            return NOTHING
+        self._error = read_error(data)
+        return OUTPUT if self._error is None else FAILED
 
     def document(self, body: bytes) -> None:
         if self._content is not None:
             self._content.document(body)
-        try:
-            whole = _document(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            self._salvage(body)
+        whole = _document.read(body)
+        if whole is None:
             return
-        self._take(whole)
-        for choice in whole.choices or ():
-            if isinstance(choice.finish_reason, str):
-                self._finished[choice.index] = choice.finish_reason
         self._complete = True
+        self._note(whole)
+        for choice in whole.choices or ():
+            self._seen.add(choice.index)
+            if choice.finish_reason is not None:
+                self._finished[choice.index] = choice.finish_reason
         if whole.error:
-            self._error = error_in({"error": whole.error}) or WireError()
-
-    def _take(self, whole: Any) -> None:
-        self._id = whole.id if isinstance(whole.id, str) else None
-        self._model = whole.model if isinstance(whole.model, str) else None
-        self._usage = whole.usage
-        self._bot_usage = whole.bot_usage
-        self._service_tier = whole.service_tier
-        self._service_status = whole.service_status
-
-    def _salvage(self, body: bytes) -> None:
-        """A document with a field of an unexpected type: what can still be known."""
-        try:
-            content = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return
-        if isinstance(content, dict):
-            self._take(_Document(**{name: content.get(name) for name in _SALVAGED}))
-            self._error = error_in(content)
-            self._complete = True
+            self._error = error_of(whole.error)
+        elif whole.choices is None:
+            self._error = read_error(body)
 
     def answer(self) -> Answer:
-        tier = self._service_tier
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple(self._finished[index] for index in sorted(self._finished, key=str)),
+            finish_reasons=tuple(self._finished[index] for index in sorted(self._finished)),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=self._complete or (bool(self._seen) and self._seen == self._finished.keys()),
-            service_tier=tier if isinstance(tier, str) else None,
+            service_tier=self._service_tier,
             server_fallback=server_fallback_in(self._service_status),
             content=self._content.content() if self._content is not None else None,
         )
 
 
-_SALVAGED = ("id", "model", "usage", "service_tier", "service_status", "bot_usage")
-
-
-def server_fallback_in(status: Any) -> str | None:
-    fallback = status.get("model_fallback") if isinstance(status, dict) else None
+def server_fallback_in(status: dict[str, Any] | None) -> str | None:
+    """The model asked for, where the service says that it answered with another."""
+    fallback = status.get("model_fallback") if status is not None else None
     if not isinstance(fallback, dict) or not fallback.get("fallback_triggered"):
         return None
     original = fallback.get("original_model")

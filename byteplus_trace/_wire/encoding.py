@@ -2,93 +2,166 @@
 Content codings, undone on the watched copy: gzip, deflate, br and zstd, alone or in a chain.
 
 The caller's bytes are never touched. A body that does not decode makes its decoder
-`broken` and silent; it never raises. What one part may expand to is bounded, so that a
-bomb costs no memory: the rest of it is not looked at.
+`broken` and silent; it never raises. What comes out is bounded, of each part and, for
+documents, of the whole, so that a bomb costs no memory: the rest of it is not looked at.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Protocol
 
 LARGEST_EXPANSION = 64 * 1024 * 1024
+"""Of one part."""
+MOST_CODINGS = 4
+
+_STEP = 1024 * 1024
+# For decoders that take no bound: so little at a time that what comes of it is bounded anyway.
+_CAREFUL_STEP = 256
 
 
 class Decoder(Protocol):
     """Feed encoded parts, get decoded ones."""
 
     @property
-    def broken(self) -> bool: ...
+    def broken(self) -> bool:
+        """The bytes are not what they were said to be, or too many: nothing more will come."""
 
     def feed(self, part: bytes) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
+class _Coding(Protocol):
+    """One coding, undone in steps of bounded size; may raise anything."""
+
+    def expand(self, part: bytes) -> Iterator[bytes]: ...
+    def rest(self) -> bytes: ...
+
+
 class _Zlib:
-    """gzip (of several members too) and deflate, with or without its zlib header."""
+    """gzip, of several members too, and deflate, with or without its zlib header."""
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
-        self._inner = zlib.decompressobj(bits)
-        self._begun = False
-        self.broken = False
+        self._inner: Any = None
+        self._held = b""
 
-    def feed(self, part: bytes) -> bytes:
-        if self.broken or not part:
-            return b""
-        try:
-            return self._inflate(part)
-        except zlib.error:
-            self.broken = True
-            return b""
-
-    def _inflate(self, part: bytes) -> bytes:
-        decoded = []
-        room = LARGEST_EXPANSION
-        while part and room > 0:
-            try:
-                piece = self._inner.decompress(part, room)
-            except zlib.error:
-                if self._begun or self._bits != zlib.MAX_WBITS:
-                    raise
-                # Some servers send deflate without the zlib header.
+    def expand(self, part: bytes) -> Iterator[bytes]:
+        part = self._held + part
+        self._held = b""
+        if self._inner is None:
+            if len(part) < 2:
+                self._held = part
+                return
+            if self._bits == zlib.MAX_WBITS and not _has_zlib_header(part):
                 self._bits = -zlib.MAX_WBITS
+            self._inner = zlib.decompressobj(self._bits)
+        while part:
+            if self._inner.eof:
+                # Padding after the last member is no error.
+                if not part.startswith(b"\x1f"):
+                    return
                 self._inner = zlib.decompressobj(self._bits)
-                piece = self._inner.decompress(part, room)
-            self._begun = True
-            decoded.append(piece)
-            room -= len(piece)
-            part = self._inner.unconsumed_tail
+            yield self._inner.decompress(part, _STEP)
+            part = self._inner.unused_data if self._inner.eof else self._inner.unconsumed_tail
+
+    def rest(self) -> bytes:
+        return self._inner.flush(_STEP) if self._inner is not None else b""
+
+
+def _has_zlib_header(part: bytes) -> bool:
+    return part[0] & 0x0F == 8 and int.from_bytes(part[:2], "big") % 31 == 0
+
+
+class _Brotli:
+    def __init__(self, decompressor: Any) -> None:
+        self._inner = decompressor
+        self._bounded = hasattr(decompressor, "can_accept_more_data")  # since brotli 1.2
+
+    def expand(self, part: bytes) -> Iterator[bytes]:
+        if not self._bounded:
+            yield from map(self._inner.process, _sliced(part))
+            return
+        yield self._inner.process(part, output_buffer_limit=_STEP)
+        while not self._inner.can_accept_more_data():
+            yield self._inner.process(b"", output_buffer_limit=_STEP)
+
+    def rest(self) -> bytes:
+        return b""
+
+
+class _Zstandard:
+    """zstd by the package zstandard, which takes no bound."""
+
+    def __init__(self, package: Any) -> None:
+        self._inner = package.ZstdDecompressor().decompressobj(read_across_frames=True)
+
+    def expand(self, part: bytes) -> Iterator[bytes]:
+        yield from map(self._inner.decompress, _sliced(part))
+
+    def rest(self) -> bytes:
+        return b""
+
+
+class _Standard:
+    """zstd by the standard library (3.14), or whatever speaks as `bz2` and `lzma` do."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._inner = make()
+
+    def expand(self, part: bytes) -> Iterator[bytes]:
+        while part:
+            yield self._inner.decompress(part, _STEP)
+            while not self._inner.needs_input and not self._inner.eof:
+                yield self._inner.decompress(b"", _STEP)
+            part = b""
             if self._inner.eof:
                 part = self._inner.unused_data
-                self._inner = zlib.decompressobj(self._bits)
-        self.broken = bool(part)
-        return b"".join(decoded)
+                self._inner = self._make()
 
-    def flush(self) -> bytes:
+    def rest(self) -> bytes:
         return b""
 
 
-class _Optional:
-    """br or zstd, by the package that undoes it."""
+def _sliced(part: bytes) -> Iterator[bytes]:
+    return (part[start : start + _CAREFUL_STEP] for start in range(0, len(part), _CAREFUL_STEP))
 
-    def __init__(self, feed: Callable[[bytes], bytes]) -> None:
-        self._feed = feed
+
+class _Bounded:
+    """A coding that ends in silence where it would raise, or tell too much."""
+
+    def __init__(self, coding: _Coding, limit: int | None) -> None:
+        self._coding = coding
+        self._left = limit
         self.broken = False
 
     def feed(self, part: bytes) -> bytes:
         if self.broken or not part:
             return b""
-        try:
-            return self._feed(part)
-        except Exception:  # each package has errors of its own
-            self.broken = True
-            return b""
+        return self._told(self._coding.expand(part))
 
     def flush(self) -> bytes:
-        return b""
+        return b"" if self.broken else self._told(self._coding.rest() for _ in range(1))
+
+    def _told(self, pieces: Iterator[bytes]) -> bytes:
+        room = LARGEST_EXPANSION if self._left is None else min(LARGEST_EXPANSION, self._left)
+        told = []
+        size = 0
+        try:
+            for piece in pieces:
+                told.append(piece[: room - size])
+                size += len(piece)
+                if size > room:
+                    self.broken = True
+                    break
+        except Exception:  # each package has errors of its own
+            self.broken = True
+        if self._left is not None:
+            self._left -= min(size, room)
+        return b"".join(told)
 
 
 class _Chain:
@@ -113,30 +186,25 @@ class _Chain:
         return part
 
 
-def _gzip() -> Decoder:
+def _gzip() -> _Coding:
     return _Zlib(zlib.MAX_WBITS | 16)
 
 
-def _deflate() -> Decoder:
+def _deflate() -> _Coding:
     return _Zlib(zlib.MAX_WBITS)
 
 
-def _brotli() -> Decoder | None:
+def _brotli() -> _Coding | None:
     package = _first_of("brotli", "brotlicffi")
-    if package is None:
-        return None
-    inner = package.Decompressor()
-    return _Optional(getattr(inner, "process", None) or inner.decompress)
+    return _Brotli(package.Decompressor()) if package is not None else None
 
 
-def _zstd() -> Decoder | None:
-    package = _first_of("compression.zstd", "zstandard")
-    if package is None:
-        return None
-    inner = package.ZstdDecompressor()
-    return _Optional(
-        inner.decompress if not hasattr(inner, "decompressobj") else inner.decompressobj().decompress
-    )
+def _zstd() -> _Coding | None:
+    package = _first_of("compression.zstd")
+    if package is not None:
+        return _Standard(package.ZstdDecompressor)
+    package = _first_of("zstandard")
+    return _Zstandard(package) if package is not None else None
 
 
 def _first_of(*names: str) -> Any:
@@ -148,7 +216,7 @@ def _first_of(*names: str) -> Any:
     return None
 
 
-_CODINGS: dict[str, Callable[[], Decoder | None]] = {
+_CODINGS: dict[str, Callable[[], _Coding | None]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,
@@ -157,15 +225,22 @@ _CODINGS: dict[str, Callable[[], Decoder | None]] = {
 }
 
 
-def decoder_for(content_encoding: str) -> Decoder | None:
-    """What undoes a `Content-Encoding`; None where a coding is not known here."""
+def decoder_for(content_encoding: str, limit: int | None = None) -> Decoder | None:
+    """
+    What undoes a `Content-Encoding`; None where a coding is not known here.
+
+    `limit` bounds the whole of what comes out, for documents; None, for streams, only
+    that of each part.
+    """
+    codings = [word.strip() for word in content_encoding.lower().split(",")]
+    codings = [word for word in codings if word not in {"", "identity"}]
+    if len(codings) > MOST_CODINGS:
+        return None
     decoders: list[Decoder] = []
-    for coding in reversed(content_encoding.lower().split(",")):
-        if coding.strip() in {"", "identity"}:
-            continue
-        make = _CODINGS.get(coding.strip())
-        decoder = make() if make is not None else None
-        if decoder is None:
+    for word in reversed(codings):
+        make = _CODINGS.get(word)
+        coding = make() if make is not None else None
+        if coding is None:
             return None
-        decoders.append(decoder)
+        decoders.append(_Bounded(coding, limit if len(decoders) == len(codings) - 1 else None))
     return decoders[0] if len(decoders) == 1 else _Chain(decoders)

@@ -2,10 +2,12 @@
 The error envelope and its variants (ModelArk docs 1299023, error codes, 2026-11).
 
     {"error": {"code", "message", "param", "type"}}         the data plane
+    {"error": "...", "code", "message"}                      something before it
     {"type": "error", "error": {...}}                        /messages
     {"type": "error", "code", "message"}                     an event of a response's stream
     {"error_code", "error_msg"}                              a gateway's 403
     {"ResponseMetadata": {"Error": {"Code", "Message"}}}     the control plane
+    {"code", "message"}                                      only where the status says that it is an error
 """
 
 from __future__ import annotations
@@ -13,11 +15,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
-
 from .._facts import WireError
+from .shape import json_in
 
-_REQUEST_ID = re.compile(r"[Rr]equest [Ii]d:?\s*([0-9A-Za-z_-]{8,})")
+_REQUEST_ID = re.compile(r"request[ _]?id:?\s*([0-9A-Za-z_-]{8,128})", re.IGNORECASE)
 
 
 def code_family(code: str) -> str:
@@ -26,40 +27,56 @@ def code_family(code: str) -> str:
 
 
 def read_error(body: bytes) -> WireError | None:
-    """The error that a body holds, in whichever envelope; None where it holds none."""
-    try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    return error_in(content)
+    """The error that the body of a refusal holds, in whichever envelope; None where it holds none."""
+    content = json_in(body)
+    error = error_in(content)
+    if error is None and isinstance(content, dict) and content.get("code") and "message" in content:
+        return _error(content["code"], None, content["message"])
+    return error
 
 
 def error_in(content: Any) -> WireError | None:
     """The error in a decoded document or event."""
     if not isinstance(content, dict):
         return None
-    inner = content.get("error")
-    if isinstance(inner, dict):
-        return _error(inner.get("code") or inner.get("type"), inner.get("type"), inner.get("message"))
-    if isinstance(inner, str) and inner:
-        return _error(content.get("code"), None, content.get("message") or inner)
+    if content.get("error"):
+        return error_of(content["error"], content)
     if content.get("type") == "error":
         return _error(content.get("code"), "error", content.get("message"))
-    if "error_code" in content:
+    if content.get("error_code"):
         return _error(content["error_code"], None, content.get("error_msg"))
     metadata = content.get("ResponseMetadata")
-    if isinstance(metadata, dict) and isinstance(metadata.get("Error"), dict):
-        error = metadata["Error"]
-        return _error(error.get("Code"), None, error.get("Message"))
+    if isinstance(metadata, dict) and metadata.get("Error"):
+        error = metadata["Error"] if isinstance(metadata["Error"], dict) else {}
+        request_id = metadata.get("RequestId")
+        return _error(error.get("Code"), None, error.get("Message"), request_id)
     return None
 
 
-def _error(code: Any, kind: Any, message: Any) -> WireError:
+def error_of(given: Any, beside: dict[str, Any] | None = None) -> WireError:
+    """The error that stood in a field `error`, whatever it is; a plain word may have its code beside it."""
+    beside = beside or {}
+    if isinstance(given, dict):
+        kind = given.get("type")
+        return _error(given.get("code") or kind, kind, given.get("message"), beside.get("request_id"))
+    return _error(beside.get("code"), None, beside.get("message") or given, beside.get("request_id"))
+
+
+def _error(code: Any, kind: Any, message: Any, request_id: Any = None) -> WireError:
     text = message if isinstance(message, str) else None
     found = _REQUEST_ID.search(text) if text is not None else None
+    if found is not None:
+        request_id = found[1]
     return WireError(
-        code=str(code) if isinstance(code, str | int) and code != "" else None,
+        code=_word(code),
         type=kind if isinstance(kind, str) else None,
-        request_id=found.group(1) if found is not None else None,
+        request_id=request_id if isinstance(request_id, str) else None,
         message=text,
     )
+
+
+def _word(code: Any) -> str | None:
+    """A code as a word; gateways have numbers for theirs."""
+    if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 2**63:
+        return str(code)
+    return code if isinstance(code, str) and code else None

@@ -14,41 +14,42 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .chat import with_content
-from .errors import error_in
+from .capture import collector, with_content
+from .errors import error_of, read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
+from .shape import Shape
+from .sse import DONE
 from .usage import images_of
 
 
-class _Image(msgspec.Struct):
-    size: Any = None
+class _Image(msgspec.Struct, gc=False):
+    size: str | None = None
     error: Any = None
 
 
-class _Images(msgspec.Struct):
-    model: Any = None
+class _Images(msgspec.Struct, gc=False):
+    model: str | None = None
     data: list[_Image] | None = None
-    usage: Any = None
+    usage: dict[str, Any] | None = None
     error: Any = None
 
 
-class _Event(msgspec.Struct):
-    type: Any = None
-    model: Any = None
-    size: Any = None
-    usage: Any = None
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
+    model: str | None = None
+    size: str | None = None
+    usage: dict[str, Any] | None = None
     error: Any = None
 
 
-_images = msgspec.json.Decoder(_Images).decode
-_event = msgspec.json.Decoder(_Event).decode
+_images = Shape(_Images)
+_event = Shape(_Event)
 
 
 def asked(body: bytes, capture: bool) -> Asked:
     """What an image request asks for."""
-    found = _asked(body)
-    return with_content(found, "images", body) if capture else found
+    return with_content(_asked(body), "images", body, capture)
 
 
 class ImagesReader:
@@ -68,80 +69,76 @@ class ImagesReader:
 
     def __init__(self, capture: bool = False) -> None:
         self._model: str | None = None
-        self._usage: Any = None
+        self._usage: dict[str, Any] | None = None
         self._error: WireError | None = None
         self._item_error: WireError | None = None
         self._generated = 0
         self._failed = 0
         self._size: str | None = None
         self._complete = False
-        self._content: Any = None
-        if capture:
-            from .content import Collector
-
-            self._content = Collector("images")
+        self._content = collector("images", capture)
 
     def event(self, name: str, data: bytes) -> int:
-        if data == b"[DONE]":
+        if data == DONE:
             self._complete = True
             return END
         if self._content is not None:
             self._content.event(name, data)
-        try:
-            event = _event(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return OUTPUT
-        if isinstance(event.model, str):
-            self._model = event.model
-        if event.usage is not None:
-            self._usage = event.usage
-        kind = name or event.type
-        if kind == "image_generation.partial_succeeded":
-            self._succeeded(event.size)
-            return OUTPUT | VISIBLE
-        if kind == "image_generation.partial_failed":
-            self._item_failed(event.error)
-            return OUTPUT
-        if kind == "image_generation.completed":
-            self._complete = True
-            return END
-        if event.error or kind == "error":
-            self._error = error_in(msgspec.json.decode(data)) or WireError()
-            return FAILED
-        return OUTPUT if kind else NOTHING
+        event = _event.read(data)
+        if event is None:
+            return OUTPUT if data.strip() else NOTHING
+        self._model = event.model or self._model
+        self._usage = event.usage or self._usage
+        match event.type or name:
+            case "image_generation.partial_succeeded":
+                self._succeeded(event.size)
+                return OUTPUT | VISIBLE
+            case "image_generation.partial_failed":
+                self._item_failed(event.error)
+                return OUTPUT
+            case "image_generation.completed":
+                self._complete = True
+                return END
+            case kind:
+                if event.error or kind == "error":
+                    self._error = read_error(data) or WireError()
+                    return FAILED
+                return OUTPUT
 
     def document(self, body: bytes) -> None:
         if self._content is not None:
             self._content.document(body)
-        try:
-            given = _images(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        whole = _images.read(body)
+        if whole is None:
             return
         self._complete = True
-        self._model = given.model if isinstance(given.model, str) else None
-        self._usage = given.usage
-        for image in given.data or ():
+        self._model = whole.model
+        self._usage = whole.usage
+        for image in whole.data or ():
             if image.error:
                 self._item_failed(image.error)
             else:
                 self._succeeded(image.size)
-        if given.error:
-            self._error = error_in({"error": given.error}) or WireError()
+        if whole.error:
+            self._error = error_of(whole.error)
+        elif whole.data is None:
+            self._error = read_error(body)
 
-    def _succeeded(self, size: Any) -> None:
+    def _succeeded(self, size: str | None) -> None:
         self._generated += 1
-        if self._size is None and isinstance(size, str):
-            self._size = size
+        self._size = self._size or size
 
     def _item_failed(self, error: Any) -> None:
         self._failed += 1
-        self._item_error = self._item_error or error_in({"error": error})
+        if self._item_error is None:
+            self._item_error = error_of(error)
 
     def answer(self) -> Answer:
-        nothing_succeeded = self._failed and not self._generated
+        images = images_of(self._usage, generated=self._generated, failed=self._failed, size=self._size)
+        nothing_succeeded = images is not None and images.failed and not images.generated
         return Answer(
             model=self._model,
-            images=images_of(self._usage, generated=self._generated, failed=self._failed, size=self._size),
+            images=images,
             error=self._error or (self._item_error if nothing_succeeded else None),
             complete=self._complete,
             content=self._content.content() if self._content is not None else None,

@@ -12,120 +12,134 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .chat import server_fallback_in, with_content
-from .errors import error_in
+from .capture import collector, with_content
+from .chat import server_fallback_in
+from .errors import read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
+from .shape import Shape
+from .sse import DONE
 from .usage import usage_of
 
 
-class _Message(msgspec.Struct):
-    id: Any = None
-    model: Any = None
-    stop_reason: Any = None
-    usage: Any = None
+class _Message(msgspec.Struct, gc=False):
+    type: str | None = None
+    id: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
     error: Any = None
-    type: Any = None
-    service_status: Any = None
+    service_status: dict[str, Any] | None = None
 
 
-class _Delta(msgspec.Struct):
-    type: Any = None
-    stop_reason: Any = None
+class _Delta(msgspec.Struct, gc=False):
+    type: str | None = None
+    stop_reason: str | None = None
 
 
-class _Event(msgspec.Struct):
-    type: Any = None
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
     message: _Message | None = None
     delta: _Delta | None = None
-    usage: Any = None
+    usage: dict[str, Any] | None = None
     error: Any = None
+    service_status: dict[str, Any] | None = None
 
 
-_message = msgspec.json.Decoder(_Message).decode
-_event = msgspec.json.Decoder(_Event).decode
+_message = Shape(_Message)
+_event = Shape(_Event)
 
 _QUIET = frozenset({"message_start", "content_block_start", "content_block_stop", "message_delta", "ping"})
+_DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING}
 
 
 def asked(body: bytes, capture: bool) -> Asked:
     """What a message request asks for."""
-    found = _asked(body)
-    return with_content(found, "messages", body) if capture else found
+    return with_content(_asked(body), "messages", body, capture)
 
 
 class MessagesReader:
     """Reads one message."""
 
-    __slots__ = ("_complete", "_content", "_error", "_message", "_stop_reason", "_usage")
+    __slots__ = (
+        "_complete",
+        "_content",
+        "_error",
+        "_id",
+        "_model",
+        "_service_status",
+        "_stop_reason",
+        "_usage",
+    )
 
     def __init__(self, capture: bool = False) -> None:
-        self._message = _Message()
+        self._id: str | None = None
+        self._model: str | None = None
         self._usage: dict[str, Any] = {}
-        self._stop_reason: Any = None
+        self._stop_reason: str | None = None
+        self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
         self._complete = False
-        self._content: Any = None
-        if capture:
-            from .content import Collector
-
-            self._content = Collector("messages")
+        self._content = collector("messages", capture)
 
     def event(self, name: str, data: bytes) -> int:
-        if data == b"[DONE]":
+        if data == DONE:
             self._complete = True
             return END
         if self._content is not None:
             self._content.event(name, data)
-        try:
-            event = _event(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return OUTPUT
+        event = _event.read(data)
+        if event is None:
+            return OUTPUT if data.strip() else NOTHING
         kind = event.type or name
+        if kind == "error" or event.error:
+            self._error = read_error(data) or WireError()
+            return FAILED
+        if kind == "content_block_delta":
+            said = event.delta.type if event.delta is not None else None
+            return _DELTAS.get(said or "", OUTPUT | VISIBLE)
         if event.message is not None:
-            self._message = event.message
-            self._add_usage(event.message.usage)
+            self._note(event.message)
         self._add_usage(event.usage)
+        self._service_status = event.service_status or self._service_status
         if event.delta is not None and event.delta.stop_reason is not None:
             self._stop_reason = event.delta.stop_reason
-        if kind == "error" or event.error:
-            self._error = error_in(msgspec.json.decode(data)) or WireError()
-            return FAILED
         if kind == "message_stop":
             self._complete = True
             return END
-        if kind == "content_block_delta":
-            thinking = event.delta is not None and event.delta.type in {"thinking_delta", "signature_delta"}
-            return OUTPUT if thinking else OUTPUT | VISIBLE
         return NOTHING if kind in _QUIET else OUTPUT
 
-    def _add_usage(self, usage: Any) -> None:
-        if isinstance(usage, dict):
+    def _note(self, message: _Message) -> None:
+        self._id = message.id
+        self._model = message.model
+        self._stop_reason = message.stop_reason
+        self._service_status = message.service_status
+        self._add_usage(message.usage)
+
+    def _add_usage(self, usage: dict[str, Any] | None) -> None:
+        if usage is not None:
             self._usage.update({name: count for name, count in usage.items() if count is not None})
 
     def document(self, body: bytes) -> None:
         if self._content is not None:
             self._content.document(body)
-        try:
-            self._message = _message(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        whole = _message.read(body)
+        if whole is None:
             return
         self._complete = True
-        self._add_usage(self._message.usage)
-        self._stop_reason = self._message.stop_reason
-        if self._message.error or self._message.type == "error":
-            self._error = error_in({"error": self._message.error}) or WireError()
+        self._note(whole)
+        if whole.error or whole.type != "message":
+            self._error = read_error(body)
 
     def answer(self) -> Answer:
-        given = self._message
         return Answer(
-            id=given.id if isinstance(given.id, str) else None,
-            model=given.model if isinstance(given.model, str) else None,
-            finish_reasons=(self._stop_reason,) if isinstance(self._stop_reason, str) else (),
+            id=self._id,
+            model=self._model,
+            finish_reasons=(self._stop_reason,) if self._stop_reason is not None else (),
             usage=usage_of(self._usage),
             error=self._error,
             complete=self._complete,
-            server_fallback=server_fallback_in(given.service_status),
+            server_fallback=server_fallback_in(self._service_status),
             content=self._content.content() if self._content is not None else None,
         )
 

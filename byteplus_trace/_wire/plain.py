@@ -1,10 +1,84 @@
-"""Whatever else there is: tokenization, contexts, files, models. An id, a model and an error, if any."""
+"""
+Documents of which little is told: tokenization, contexts, files, models, deletions.
+
+An id, a model, the usage and the error, if there is one; all the rest is skipped.
+"""
 
 from __future__ import annotations
 
-from .embeddings import EmbeddingsReader
-from .tasks import asked
+from typing import Any
 
-__all__ = ["asked", "reader"]
+import msgspec
 
-reader = EmbeddingsReader
+from .._facts import Answer, WireError
+from .errors import error_of, read_error
+from .reader import END, FAILED, NOTHING, OUTPUT, Asked
+from .request import asked as _asked
+from .shape import Shape
+from .sse import DONE
+from .usage import usage_of
+
+
+class _Plain(msgspec.Struct, gc=False):
+    type: str | None = None
+    id: str | None = None
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    status: str | None = None
+    service_tier: str | None = None
+
+
+_plain = Shape(_Plain)
+
+
+def asked(body: bytes, capture: bool) -> Asked:
+    """What a request asks for, its content never."""
+    return _asked(body)
+
+
+class PlainReader:
+    """Reads one document."""
+
+    __slots__ = ("_complete", "_error", "_known")
+
+    def __init__(self, capture: bool = False) -> None:
+        self._known = _Plain()
+        self._error: WireError | None = None
+        self._complete = False
+
+    def event(self, name: str, data: bytes) -> int:
+        """None of these APIs streams; whatever comes all the same is output."""
+        if data == DONE:
+            self._complete = True
+            return END
+        error = read_error(data)
+        if error is not None:
+            self._error = error
+            return FAILED
+        return OUTPUT if data.strip() else NOTHING
+
+    def document(self, body: bytes) -> None:
+        whole = _plain.read(body)
+        if whole is None:
+            return
+        self._complete = True
+        self._known = whole
+        if whole.error:
+            self._error = error_of(whole.error)
+        elif whole.type == "error":
+            self._error = read_error(body)
+
+    def answer(self) -> Answer:
+        known = self._known
+        return Answer(
+            id=known.id,
+            model=known.model,
+            usage=usage_of(known.usage),
+            error=self._error,
+            complete=self._complete,
+            service_tier=known.service_tier,
+        )
+
+
+reader = PlainReader

@@ -3,8 +3,8 @@ Responses (ModelArk docs 1569618, 2026-11): one object, or a stream of events th
 
 The stream's last word is `response.completed`, `.incomplete` or `.failed`, each holding
 the object; a bare `error` event, flat or with the error inside, is a failure too. Of the
-recorded forms, `response.failed` may lack usage and `response.incomplete` may name its id
-`response_id`: both are read.
+recorded forms, `response.failed` may lack id and usage, and `response.incomplete` may
+name its id `response_id`: what was said before stands until it is said again.
 """
 
 from __future__ import annotations
@@ -14,171 +14,170 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .chat import with_content
-from .errors import error_in
+from .capture import collector, with_content
+from .errors import error_of, read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
+from .shape import Shape
+from .sse import DONE
 from .usage import usage_of
 
 
-class _Response(msgspec.Struct):
-    id: Any = None
-    response_id: Any = None
-    model: Any = None
-    status: Any = None
-    usage: Any = None
+class _Item(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    reason: str | None = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    id: str | None = None
+    response_id: str | None = None
+    model: str | None = None
+    status: str | None = None
+    usage: dict[str, Any] | None = None
     error: Any = None
-    service_tier: Any = None
-    incomplete_details: Any = None
-    output: Any = None
+    service_tier: str | None = None
+    incomplete_details: _Details | None = None
+    output: list[_Item] | None = None
 
 
-class _Type(msgspec.Struct):
-    type: Any = None
+class _Type(msgspec.Struct, gc=False):
+    type: str = ""
 
 
-class _Event(msgspec.Struct):
-    type: Any = None
+class _Event(_Type, gc=False):
     response: _Response | None = None
     error: Any = None
 
 
-_type = msgspec.json.Decoder(_Type).decode
-_event = msgspec.json.Decoder(_Event).decode
-_response = msgspec.json.Decoder(_Response).decode
+_type = Shape(_Type)
+_event = Shape(_Event)
+_response = Shape(_Response)
 
-# Events that only announce; what is not named here or below counts as output.
+# Events that only announce or repeat; what is not named here or below counts as output.
 _QUIET = frozenset(
     {
         "response.created", "response.in_progress", "response.queued",
         "response.output_item.added", "response.output_item.done",
         "response.content_part.added", "response.content_part.done",
-        "response.output_text.done", "response.function_call_arguments.done",
+        "response.output_text.done", "response.function_call_arguments.done", "response.mcp_call_arguments.done",
         "response.reasoning_summary_part.added", "response.reasoning_summary_part.done",
         "response.reasoning_summary_text.done", "response.reasoning_text.done", "response.reasoning_raw_text.done",
         "response.transcription_part.added", "response.transcription_part.done", "response.transcription_text.done",
     }
 )  # fmt: skip
-_REASONING = frozenset(
-    {
-        "response.reasoning_summary_text.delta",
-        "response.reasoning_text.delta",
-        "response.reasoning_raw_text.delta",
-    }
-)
-_VISIBLE = frozenset(
-    {
-        "response.output_text.delta", "response.function_call_arguments.delta", "response.transcription_text.delta",
-        "response.mcp_call_arguments.delta",
-    }
-)  # fmt: skip
-_LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
+# Looked up by name alone: these are nearly all of a stream, and nothing in them is told.
+_DELTAS = {
+    "response.output_text.delta": OUTPUT | VISIBLE,
+    "response.refusal.delta": OUTPUT | VISIBLE,
+    "response.function_call_arguments.delta": OUTPUT | VISIBLE,
+    "response.mcp_call_arguments.delta": OUTPUT | VISIBLE,
+    "response.transcription_text.delta": OUTPUT | VISIBLE,
+    "response.doubao_app_call_output_text.delta": OUTPUT | VISIBLE,
+    "response.reasoning_summary_text.delta": OUTPUT,
+    "response.reasoning_text.delta": OUTPUT,
+    "response.reasoning_raw_text.delta": OUTPUT,
+    "response.doubao_app_call_reasoning_text.delta": OUTPUT,
+}
+_LAST = {"response.completed": END, "response.incomplete": END, "response.failed": END | FAILED}
 
 
 def asked(body: bytes, capture: bool) -> Asked:
     """What a request for a response asks for."""
-    found = _asked(body)
-    return with_content(found, "responses", body) if capture else found
+    return with_content(_asked(body), "responses", body, capture)
 
 
 class ResponsesReader:
     """Reads one response."""
 
-    __slots__ = ("_complete", "_content", "_error", "_response")
+    __slots__ = ("_complete", "_content", "_error", "_known")
 
     def __init__(self, capture: bool = False) -> None:
-        self._response = _Response()
+        self._known = _Response()
         self._error: WireError | None = None
         self._complete = False
-        self._content: Any = None
-        if capture:
-            from .content import Collector
-
-            self._content = Collector("responses")
+        self._content = collector("responses", capture)
 
     def event(self, name: str, data: bytes) -> int:
-        if data == b"[DONE]":
+        if data == DONE:
             self._complete = True
             return END
         if self._content is not None:
             self._content.event(name, data)
-        kind = name or self._type_in(data)
-        if kind in _VISIBLE:
-            return OUTPUT | VISIBLE
-        if kind in _REASONING:
-            return OUTPUT
-        if kind in _QUIET and self._response.id is not None:
+        if not name:
+            typed = _type.read(data)
+            name = typed.type if typed is not None else ""
+        kind = _DELTAS.get(name)
+        if kind is not None:
+            return kind
+        if name in _QUIET and self._known.id is not None:
             return NOTHING
-        return self._closer(kind, data)
+        return self._closer(name, data)
 
-    def _type_in(self, data: bytes) -> str:
-        try:
-            kind = _type(data).type
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return ""
-        return kind if isinstance(kind, str) else ""
-
-    def _closer(self, kind: str, data: bytes) -> int:
+    def _closer(self, name: str, data: bytes) -> int:
         """The events worth reading whole: the first, the last and the unexpected."""
-        try:
-            event = _event(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return OUTPUT
+        event = _event.read(data)
+        if event is None:
+            return OUTPUT if data.strip() else NOTHING
+        kind = event.type or name
         if event.response is not None:
-            self._response = event.response
-        if kind == "error" or event.error:
-            self._error = error_in(msgspec.json.decode(data)) or WireError()
-            return FAILED
+            self._note(event.response)
         if kind in _LAST:
             self._complete = True
             if kind == "response.failed":
-                self._take_error()
-                return END | FAILED
-            return END
+                self._error = error_of(self._known.error or event.error or {})
+            return _LAST[kind]
+        if kind == "error" or event.error:
+            self._error = read_error(data) or WireError()
+            return FAILED
         return NOTHING if kind in _QUIET else OUTPUT
+
+    def _note(self, response: _Response) -> None:
+        """What is said of the response; an event that says less takes nothing back."""
+        for field in _Response.__struct_fields__:
+            said = getattr(response, field)
+            if said is not None:
+                setattr(self._known, field, said)
 
     def document(self, body: bytes) -> None:
         if self._content is not None:
             self._content.document(body)
-        try:
-            self._response = _response(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        whole = _response.read(body)
+        if whole is None:
             return
         self._complete = True
-        self._take_error()
-
-    def _take_error(self) -> None:
-        if self._response.error or self._response.status == "failed":
-            self._error = error_in({"error": self._response.error}) or WireError()
+        self._known = whole
+        if whole.error or whole.status == "failed":
+            self._error = error_of(whole.error or {})
+        elif whole.status is None:
+            self._error = read_error(body)
 
     def answer(self) -> Answer:
-        given = self._response
-        identity = given.id or given.response_id
+        known = self._known
         return Answer(
-            id=identity if isinstance(identity, str) else None,
-            model=given.model if isinstance(given.model, str) else None,
-            finish_reasons=self._finish_reasons(),
-            usage=usage_of(given.usage),
+            id=known.id or known.response_id,
+            model=known.model,
+            finish_reasons=_finish_reasons(known),
+            usage=usage_of(known.usage),
             error=self._error,
             complete=self._complete,
-            service_tier=given.service_tier if isinstance(given.service_tier, str) else None,
-            status=given.status if isinstance(given.status, str) else None,
+            service_tier=known.service_tier,
+            status=known.status,
             content=self._content.content() if self._content is not None else None,
         )
 
-    def _finish_reasons(self) -> tuple[str, ...]:
-        given = self._response
-        if given.status == "incomplete":
-            details = given.incomplete_details
-            reason = details.get("reason") if isinstance(details, dict) else None
-            return (reason,) if isinstance(reason, str) else ("incomplete",)
-        if given.status != "completed":
-            return ()
-        output = given.output if isinstance(given.output, list) else []
-        last = output[-1] if output else None
-        if isinstance(last, dict) and last.get("type") == "function_call":
-            return ("tool_calls",)
-        return ("stop",)
+
+def _finish_reasons(response: _Response) -> tuple[str, ...]:
+    """In the words of a chat, which has one where a response has a status."""
+    if response.status == "incomplete":
+        details = response.incomplete_details
+        return ((details.reason if details is not None else None) or "incomplete",)
+    if response.status != "completed":
+        return ()
+    last = response.output[-1].type if response.output else None
+    return ("tool_calls",) if last == "function_call" else ("stop",)
 
 
 reader = ResponsesReader

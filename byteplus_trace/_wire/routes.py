@@ -65,6 +65,8 @@ ROUTES = (
     _row("POST", "/files", "other", "files", plain),
     _row("GET", "/models", "other", "models", plain),
     _row("GET", "/models/{id}", "other", "models", plain),
+    _row("GET", "/e2e/get/certificate", "other", "e2e_certificate", None),
+    _row("GET", "/ping", "other", "ping", None),
 )
 
 # BytePlus answers a path that it does not know with an empty 200, so nothing is made of its body.
@@ -81,12 +83,12 @@ class Match(NamedTuple):
 
 def _compiled(route: Route) -> re.Pattern[str]:
     pattern = re.escape(route.pattern).replace(re.escape("{id}"), "(?P<id>[^/]+)")
-    return re.compile(f"(?P<suffix>{pattern})/?$")
+    return re.compile(rf"(?P<suffix>{pattern})/?\Z")
 
 
 _COMPILED = tuple((route, _compiled(route)) for route in ROUTES)
 # The base of a public host's URL; what follows it is the path of an API that is not in the table.
-_BASE = re.compile(r"^/api(?:/[a-z]+)?(?:/v\d+)?(?=/)")
+_BASE = re.compile(r"/api(?:/coding|/plan)?(?:/v\d+)?(?=/)")
 
 
 @lru_cache(maxsize=1024)

@@ -3,11 +3,14 @@ Server-sent events: bytes in, events out (WHATWG HTML, 9.2 Server-sent events, 2
 
 Laws:
 - How the bytes were cut into parts is invisible: `\\r\\n` may be split, and so may a
-  character.
+  character or the byte order mark.
 - Linear in bytes: only new bytes are searched, what waits for its end is kept in pieces.
 - Bounded: an event larger than the limit is dropped, and reading goes on after it.
 - A last event without its blank line is an event too, once `flush` says that no more
-  comes: services that close in haste leave it so.
+  comes: services that close in haste leave it so. One that was cut in the middle is none.
+
+ModelArk sends two shapes, `data: {...}` and `event: x` with `data: {...}`, each a part of
+its own or many in one. Those are told apart by counting line ends, not read line by line.
 """
 
 from __future__ import annotations
@@ -15,18 +18,23 @@ from __future__ import annotations
 import re
 
 LARGEST_EVENT = 32 * 1024 * 1024
+DONE = b"[DONE]"
+"""The data of the event that ends a stream of most APIs; no JSON."""
 
 Event = tuple[str, bytes]
+"""Name, empty where none was sent, and data, its lines joined."""
 
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+# Atomic, so that one `\r\n` is never taken for two line ends.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LONGEST_BLANK_LINE = 4
 _BOM = b"\xef\xbb\xbf"
 
 
 class EventDecoder:
     """`feed` parts, get the events that they complete."""
 
-    __slots__ = ("_border", "_first", "_limit", "_oversized", "_pieces", "_size", "_tail")
+    __slots__ = ("_begun", "_border", "_idle", "_limit", "_oversized", "_pieces", "_size", "_tail")
 
     def __init__(self, limit: int = LARGEST_EVENT) -> None:
         self._limit = limit
@@ -35,83 +43,102 @@ class EventDecoder:
         self._border = b""
         """The last bytes kept, where a blank line may have begun."""
         self._tail = b""
-        """A `\\r` that may be half of a `\\r\\n`."""
-        self._first = True
+        """A `\\r` that may be half of a `\\r\\n`, or the beginning of a byte order mark."""
         self._oversized = False
+        self._begun = False
+        self._idle = False
+        """Nothing waits: the next byte begins an event."""
 
     def feed(self, part: bytes) -> list[Event]:
         """Take the next bytes; the events that are complete now."""
-        if self._first and part:
-            self._first = False
+        if self._idle and part.endswith(b"\n\n") and b"\r" not in part:
+            if part.startswith(b"data: ") and part.find(b"\n") == len(part) - 2 <= self._limit:
+                return [("", part[6:-2])]
+            return self._events(part)
+        part = self._tail + part
+        self._tail = b""
+        if not self._begun:
+            if len(part) < len(_BOM) and _BOM.startswith(part):
+                self._tail = part
+                return []
+            self._begun = True
             part = part.removeprefix(_BOM)
-        part, self._tail = self._tail + part, b""
         if part.endswith(b"\r"):
             part, self._tail = part[:-1], b"\r"
-        if not self._pieces:
-            return self._split(part)
-        found = _BLANK_LINE.search(self._border + part)
-        if found is None:
-            self._keep(part)
-            return []
-        cut = found.end() - len(self._border)
-        self._keep(part[:cut])
-        whole = self._take()
-        events = [] if whole is None else _events(whole)
-        return events + self._split(part[cut:])
+        events = self._search(part)
+        self._idle = not self._size and not self._tail
+        return events
 
     def flush(self) -> list[Event]:
-        """No more bytes come; the event that waited for its blank line."""
-        if self._tail:
-            self._keep(self._tail)
-            self._tail = b""
-        whole = self._take()
-        return [] if whole is None else _events(whole)
+        """No more bytes come; the event that waited for its blank line, if it looks whole."""
+        self._keep(self._tail)
+        self._tail = b""
+        rest = self._take()
+        self._idle = self._begun
+        events = self._events(rest)
+        if events and not rest.endswith((b"\n", b"\r")) and not events[-1][1].endswith((b"}", b"]")):
+            events.pop()
+        return events
 
-    def _split(self, part: bytes) -> list[Event]:
-        if b"\r" in part:
-            end = 0
-            for found in _BLANK_LINE.finditer(part):
-                end = found.end()
-        else:
-            end = part.rfind(b"\n\n") + 2
-            if end < 2:
-                end = 0
-        if end < len(part):
-            self._keep(part[end:])
-        return _events(part[:end]) if end else []
+    def _search(self, part: bytes) -> list[Event]:
+        """The events that end in this part; the beginning of the next is kept."""
+        begun: list[Event] = []
+        if self._size:
+            cut = _first_end(self._border + part) - len(self._border)
+            if cut < 0:
+                self._keep(part)
+                return []
+            self._keep(part[:cut])
+            begun = self._events(self._take())
+            part = part[cut:]
+        cut = _last_end(part)
+        self._keep(part[cut:])
+        return begun + self._events(part[:cut]) if cut else begun
 
     def _keep(self, piece: bytes) -> None:
+        if not piece:
+            return
         self._size += len(piece)
-        self._border = (self._border + piece)[-3:] if len(piece) < 3 else piece[-3:]
-        if self._size > self._limit:
+        self._border = (self._border + piece[-_LONGEST_BLANK_LINE:])[-_LONGEST_BLANK_LINE:]
+        if self._size > self._limit + _LONGEST_BLANK_LINE:
             self._oversized = True
             self._pieces.clear()
-        self._pieces.append(piece)
+        else:
+            self._pieces.append(piece)
 
-    def _take(self) -> bytes | None:
-        whole = None if self._oversized else b"".join(self._pieces)
+    def _take(self) -> bytes:
+        whole = b"".join(self._pieces)
         self._pieces, self._size, self._border, self._oversized = [], 0, b"", False
         return whole
 
+    def _events(self, block: bytes) -> list[Event]:
+        """The events of a block that ends where an event ends."""
+        if b"\r" in block:
+            block = _LINE_END.sub(b"\n", block)
+        if block.startswith(b"data: ") and len(block) <= self._limit:
+            lines = block[6:-2].split(b"\n\ndata: ")
+            if block.count(b"\n") == 2 * len(lines) and block.endswith(b"\n\n"):
+                return [("", data) for data in lines]
+        events = []
+        for text in block.split(b"\n\n"):
+            if text and len(text) <= self._limit:
+                event = _named(text) or _event(text)
+                if event is not None:
+                    events.append(event)
+        return events
 
-def _events(block: bytes) -> list[Event]:
-    """The events of a block of whole ones."""
-    if b"\r" in block:
-        block = _LINE_END.sub(b"\n", block)
-    events = []
-    for text in block.split(b"\n\n"):
-        # The two shapes that ModelArk sends, without looking at each line.
-        if text.startswith(b"data: ") and b"\n" not in text:
-            events.append(("", text[6:]))
-            continue
-        if text:
-            event = _event(text)
-            if event is not None:
-                events.append(event)
-    return events
+
+def _named(text: bytes) -> Event | None:
+    """The shape `event: x`, `data: {...}`."""
+    if text.startswith(b"event: ") and text.count(b"\n") == 1:
+        name, found, data = text.partition(b"\ndata: ")
+        if found:
+            return name[7:].decode("utf-8", "replace"), data
+    return None
 
 
 def _event(text: bytes) -> Event | None:
+    """Any shape, line by line; None for one without data."""
     name = ""
     data: list[bytes] = []
     for line in text.split(b"\n"):
@@ -122,3 +149,22 @@ def _event(text: bytes) -> Event | None:
         elif field == b"event":
             name = value.decode("utf-8", "replace")
     return (name, b"\n".join(data)) if data else None
+
+
+def _first_end(part: bytes) -> int:
+    """Where the first event of a part ends; -1 where none does."""
+    if b"\r" not in part:
+        found = part.find(b"\n\n")
+        return found + 2 if found >= 0 else -1
+    match = _BLANK_LINE.search(part)
+    return match.end() if match is not None else -1
+
+
+def _last_end(part: bytes) -> int:
+    """Where the last event of a part ends; 0 where none does."""
+    if b"\r" not in part:
+        return part.rfind(b"\n\n") + 2 if b"\n\n" in part else 0
+    end = 0
+    for match in _BLANK_LINE.finditer(part):
+        end = match.end()
+    return end

@@ -18,24 +18,20 @@ from .._facts import Images, Usage
 
 def usage_of(given: Any, bot_usage: Any = None) -> Usage | None:
     """Tokens, in whichever spelling; None where there are none."""
-    if not isinstance(given, dict):
-        given = {}
-    inputs = _count(given, "prompt_tokens", "input_tokens")
-    outputs = _count(given, "completion_tokens", "output_tokens")
-    asked = _details(given, "prompt_tokens_details", "input_tokens_details")
-    answered = _details(given, "completion_tokens_details", "output_tokens_details")
+    usage = given if isinstance(given, dict) else {}
+    inputs = _count(usage, "prompt_tokens", "input_tokens")
+    outputs = _count(usage, "completion_tokens", "output_tokens")
+    asked = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    answered = _details(usage, "completion_tokens_details", "output_tokens_details")
     cache_read = _count(asked, "cached_tokens")
-    # /messages counts cache reads beside its input, the conventions inside of it.
-    beside = _count(given, "cache_read_input_tokens")
-    if beside is not None:
-        written = _count(given, "cache_creation_input_tokens") or 0
-        inputs = (inputs or 0) + beside + written
-        cache_read = beside
-    # A bot calls several models; its plain usage counts only the last.
-    models = bot_usage.get("model_usage") if isinstance(bot_usage, dict) else None
-    if isinstance(models, list) and models:
-        inputs = sum(_count(model, "prompt_tokens") or 0 for model in models if isinstance(model, dict))
-        outputs = sum(_count(model, "completion_tokens") or 0 for model in models if isinstance(model, dict))
+    # /messages counts what it reads from and writes to the cache beside its input, the conventions inside of it.
+    read = _count(usage, "cache_read_input_tokens")
+    written = _count(usage, "cache_creation_input_tokens")
+    if read is not None or written is not None:
+        inputs = (inputs or 0) + (read or 0) + (written or 0)
+        cache_read = read
+    if bot_usage is not None:
+        inputs, outputs = _of_bot(bot_usage, inputs, outputs)
     if inputs is None and outputs is None:
         return None
     return Usage(
@@ -49,15 +45,29 @@ def usage_of(given: Any, bot_usage: Any = None) -> Usage | None:
     )
 
 
-def images_of(given: Any, *, generated: int, failed: int, size: str | None) -> Images:
-    """What an image call made: by the service's own count where it says one."""
+def images_of(given: Any, *, generated: int, failed: int, size: str | None) -> Images | None:
+    """What an image call made: by the service's own count where it says one; None where nothing was said."""
     usage = given if isinstance(given, dict) else {}
     counted = _count(usage, "generated_images")
+    if counted is None and not generated and not failed:
+        return None
     return Images(
         generated=generated if counted is None else counted,
         failed=failed,
         output_tokens=_count(usage, "output_tokens"),
         size=size,
+    )
+
+
+def _of_bot(bot_usage: Any, inputs: int | None, outputs: int | None) -> tuple[int | None, int | None]:
+    """A bot calls several models; its plain usage counts fewer of them, never more."""
+    models = bot_usage.get("model_usage") if isinstance(bot_usage, dict) else None
+    called = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+    if not called:
+        return inputs, outputs
+    return (
+        max(inputs or 0, sum(_count(model, "prompt_tokens") or 0 for model in called)),
+        max(outputs or 0, sum(_count(model, "completion_tokens") or 0 for model in called)),
     )
 
 
