@@ -176,7 +176,7 @@ def _seen(name: str, module: Any) -> Finding:
         finally:
             byteplus_trace.uninstrument()
     if seen:
-        return Finding("ok", f"{name} calls", "patch point present; a call on the loopback was seen")
+        return Finding("ok", f"{name} calls", "patch point present; a call to the loopback was seen")
     return Finding(
         "fail",
         f"{name} calls",
@@ -210,9 +210,9 @@ def _neighbours(_around: Surroundings) -> Iterator[Finding]:
     for distribution, status, words in NEIGHBOURS:
         found = _version_of(distribution)
         if found is not None and status == "ok":
-            yield Finding("ok", distribution, f"{found}; {words}")
+            yield Finding("ok", "instrumentation", f"{distribution} {found}: {words}")
         elif found is not None:
-            yield Finding(status, distribution, f"{found} is installed", words)
+            yield Finding(status, "instrumentation", f"{distribution} {found} is installed", words)
 
 
 # Where calls go
@@ -361,3 +361,15 @@ CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
     _providers,
     _metrics,
 )
+
+
+def examine(around: Surroundings) -> list[Finding]:
+    """All findings, in the order of the checks; one that breaks is itself a finding."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings.extend(check(around))
+        except Exception as error:
+            name = check.__name__.strip("_").replace("_", " ")
+            findings.append(Finding("warn", name, f"could not be checked: {error!r}"))
+    return findings

@@ -15,7 +15,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
-from .checks import CHECKS, Finding, Status, Surroundings
+from .checks import Finding, Status, Surroundings, examine
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,18 +34,6 @@ def run(args: argparse.Namespace) -> int:
     findings = examine(Surroundings(os.environ, args.offline, args.timeout))
     _show(findings)
     return 1 if any(finding.status == "fail" for finding in findings) else 0
-
-
-def examine(around: Surroundings) -> list[Finding]:
-    """All findings, in the order of the checks; one that breaks is itself a finding."""
-    findings: list[Finding] = []
-    for check in CHECKS:
-        try:
-            findings.extend(check(around))
-        except Exception as error:
-            name = check.__name__.strip("_").replace("_", " ")
-            findings.append(Finding("warn", name, f"could not be checked: {error!r}"))
-    return findings
 
 
 _MARKS: Mapping[Status, tuple[str, str]] = {
