@@ -341,6 +341,116 @@ def test_every_event_can_be_decompressed_as_it_comes():
     assert len(raw) < 1000
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "age": {"type": ["integer", "null"]},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}},
+    },
+}
+FITTING = {"name": "text", "age": 1, "tags": ["a"]}
+
+
+def test_structured_answers_fit_their_schema(client):
+    nested = {"type": "json_schema", "json_schema": {"name": "person", "schema": SCHEMA}}
+    flat = {"format": {"type": "json_schema", "name": "person", "schema": SCHEMA}}
+    said = client.post("/chat/completions", json=chat(response_format=nested)).json()
+    response = client.post("/responses", json={"model": MODEL, "input": "Hi", "text": flat}).json()
+    loose = client.post("/chat/completions", json=chat(response_format={"type": "json_object"})).json()
+
+    assert FITTING == json.loads(said["choices"][0]["message"]["content"])
+    assert FITTING == json.loads(response["output"][-1]["content"][0]["text"])
+    assert isinstance(json.loads(loose["choices"][0]["message"]["content"]), dict)
+
+
+def test_a_response_cut_by_its_limit_is_incomplete(client):
+    asked = {"model": MODEL, "input": "Hi", "max_output_tokens": 2}
+    whole = client.post("/responses", json=asked).json()
+    *_, last, done = events(client.post("/responses", json={**asked, "stream": True}).text)
+
+    assert ("incomplete", {"reason": "length"}) == (whole["status"], whole["incomplete_details"])
+    assert ("response.incomplete", "[DONE]") == (last["type"], done)
+
+
+def test_a_response_that_is_not_stored_cannot_be_continued(client):
+    made = client.post("/responses", json={"model": MODEL, "input": "Hi", "store": False}).json()
+
+    assert 400 == client.get(f"/responses/{made['id']}").status_code
+
+
+def test_messages_think_and_call_tools_in_their_own_form(client):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "thinking": {"type": "enabled"}}
+    tools = {"tools": [{"name": "weather", "input_schema": WEATHER["parameters"]}]}
+    whole = client.post("/messages", json={**body, **tools}).json()
+    stream = events(client.post("/messages", json={**body, **tools, "stream": True}).text)
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x", "content": "Rain"}]}
+    after = client.post("/messages", json={**body, **tools, "messages": [*body["messages"], result]}).json()
+
+    assert ["thinking", "tool_use"] == [part["type"] for part in whole["content"]]
+    assert ("tool_use", {"city": "text"}) == (whole["stop_reason"], whole["content"][1]["input"])
+    deltas = [event["delta"] for event in stream if event["type"] == "content_block_delta"]
+    assert {"city": "text"} == json.loads("".join(delta.get("partial_json", "") for delta in deltas))
+    assert ("end_turn", "text") == (after["stop_reason"], after["content"][-1]["type"])
+    assert {"input_tokens": 1} == client.post("/messages/count_tokens", json=body).json()
+
+
+def test_an_error_of_messages_has_their_own_envelope(client):
+    assert "error" == client.post("/messages", json={"model": MODEL}).json()["type"]
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/messages"])
+def test_the_service_says_when_another_model_answered(client, sg, path):
+    sg.answers(fallback_from="seed-y")
+    body = client.post(path, json=chat() if path != "/responses" else {"model": MODEL, "input": "Hi"}).json()
+
+    assert "seed-y" == body["service_status"]["model_fallback"]["original_model"]
+
+
+def test_a_task_can_fail_or_be_cancelled_but_not_while_it_runs(client):
+    def made(text):
+        content = [{"type": "text", "text": text}]
+        task = client.post("/contents/generations/tasks", json={"model": "d", "content": content}).json()
+        return f"/contents/generations/tasks/{task['id']}"
+
+    failing, cancelled = made("A cat [moderated]"), made("A cat")
+    statuses = [client.get(failing).json()["status"] for _ in range(2)]
+    running = client.delete(failing)
+    failed = client.get(failing).json()
+    client.delete(cancelled)
+
+    assert ["queued", "running"] == statuses
+    assert (409, "failed") == (running.status_code, failed["status"])
+    assert "OutputVideoSensitiveContentDetected" == failed["error"]["code"]
+    assert "cancelled" == client.get(cancelled).json()["status"]
+    filtered = client.get("/contents/generations/tasks", params={"filter.status": "failed"}).json()
+    assert 1 == filtered["total"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "json", "status"),
+    [
+        ("POST", "/files", {"purpose": "agent"}, 400),
+        ("GET", "/files/none", None, 404),
+        ("POST", "/images/generations", {"model": "s", "prompt": "A cat", "size": "huge"}, 400),
+        ("POST", "/context/chat/completions", {"model": "m", "messages": [], "context_id": "ctx-0"}, 404),
+        ("POST", "/chat/completions", [], 400),
+    ],
+)
+def test_what_cannot_be_is_refused(client, method, path, json, status):
+    reply = client.request(method, path, json=json)
+
+    assert status == reply.status_code
+    assert reply.json()["error"]["code"]
+
+
+def test_a_file_is_kept_as_it_was_sent(client):
+    made = client.post("/files", data={"purpose": "agent"}, files={"file": ("a.bin", b"\x00\r\n--")}).json()
+
+    assert ("agent", 5) == (made["purpose"], made["bytes"])
+    assert b"\x00\r\n--" == client.get(f"/files/{made['id']}/content").content
+
+
 # The SDKs read it
 
 
