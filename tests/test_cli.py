@@ -1,5 +1,6 @@
 """The commands, as a person runs them."""
 
+import gzip
 import os
 import re
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -31,6 +34,22 @@ def command(*words, **environ):
         timeout=60,
         check=False,
     )
+
+
+def demo(scene, **environ):
+    ended = command("demo", "--only", scene, **environ)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def calls():
+    return demo("calls", BYTEPLUS_TRACE_METRICS_PORT="no port")
+
+
+@pytest.fixture(scope="module")
+def outage():
+    return demo("outage")
 
 
 class TestMain:
@@ -100,14 +119,8 @@ class TestMain:
 
 
 class TestDemo:
-    @pytest.fixture(scope="class")
-    def shown(self):
-        ended = command("demo", "--only", "calls", BYTEPLUS_TRACE_METRICS_PORT="no port")
-        assert (0, "") == (ended.returncode, ended.stderr)
-        return ended.stdout
-
-    def test_every_kind_of_call_is_a_span_with_its_attempt(self, shown):
-        calls = re.findall(r"^[├└]─ (\w+) ([\w-]+) .* ap-southeast-1 +(\w+)$", shown, re.MULTILINE)
+    def test_every_kind_of_call_is_a_span_with_its_attempt(self, calls):
+        spans = re.findall(r"^[├└]─ (\w+) ([\w-]+) .* ap-southeast-1 +(\w+)$", calls, re.MULTILINE)
 
         assert [
             ("chat", "seed-2-0-pro-260328", "ok"),
@@ -118,29 +131,29 @@ class TestDemo:
             ("chat", "seed-2-0-pro-260328", "ok"),
             ("chat", "seed-2-0-pro-260328", "ok"),
             ("chat", "seed-9-9-pro", "error"),
-        ] == calls
-        assert 7 == shown.count("└─ POST · initial · 200 ")
+        ] == spans
+        assert 7 == calls.count("└─ POST · initial · 200 ")
 
-    def test_it_tells_tokens_first_chunk_images_cost_and_errors(self, shown):
+    def test_it_tells_tokens_first_chunk_images_cost_and_errors(self, calls):
         assert re.search(
-            r"tokens: \d+ in, \d+ of them cached, \d+ out, \d+ of them reasoning · about \$", shown
+            r"tokens: \d+ in, \d+ of them cached, \d+ out, \d+ of them reasoning · about \$", calls
         )
-        assert re.search(r"└─ chat seed-1-8-251228 +\d+ ms +\d+ ms  ap-southeast-1", shown)
-        assert "1 image generated" in shown
-        assert "error ModelNotOpen · request 02" in shown
+        assert re.search(r"└─ chat seed-1-8-251228 +\d+ ms +\d+ ms  ap-southeast-1", calls)
+        assert "1 image generated" in calls
+        assert "error ModelNotOpen · request 02" in calls
 
-    def test_the_series_agree_with_the_spans(self, shown):
-        assert "chat error 1   chat ok 4   embeddings ok 2   generate_content ok 1" in shown
-        assert "sum by (type) (modelark_tokens_total)" in shown
-        assert "demo 8" in shown
+    def test_the_series_agree_with_the_spans(self, calls):
+        assert "chat error 1   chat ok 4   embeddings ok 2   generate_content ok 1" in calls
+        assert "sum by (type) (modelark_tokens_total)" in calls
+        assert "demo 8" in calls
 
-    def test_it_says_what_to_type_next(self, shown):
-        assert "docker compose -f grafana/compose.yaml up" in shown
-        assert "byteplus_trace.instrument(metrics_port=9464)" in shown
+    def test_it_says_what_to_type_next(self, calls):
+        assert "docker compose -f grafana/compose.yaml up" in calls
+        assert "byteplus_trace.instrument(metrics_port=9464)" in calls
 
-    def test_it_is_plain_and_at_most_100_columns_wide(self, shown):
-        assert "\x1b" not in shown
-        assert 100 >= max(map(len, shown.splitlines()))
+    def test_it_is_plain_and_at_most_100_columns_wide(self, calls):
+        assert "\x1b" not in calls
+        assert 100 >= max(map(len, calls.splitlines()))
 
     def test_without_an_sdk_for_spans_it_says_why_there_is_nothing_to_show(self):
         ended = command("demo", OTEL_SDK_DISABLED="true")
@@ -148,14 +161,33 @@ class TestDemo:
         assert 1 == ended.returncode
         assert "OTEL_SDK_DISABLED" in ended.stdout
 
+    def test_where_somebody_takes_spans_they_go_there_and_each_trace_is_named(self):
+        taken = []
+
+        class Receiver(BaseHTTPRequestHandler):
+            def do_POST(self):
+                taken.append(self.rfile.read(int(self.headers["content-length"])))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver:
+            Thread(target=receiver.serve_forever, daemon=True).start()
+            endpoint = f"http://127.0.0.1:{receiver.server_port}"
+            shown = demo("calls", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+            receiver.shutdown()
+
+        (trace_id,) = re.findall(r"a streamed response .*([0-9a-f]{32})$", shown, re.MULTILINE)
+        assert any(bytes.fromhex(trace_id) in each for each in map(plain, taken))
+
+
+def plain(body):
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+
 
 class TestOutage:
-    @pytest.fixture(scope="class")
-    def shown(self):
-        ended = command("demo", "--only", "outage")
-        assert (0, "") == (ended.returncode, ended.stderr)
-        return ended.stdout
-
     @pytest.mark.parametrize(
         "line",
         [
@@ -169,12 +201,12 @@ class TestOutage:
             r"the next chat +ok .* sg 200 +closed",
         ],
     )
-    def test_each_act_ends_as_the_policy_promises(self, line, shown):
-        assert re.search(line, shown), shown
+    def test_each_act_ends_as_the_policy_promises(self, line, outage):
+        assert re.search(line, outage), outage
 
-    def test_an_image_that_may_have_been_made_is_not_sent_twice(self, shown):
-        assert "Images that reached sg: 1." in shown
-        assert "generate_content raised 1" in shown
+    def test_an_image_that_may_have_been_made_is_not_sent_twice(self, outage):
+        assert "Images that reached sg: 1." in outage
+        assert "generate_content raised 1" in outage
 
 
 class TestDoctor:

@@ -131,9 +131,7 @@ async def image(caller: Caller) -> None:
     body = {"model": IMAGE, "prompt": "A river between hills", "size": "1024x1024"}
     try:
         await caller.post("/images/generations", body)
-    except httpx.RemoteProtocolError:
-        await caller.post("/images/generations", body)
-    except httpx.ReadError:
+    except (httpx.RemoteProtocolError, httpx.ReadError):
         await caller.post("/images/generations", body)
 
 
@@ -164,7 +162,7 @@ async def video(caller: Caller) -> None:
     """A task, and polls until it is done."""
     body = {"model": VIDEO, "content": [{"type": "text", "text": "A river between hills --dur 5"}]}
     created = await caller.post("/contents/generations/tasks", body)
-    if created.status_code == 200:
+    if created.is_success:
         for _ in range(3):
             await caller.client.get(caller.url(f"/contents/generations/tasks/{created.json()['id']}"))
 

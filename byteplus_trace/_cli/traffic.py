@@ -55,10 +55,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+    with suppress(ValueError):
+        if (value := float(text)) > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if server is None:
         return 1
     try:
-        with ModelArk((HOME, AWAY)) as ark, _instrumented(ark, count):
+        with ModelArk((HOME, AWAY), keeps=100) as ark, _instrumented(ark, count):
             print(f"Calling a fake ModelArk, {args.rate:g} calls a second.")
             print(f"Series: http://127.0.0.1:{server.port}/metrics", flush=True)
             asyncio.run(_drive(ark, args.rate, args.duration, Random(args.seed)))

@@ -20,8 +20,9 @@ HOME, AWAY = "ap-southeast-1", "eu-west-1"
 
 
 def _fair(region: FakeRegion) -> None:
-    """Nothing goes wrong; each API takes its own time."""
+    """Nothing goes wrong; each API and each model takes its own time."""
     region.delays(headers=0.03, first_event=0.08, between=0.01, on="chat")
+    region.delays(headers=0.1, first_event=0.2, between=0.02, on="seed-2-0-pro-260328")
     region.delays(headers=0.02, on="embeddings")
     region.delays(headers=0.35, between=0.1, on="generate_content")
 
