@@ -1,0 +1,76 @@
+"""How the claims about the wire are put: a family is given events or a document, and asked what they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from byteplus_trace._facts import Answer
+from byteplus_trace._wire.sse import EventDecoder
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+class Heard(NamedTuple):
+    """What each event of a stream was, and what all of them said."""
+
+    kinds: list[int]
+    answer: Answer
+
+
+@pytest.fixture
+def recorded():
+    """The bytes of a recording."""
+    return lambda name: (RECORDED / name).read_bytes()
+
+
+@pytest.fixture
+def heard():
+    """Events, each a dict, bytes, or a name with either, as a family's reader takes them."""
+
+    def hear(family, *events):
+        reader = family.reader(False)
+        kinds = []
+        for event in events:
+            name, data = event if isinstance(event, tuple) else ("", event)
+            kinds.append(reader.event(name, data if isinstance(data, bytes) else json.dumps(data).encode()))
+        return Heard(kinds, reader.answer())
+
+    return hear
+
+
+@pytest.fixture
+def heard_raw():
+    """The parts of a stream, as they come from the wire."""
+
+    def hear(family, parts):
+        decoder, reader = EventDecoder(), family.reader(False)
+        events = [event for part in parts for event in decoder.feed(part)] + decoder.flush()
+        return Heard([reader.event(*event) for event in events], reader.answer())
+
+    return hear
+
+
+@pytest.fixture
+def answer():
+    """What a document says."""
+
+    def read(family, document):
+        reader = family.reader(False)
+        reader.document(document if isinstance(document, bytes) else json.dumps(document).encode())
+        return reader.answer()
+
+    return read
+
+
+@pytest.fixture
+def params():
+    """What a request was found to ask for."""
+
+    def ask(family, **fields):
+        return dict(family.asked(json.dumps(fields).encode(), False).params)
+
+    return ask

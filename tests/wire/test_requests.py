@@ -1,0 +1,237 @@
+"""What a request asks for: parameters in ModelArk's words, content never."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import pytest
+
+from byteplus_trace._wire import chat, embeddings, images, messages, plain, responses, tasks
+from byteplus_trace._wire.reader import Asked
+
+FAMILIES = [chat, responses, embeddings, images, messages, tasks, plain]
+
+
+def ask(family, **fields):
+    return family.asked(json.dumps(fields).encode(), False)
+
+
+def test_a_chat():
+    asked = ask(
+        chat,
+        model="seed-1-6-250915",
+        messages=[{"role": "user", "content": "secret"}],
+        stream=True,
+        stream_options={"include_usage": True},
+        temperature=0.3,
+        top_p=1,
+        max_tokens=512,
+        stop=["END", "STOP"],
+        seed=7,
+        n=2,
+        frequency_penalty=0.1,
+        presence_penalty=-0.1,
+        repetition_penalty=1.1,
+        thinking={"type": "enabled"},
+        reasoning_effort="low",
+        response_format={"type": "json_schema", "json_schema": {"name": "secret"}},
+        service_tier="flex",
+        user="secret",
+        tools=[{"type": "function", "function": {"name": "secret"}}],
+    )
+
+    assert "seed-1-6-250915" == asked.model
+    assert asked.stream
+    assert {
+        "include_usage": True,
+        "temperature": 0.3,
+        "top_p": 1,
+        "max_tokens": 512,
+        "stop": ["END", "STOP"],
+        "seed": 7,
+        "n": 2,
+        "frequency_penalty": 0.1,
+        "presence_penalty": -0.1,
+        "repetition_penalty": 1.1,
+        "thinking": "enabled",
+        "reasoning_effort": "low",
+        "response_format": "json_schema",
+        "service_tier": "flex",
+    } == asked.params
+
+
+def test_a_response(params):
+    assert {
+        "max_output_tokens": 99,
+        "previous_response_id": "resp_1",
+        "store": False,
+        "reasoning_effort": "high",
+        "response_format": "json_object",
+        "conversation": "conv_1",
+        "session_id": "s-1",
+    } == params(
+        responses,
+        input="secret",
+        instructions="secret",
+        max_output_tokens=99,
+        previous_response_id="resp_1",
+        store=False,
+        reasoning={"effort": "high", "summary": "auto"},
+        text={"format": {"type": "json_object"}},
+        conversation={"id": "conv_1"},
+        session={"id": "s-1"},
+    )
+
+
+def test_a_message(params):
+    assert {"max_tokens": 10, "stop": ["END"], "thinking": "enabled"} == params(
+        messages,
+        max_tokens=10,
+        stop_sequences=["END"],
+        thinking={"type": "enabled", "budget_tokens": 5},
+        metadata={"user_id": "secret"},
+    )
+
+
+def test_an_image(params):
+    assert {
+        "size": "2K",
+        "width": 512,
+        "height": 512,
+        "seed": 3,
+        "guidance_scale": 2.5,
+        "watermark": False,
+        "response_format": "b64_json",
+        "output_format": "png",
+        "max_images": 4,
+        "has_negative_prompt": True,
+    } == params(
+        images,
+        prompt="secret",
+        negative_prompt="secret",
+        image="data:image/png;base64,secret",
+        size="2K",
+        width=512,
+        height=512,
+        seed=3,
+        guidance_scale=2.5,
+        watermark=False,
+        response_format="b64_json",
+        output_format="png",
+        sequential_image_generation="auto",
+        sequential_image_generation_options={"max_images": 4},
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ("secret", 1),
+        (["a", "b", "c"], 3),
+        ([{"type": "text", "text": "a"}, {"type": "image_url"}], 2),
+        ([], 0),
+    ],
+)
+def test_an_embedding_tells_how_many_inputs_it_has(params, given, count):
+    assert {"inputs": count, "dimensions": 1024, "encoding_format": "float"} == params(
+        embeddings, input=given, dimensions=1024, encoding_format="float"
+    )
+
+
+@pytest.mark.parametrize("given", [None, 5, {"text": "a"}])
+def test_inputs_of_no_known_form_are_not_counted(params, given):
+    assert {} == params(embeddings, input=given)
+
+
+def test_only_an_embedding_counts_its_inputs(params):
+    assert {} == params(responses, input=["a", "b"])
+
+
+def test_a_legacy_context(params):
+    assert {"context_id": "ctx-1"} == params(chat, context_id="ctx-1")
+
+
+def test_null_is_not_set():
+    """The Ark SDKs send every parameter that was not given as null."""
+    fields = [
+        "stream",
+        "temperature",
+        "stop",
+        "thinking",
+        "reasoning",
+        "text",
+        "stream_options",
+        "response_format",
+        "n",
+    ]
+
+    assert Asked(model="m") == ask(chat, model="m", **dict.fromkeys(fields))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_field_of_another_type_costs_only_itself(family):
+    asked = ask(
+        family, model="m", temperature=[], n={"a": 1}, thinking=True, reasoning=[], text="x", stop={}, conversation=[], seed=7
+    )  # fmt: skip
+
+    assert ("m", {"seed": 7}) == (asked.model, asked.params)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("thinking", "enabled", "enabled"),
+        ("response_format", "url", "url"),
+        ("conversation", "conv_1", "conv_1"),
+    ],
+)
+def test_a_plain_word_stands_for_its_object(params, field, value, told):
+    assert {field: told} == params(chat, **{field: value})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stop": "END"},
+        {"stop": ["END", None, 5, "x" * 1000]},
+    ],
+)
+def test_stop_words_are_a_list_of_words(params, fields):
+    assert {"stop": ["END"]} == params(chat, **fields)
+
+
+def test_a_long_list_of_stop_words_is_cut(params):
+    assert [str(i) for i in range(16)] == params(chat, stop=[str(i) for i in range(100)])["stop"]
+
+
+@pytest.mark.parametrize("fields", [{"stop": []}, {"service_tier": "x" * 1000}, {"seed": 10**30}])
+def test_values_that_no_parameter_has_are_left_out(params, fields):
+    assert {} == params(chat, **fields)
+
+
+@pytest.mark.parametrize("stream", ["true", 1, None, {}, False])
+def test_only_true_streams(stream):
+    assert not ask(chat, stream=stream).stream
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"--boundary\r\nContent-Disposition: form-data", b"\xff", b"[" * 99999])  # fmt: skip
+def test_a_body_that_is_no_object_asks_for_nothing(family, body):
+    assert Asked() == family.asked(body, False)
+
+
+def test_a_word_that_is_no_text_costs_only_itself():
+    assert Asked(params={"n": 2}) == chat.asked(b'{"model": "\xff", "n": 2, "service_tier": "\xff"}', False)
+
+
+def test_a_request_of_eight_megabytes_is_not_decoded():
+    image = "data:image/png;base64," + "A" * 8_000_000
+    body = json.dumps({"model": "m", "messages": [{"content": [{"image_url": {"url": image}}]}]}).encode()
+    tracemalloc.start()
+    asked = chat.asked(body, False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert "m" == asked.model
+    assert peak < 100_000
