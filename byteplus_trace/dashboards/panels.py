@@ -1,0 +1,107 @@
+"""
+What a dashboard is here, as values: a page of rows of panels, each a question and its queries.
+
+`draw.py` turns a page into Grafana's JSON. A panel's title says what it answers, `reading` says
+how to read it, and no panel is without a unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .promql import Lens
+
+Kind = Literal["lines", "stacked", "figure", "heatmap", "states", "table"]
+
+WIDTH = 24
+"""Of Grafana's grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One expression, and the words that its series stand under."""
+
+    expression: str
+    legend: str = ""
+    exemplars: bool = False
+    """Points that link to a trace, from histograms that carry them."""
+    empty_when_well: str = ""
+    """Why no series at all is a fine answer; empty where there must be some under traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One question, and how its answer is read."""
+
+    title: str
+    reading: str
+    kind: Kind
+    unit: str
+    queries: tuple[Query, ...]
+    width: int = 8
+    at_most: float | None = None
+    """The axis ends here: 1 for shares."""
+    warn_above: tuple[float, float] | None = None
+    """Of a figure: amber from the first, red from the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A dashboard."""
+
+    uid: str
+    title: str
+    reading: str
+    rows: tuple[Row, ...]
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        return tuple(panel for row in self.rows for panel in row.panels)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A choice at the top of every dashboard: a label, its word, and the series whose values it offers."""
+
+    label: str
+    word: str
+
+
+VARIABLES = (
+    Variable("job", "Service"),
+    Variable("operation", "Operation"),
+    Variable("model", "Model"),
+    Variable("region", "Region"),
+)
+
+_FILTERS = tuple((variable.label, f'=~"${variable.label}"') for variable in VARIABLES)
+
+NOW = Lens("$__rate_interval", _FILTERS)
+"""At each moment of the chart."""
+
+WHOLE = Lens("$__range", _FILTERS)
+"""Over all the time shown: one figure."""
+
+
+def lines(
+    title: str, reading: str, unit: str, *queries: Query, width: int = 8, at_most: float | None = None
+) -> Panel:
+    return Panel(title, reading, "lines", unit, queries, width, at_most)
+
+
+def stacked(title: str, reading: str, unit: str, *queries: Query, width: int = 8) -> Panel:
+    return Panel(title, reading, "stacked", unit, queries, width)
+
+
+def figure(
+    title: str, reading: str, unit: str, expression: str, *, warn_above: tuple[float, float] | None = None
+) -> Panel:
+    """One number for the time shown, six to a row."""
+    return Panel(title, reading, "figure", unit, (Query(expression, title),), 4, warn_above=warn_above)

@@ -1,0 +1,224 @@
+"""ModelArk resilience: what went wrong underneath, what was done about it, and what that risked."""
+
+from __future__ import annotations
+
+from .._instruments import (
+    ATTEMPT_DURATION,
+    ATTEMPTS,
+    BREAKER,
+    DUPLICATES,
+    FALLBACKS,
+    OPERATIONS,
+    RETRIES,
+    SKIPPED,
+    STREAM_BREAKS,
+)
+from .overview import FAILED, RESCUED
+from .panels import NOW, WHOLE, Page, Panel, Query, Row, figure, lines, stacked
+from .promql import or_none_of, or_zero, ratio
+
+AVOIDED = "raised"
+RISKED = ("replayed", "sdk_resend")
+TEMPORARY = ("breaker_open", "cooldown", "dead_credential")
+"""Skips that pass by themselves; the others are what the policy says."""
+
+AT_A_GLANCE = Row(
+    "At a glance",
+    (
+        figure(
+            "Calls rescued",
+            "Calls that failed at first and that a retry or a fallback brought to a good end, in the time shown.",
+            "short",
+            or_zero(WHOLE.increase(OPERATIONS, outcome=RESCUED)),
+        ),
+        figure(
+            "Of calls in trouble, rescued",
+            "Rescued, out of rescued and failed. The failed ones include requests that no region would accept.",
+            "percentunit",
+            ratio(
+                or_zero(WHOLE.increase(OPERATIONS, outcome=RESCUED)),
+                WHOLE.increase(OPERATIONS, outcome=RESCUED + FAILED),
+            ),
+        ),
+        figure(
+            "Breakers not closed",
+            "Pairs of target and operation that get no calls, or a probe now and then, because too many failed.",
+            "short",
+            or_zero(f"sum({NOW.gauge(BREAKER, 'target', 'operation', reduce='max')} > bool 0)"),
+            warn_above=(1, 2),
+        ),
+        figure(
+            "Streams broken in sight",
+            "Streams that failed after their first output: the caller saw half an answer, and nothing can rescue that.",
+            "short",
+            or_zero(WHOLE.increase(STREAM_BREAKS, phase="after_output")),
+            warn_above=(1, 10),
+        ),
+        figure(
+            "Second charges avoided",
+            "Images and the like that may have been made although the connection broke: not sent again, since "
+            "generation is billed.",
+            "short",
+            or_zero(WHOLE.increase(DUPLICATES, action=AVOIDED)),
+        ),
+        figure(
+            "Second charges risked",
+            "Sent again although the first may have run: by a policy that allows replay, or by the SDK above.",
+            "short",
+            or_zero(WHOLE.increase(DUPLICATES, action=RISKED)),
+            warn_above=(1, 10),
+        ),
+    ),
+)
+
+RESCUES = Row(
+    "Rescues: what did retries and fallbacks save?",
+    (
+        stacked(
+            "How many calls are rescued, and how?",
+            "Calls a second that would have failed without a retry (blue) or another region (purple), on top of those "
+            "that failed all the same (red). This is what fallback is for.",
+            "reqps",
+            Query(or_zero(NOW.rate(OPERATIONS, outcome="rescued_retry")), "rescued by a retry"),
+            Query(or_zero(NOW.rate(OPERATIONS, outcome="rescued_fallback")), "rescued by a fallback"),
+            Query(or_zero(NOW.rate(OPERATIONS, outcome=FAILED)), "failed all the same"),
+            width=16,
+        ),
+        lines(
+            "How many attempts does a call take?",
+            "1 is a world without faults; 2 is every call sent twice. The retry budget keeps it in bounds.",
+            "short",
+            Query(ratio(NOW.rate(ATTEMPTS, "operation"), NOW.rate(OPERATIONS, "operation")), "{{operation}}"),
+        ),
+        lines(
+            "From where to where do calls move, and why?",
+            "Fallbacks a second, each pair of targets with its reason. Only what moves is shown.",
+            "reqps",
+            Query(
+                f"{NOW.rate(FALLBACKS, 'from_target', 'to_target', 'reason')} > 0",
+                "{{from_target}} → {{to_target}}: {{reason}}",
+            ),
+            width=12,
+        ),
+        Panel(
+            "Which moves helped?",
+            "Fallbacks in the time shown, and whether the other target answered. A pair that always ends in `error` "
+            "costs time and helps nobody.",
+            "table",
+            "short",
+            (
+                Query(
+                    f"round({WHOLE.increase(FALLBACKS, 'from_target', 'to_target', 'reason', 'result')}) > 0"
+                ),
+            ),
+            12,
+        ),
+    ),
+)
+
+TARGETS = Row(
+    "Targets: which one is in trouble?",
+    (
+        lines(
+            "What share of the attempts fails at each target?",
+            "Out of all sends to the target, rescued calls included: this is how the region is, not how callers fare.",
+            "percentunit",
+            Query(
+                ratio(
+                    or_none_of(NOW.rate(ATTEMPTS, "target", result="error"), NOW.rate(ATTEMPTS, "target")),
+                    NOW.rate(ATTEMPTS, "target"),
+                ),
+                "{{target}}",
+            ),
+            at_most=1,
+        ),
+        lines(
+            "Why do attempts fail?",
+            "Failed sends a second. `connect`, `timeout` and `reset` are the network's, `rate_limit` and `quota` the "
+            "account's, `overloaded` and `server_error` the region's, `bad_request` and `moderation` the request's.",
+            "reqps",
+            Query(f"{NOW.rate(ATTEMPTS, 'target', 'reason', result='error')} > 0", "{{target}}: {{reason}}"),
+        ),
+        lines(
+            "How long do attempts take at each target?",
+            "95 of 100 sends took less, to the end of what came of them. Dots lead to traces.",
+            "s",
+            Query(
+                NOW.quantile(0.95, ATTEMPT_DURATION, "target", result="ok"),
+                "{{target}}, answered",
+                exemplars=True,
+            ),
+            Query(
+                NOW.quantile(0.95, ATTEMPT_DURATION, "target", result="error"),
+                "{{target}}, failed",
+                exemplars=True,
+            ),
+        ),
+        lines(
+            "Which targets are tried again?",
+            "Repeats to the same target a second, by what made them necessary.",
+            "reqps",
+            Query(f"{NOW.rate(RETRIES, 'target', 'reason')} > 0", "{{target}}: {{reason}}"),
+        ),
+        Panel(
+            "When were breakers open?",
+            "Green: calls pass. Red: the target gets none of this operation. Yellow: a probe decides. Where processes "
+            "disagree, the worst is shown.",
+            "states",
+            "short",
+            (Query(NOW.gauge(BREAKER, "target", "operation", reduce="max"), "{{target}}, {{operation}}"),),
+            16,
+        ),
+        lines(
+            "Which targets are passed over for a while?",
+            "Skips a second by an open breaker, a cooldown (after a rate limit, say) or a dead credential.",
+            "reqps",
+            Query(f"{NOW.rate(SKIPPED, 'target', 'reason', reason=TEMPORARY)} > 0", "{{target}}: {{reason}}"),
+            width=12,
+        ),
+        lines(
+            "Which credentials are dead?",
+            "Sends refused as unauthorised or overdue, and calls that then passed the target over. Anything but 0 "
+            "needs a new key, or a payment.",
+            "reqps",
+            Query(NOW.rate(ATTEMPTS, "target", result="error", reason="auth"), "{{target}}: refused"),
+            Query(NOW.rate(SKIPPED, "target", reason="dead_credential"), "{{target}}: passed over"),
+            width=12,
+        ),
+    ),
+)
+
+DAMAGE = Row(
+    "Damage: what could not be hidden?",
+    (
+        lines(
+            "When do streams break?",
+            "Before the first output a stream is still retried or moved; after it the caller sees the break.",
+            "reqps",
+            Query(or_zero(NOW.rate(STREAM_BREAKS, phase="before_output")), "before first output"),
+            Query(or_zero(NOW.rate(STREAM_BREAKS, phase="after_output")), "after first output"),
+        ),
+        lines(
+            "Where and why do streams break?",
+            "Broken streams a second. `cut` is an end without a last word, `idle` silence, `stream_error` ModelArk's "
+            "own word inside the stream.",
+            "reqps",
+            Query(f"{NOW.rate(STREAM_BREAKS, 'target', 'reason')} > 0", "{{target}}: {{reason}}"),
+        ),
+        lines(
+            "Is anything paid for twice?",
+            "Avoided: an ambiguous failure was raised rather than sent again. Risked: it was sent again, by the policy's "
+            "leave or by the SDK above.",
+            "reqps",
+            Query(or_zero(NOW.rate(DUPLICATES, action=AVOIDED)), "avoided"),
+            Query(or_zero(NOW.rate(DUPLICATES, action=RISKED)), "risked"),
+        ),
+    ),
+)
+
+RESILIENCE = Page(
+    "modelark-resilience",
+    "ModelArk resilience",
+    "What goes wrong at ModelArk's regions, what retries and fallbacks make of it, and what they cannot mend.",
+    (AT_A_GLANCE, RESCUES, TARGETS, DAMAGE),
+)
