@@ -17,6 +17,10 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
+from .shape import UNREADABLE
+
 LARGEST_EVENT = 32 * 1024 * 1024
 DONE = b"[DONE]"
 """The data of the event that ends a stream of most APIs; no JSON."""
@@ -29,6 +33,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LONGEST_BLANK_LINE = 4
 _BOM = b"\xef\xbb\xbf"
+_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class EventDecoder:
@@ -76,7 +81,7 @@ class EventDecoder:
         rest = self._take()
         self._idle = self._begun
         events = self._events(rest)
-        if events and not rest.endswith((b"\n", b"\r")) and not events[-1][1].endswith((b"}", b"]")):
+        if events and not rest.endswith((b"\n", b"\r")) and not _is_whole(events[-1][1]):
             events.pop()
         return events
 
@@ -126,6 +131,14 @@ class EventDecoder:
                 if event is not None:
                     events.append(event)
         return events
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether data whose line did not end was cut, as far as one can see: what ModelArk sends is JSON or `[DONE]`."""
+    try:
+        return data == DONE or _json(data) is not None
+    except UNREADABLE:
+        return False
 
 
 def _named(text: bytes) -> Event | None:

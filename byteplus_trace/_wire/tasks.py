@@ -7,10 +7,9 @@ with the finished task, and come again with each later look at it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .._facts import Answer
 from .plain import PlainReader, asked
+from .usage import usage_of
 
 __all__ = ["asked", "reader"]
 
@@ -21,7 +20,16 @@ class TaskReader(PlainReader):
     __slots__ = ()
 
     def answer(self) -> Answer:
-        return replace(super().answer(), id=None, task_id=self._known.id, status=self._known.status)
+        known = self._known
+        return Answer(
+            model=known.model,
+            usage=usage_of(known.usage),
+            error=self._error,
+            complete=self._complete,
+            service_tier=known.service_tier,
+            task_id=known.id,
+            status=known.status,
+        )
 
 
 reader = TaskReader

@@ -93,6 +93,13 @@ BOMBS = [
 
 
 @pytest.mark.parametrize(("coding", "compress"), BOMBS)
+def test_what_expands_much_comes_out_whole(coding, compress):
+    text = bytes(5_000_000)
+
+    assert text == undone(coding, compress(text))
+
+
+@pytest.mark.parametrize(("coding", "compress"), BOMBS)
 def test_a_bomb_is_cut_at_what_one_part_may_become(coding, compress, monkeypatch):
     monkeypatch.setattr(encoding, "LARGEST_EXPANSION", 100_000)
     decoder = decoder_for(coding)

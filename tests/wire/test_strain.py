@@ -1,0 +1,57 @@
+"""The usage chunk that the caller did not ask for is taken out, and nothing else is touched."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byteplus_trace._wire.strain import UsageStrainer
+
+TEXT = b'data: {"choices":[{"delta":{"content":"Hi"},"index":0}],"usage":null}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def strained(*parts):
+    strainer = UsageStrainer()
+    return b"".join(strainer.feed(part) for part in parts) + strainer.flush()
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_the_usage_chunk_is_taken_out_however_the_stream_is_cut(line_end):
+    stream, expected = (text.replace(b"\n", line_end) for text in (TEXT + USAGE + DONE, TEXT + DONE))
+
+    assert expected == strained(stream)
+    assert expected == strained(*(stream[i : i + 1] for i in range(len(stream))))
+    assert all(expected == strained(stream[:i], stream[i:]) for i in range(len(stream)))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        TEXT + DONE,
+        b'data: {"choices":[{"delta":{"content":"!"}}],"usage":{"prompt_tokens":7}}\n\n' + DONE,
+        b'data: {"choices":[],"usage":null}\n\n',
+        b'data: {"choices":[],"usage":\n\n',
+        b'data: {"error":{"code":"C"},"usage":{}}\n\n',
+        b': "usage"\n\n',
+        b"no events at all",
+        b"",
+    ],
+)
+def test_everything_else_passes_byte_for_byte(stream):
+    assert stream == strained(stream)
+
+
+def test_an_event_passes_as_soon_as_it_is_whole():
+    strainer = UsageStrainer()
+
+    assert TEXT == strainer.feed(TEXT + USAGE[:10])
+    assert b"" == strainer.feed(USAGE[10:])
+    assert DONE == strainer.feed(DONE)
+
+
+@given(st.lists(st.binary(max_size=20) | st.sampled_from([TEXT, USAGE, b"\r", b"\n"]), max_size=8))
+def test_no_bytes_make_it_raise(parts):
+    strained(*parts)
