@@ -84,9 +84,10 @@ class _Brotli:
         if not self._bounded:
             yield from map(self._inner.process, _sliced(part))
             return
-        yield self._inner.process(part, output_buffer_limit=_STEP)
-        while not self._inner.can_accept_more_data():
-            yield self._inner.process(b"", output_buffer_limit=_STEP)
+        # Whether it can accept more says nothing of what it still has to tell; only silence does.
+        while piece := self._inner.process(part, output_buffer_limit=_STEP):
+            yield piece
+            part = b""
 
     def rest(self) -> bytes:
         return b""
