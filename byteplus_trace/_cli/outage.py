@@ -62,7 +62,7 @@ def _well(home: FakeRegion) -> None:
 
 
 def _hangs(home: FakeRegion) -> None:
-    home.hangs()
+    home.hangs(after_events=1)
 
 
 def _overloaded(home: FakeRegion) -> None:
@@ -87,7 +87,7 @@ def _well_after_a_while(home: FakeRegion) -> None:
 
 ACTS = (
     Act("is well", _well, (("a chat", chat),)),
-    Act("takes requests and says nothing", _hangs, (("a streamed chat", streamed_chat),)),
+    Act("begins a stream and falls silent", _hangs, (("a streamed chat", streamed_chat),)),
     Act("answers 503 ServerOverloaded", _overloaded, (("a chat, answered 503", chat),)),
     Act("refuses connections", _refuses, (("a chat, refused", chat), ("a chat", chat), ("an image, refused", image))),
     Act("resets an image it may have made", _resets_images, (("an image, cut off", image),), openai.APIConnectionError),
@@ -107,7 +107,6 @@ def play(stage: Stage, out: Console, new_client: Callable[[str], OpenAI]) -> lis
     """Play all acts and tell them; the traces of all calls."""
     out.rule("[bold]A region goes down, and the calls go on[/]", align="left")
     out.print("byteplus_trace.instrument(policy=Policy(targets=[sg, eu], ...))", style="cyan")
-    out.print()
     home = stage.ark.region(HOME)
     table = _table()
     traces: list[Trace] = []
@@ -119,6 +118,9 @@ def play(stage: Stage, out: Console, new_client: Callable[[str], OpenAI]) -> lis
                 trace = stage.act(name, partial(work, client), act.fails)
                 _add_row(table, trace, stage)
                 traces.append(trace)
+    for line in stage.logged:
+        out.print(f"its log: {line}", style="dim")
+    out.print()
     out.print(table)
     out.print()
     out.print("Four of these, as a trace shows them:", style="bold")
@@ -145,7 +147,7 @@ def _policy(stage: Stage) -> Policy:
         targets=targets,
         retry=Retry(per_target=1, base=0.05),
         breaker=Breaker(consecutive=3, open=OPEN),
-        deadline=Deadline(first_event=FIRST_EVENT),
+        deadline=Deadline(total=10, first_event=FIRST_EVENT),
     )
 
 

@@ -9,6 +9,7 @@ somebody listens.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,6 +74,8 @@ class Stage:
     def __init__(self) -> None:
         self.ark = ModelArk()
         self.registry = CollectorRegistry()
+        self.logged: list[str] = []
+        """What the library said in its log."""
         self.exported_to = endpoint() if is_listening(endpoint()) else None
         """Where somebody takes the spans, if anybody does."""
         self._kept = InMemorySpanExporter()
@@ -97,7 +100,11 @@ class Stage:
 
     @contextmanager
     def instrumented(self, **settings: Any) -> Iterator[None]:
-        """`instrument()` with these settings, as far as the stage does not fix them."""
+        """`instrument()` with these settings, as far as the stage does not fix them; what it logs goes to `logged`."""
+        logger = logging.getLogger("byteplus_trace")
+        listening, propagates = _Listening(self.logged), logger.propagate
+        logger.addHandler(listening)
+        logger.propagate = False
         with settings_aside():
             byteplus_trace.instrument(
                 tracer_provider=self._provider,
@@ -109,6 +116,8 @@ class Stage:
             yield
         finally:
             byteplus_trace.uninstrument()
+            logger.removeHandler(listening)
+            logger.propagate = propagates
 
     def act(self, name: str, work: Callable[[], object], expected: type[Exception] | None = None) -> Trace:
         """Do something as an application would, under a span of its own, and give all that was told of it."""
@@ -139,6 +148,17 @@ class Stage:
             for sample in family.samples:
                 if sample.name == name:
                     yield sample.labels, sample.value
+
+
+class _Listening(logging.Handler):
+    """Log lines, kept."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
 
 
 @contextmanager
