@@ -134,7 +134,7 @@ class EventDecoder:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether data whose line did not end was cut, as far as one can see: what ModelArk sends is JSON or `[DONE]`."""
+    """Whether data whose line did not end has all of itself: what ModelArk sends is JSON or `[DONE]`."""
     try:
         return data == DONE or _json(data) is not None
     except UNREADABLE:
