@@ -1,0 +1,168 @@
+"""
+What an outcome means: may the same target be asked again, may the next one, who is to blame.
+
+Read from ModelArk's `error.code`, then from the HTTP status, never from a message: one
+message names both the limit that was met and the one that was not. A row's pattern
+fits a whole code or its beginning up to a dot, so `RateLimitExceeded` is also
+`RateLimitExceeded.EndpointRPMExceeded`.
+
+`reason_of` and `reason_of_failure` name what happened for spans and series, with a
+policy or without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from .._facts import Reason
+
+if TYPE_CHECKING:
+    from .steps import Failure, FailureKind, Peeked
+
+Retrying = Literal[
+    "no",
+    "yes",
+    "stale",  # only where a reused connection had died before a byte of the reply
+    "rate",  # only where no target outside the quota group is free
+]
+Moving = Literal[
+    "no",
+    "yes",
+    "other_credential",
+    "other_model_or_credential",
+    "other_model_or_region",
+    "other_group",
+]
+Cooling = Literal[
+    "nothing",
+    "model",  # this model at this target, 5 minutes
+    "target",  # for the wait
+    "group",  # the target's quota group, for the wait
+    "quota",  # the target's quota group, 5 minutes
+    "credential",  # dead for 5 minutes
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from an outcome."""
+
+    reason: Reason
+    retry: Retrying = "no"
+    move: Moving = "no"
+    breaker: bool = False
+    """It counts against the target's breaker."""
+    cools: Cooling = "nothing"
+    may_have_run: bool = False
+    """The work may have been done, and charged: only `replay` can allow another send."""
+    server_error: bool = False
+    """Of these only the first in one call counts against a breaker: a poisonous request meets one everywhere."""
+    heeds_retry_after: bool = False
+
+
+SERVED = Verdict("none")
+CALLERS = Verdict("bad_request")
+MODERATION = Verdict("moderation")
+CLOSED = Verdict("model_unavailable", move="yes")
+CREDENTIAL = Verdict("auth", move="other_credential", cools="credential")
+FORBIDDEN = Verdict("auth", move="other_model_or_credential", cools="model")
+UNAVAILABLE = Verdict("model_unavailable", move="other_model_or_region", cools="model")
+TIMED_OUT_THERE = Verdict("timeout", retry="yes", move="yes", breaker=True)
+CONFLICT = Verdict("bad_request", retry="yes", move="yes")
+RATE = Verdict("rate_limit", retry="rate", move="yes", cools="target", heeds_retry_after=True)
+ACCOUNT_RATE = replace(RATE, cools="group")
+QUOTA = Verdict("quota", move="other_group", cools="quota")
+OVERLOADED = Verdict(
+    "overloaded", retry="yes", move="yes", breaker=True, server_error=True, heeds_retry_after=True
+)
+REFUSED = replace(OVERLOADED, reason="server_error")
+SERVER_ERROR = replace(REFUSED, may_have_run=True)
+EMPTY = Verdict("empty", retry="yes", move="yes", breaker=True, may_have_run=True)
+PASSED_ON = Verdict("stream_error", breaker=True)
+
+_CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
+    (MODERATION, ("*SensitiveContent*", "*RiskDetection", "ContentSecurityDetectionError", "ContentFilterError")),
+    (CLOSED, ("InvalidEndpoint.ClosedEndpoint",)),
+    (CREDENTIAL, ("AuthenticationError", "AccountOverdueError")),
+    (FORBIDDEN, ("AccessDenied", "OperationDenied")),
+    (UNAVAILABLE, ("InvalidEndpointOrModel", "ModelNotOpen", "UnsupportedModel")),
+    (ACCOUNT_RATE, ("*Account*RateLimitExceeded",)),
+    (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
+    (QUOTA, ("QuotaExceeded*", "SetLimitExceeded")),
+    (OVERLOADED, ("ServerOverloaded",)),
+    (SERVER_ERROR, ("InternalServiceError", "InternalError", "InternalServerError")),
+    (CALLERS, ("InvalidParameter", "MissingParameter", "InvalidArgumentError", "OutofContextError", "InvalidImageURL")),
+)  # fmt: skip
+
+_STATUSES = {401: CREDENTIAL, 403: FORBIDDEN, 408: TIMED_OUT_THERE, 409: CONFLICT, 429: RATE, 503: REFUSED}
+
+# A connection that never was, or a request that never left: safe for every operation.
+_UNSENT = Verdict("connect", move="yes", breaker=True)
+_AMBIGUOUS = Verdict("reset", retry="stale", move="yes", breaker=True, may_have_run=True)
+
+_FAILURES: dict[FailureKind, Verdict] = {
+    "connect": _UNSENT,
+    "timeout": replace(_AMBIGUOUS, reason="timeout"),
+    "reset": _AMBIGUOUS,
+    "pool": Verdict("timeout"),  # our own saturation: no region's fault
+    "deadline": Verdict("timeout"),
+    "cancelled": Verdict("none"),
+    "other": Verdict(
+        "reset"
+    ),  # a request that the library itself refuses, or a fault in somebody's transport
+}
+
+
+def classify_reply(status: int, code: str | None) -> Verdict:
+    """What a reply's status and error code mean. A success is `SERVED` until its body says otherwise."""
+    if status < 400:
+        return SERVED
+    named = _by_code(code) if code else None
+    # The status says more than `InternalServiceError` does: a 503 was refused, a 500 may have run.
+    if named is not None and not (status >= 500 and named is SERVER_ERROR):
+        return named
+    return _STATUSES.get(status) or (SERVER_ERROR if status >= 500 else CALLERS)
+
+
+def classify_failure(failure: Failure) -> Verdict:
+    """What an exception of the HTTP library means."""
+    verdict = _FAILURES[failure.kind]
+    if not failure.reached and verdict.may_have_run:
+        return replace(verdict, may_have_run=False)
+    return verdict
+
+
+def classify_peeked(peeked: Peeked) -> Verdict:
+    """What the held part of a 200's body means. A code that is not known is the caller's to see."""
+    if peeked.output:
+        return SERVED
+    if peeked.failed:
+        named = _by_code(peeked.code) if peeked.code else None
+        return replace(named, breaker=True) if named is not None else PASSED_ON
+    return EMPTY if peeked.empty else SERVED
+
+
+def reason_of(status: int | None, code: str | None) -> Reason:
+    """The closed word for a reply that failed; without a status of 400 or more, for an error inside its body."""
+    if status is not None and status >= 400:
+        return classify_reply(status, code).reason
+    if not code:
+        return "none"
+    named = _by_code(code)
+    return named.reason if named is not None else "stream_error"
+
+
+def reason_of_failure(kind: FailureKind) -> Reason:
+    """The closed word for an exception of that kind."""
+    return _FAILURES[kind].reason
+
+
+@lru_cache(maxsize=512)
+def _by_code(code: str) -> Verdict | None:
+    for verdict, patterns in _CODES:
+        if any(fnmatchcase(code, pattern) or fnmatchcase(code, f"{pattern}.*") for pattern in patterns):
+            return verdict
+    return None

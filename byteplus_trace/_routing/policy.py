@@ -1,0 +1,595 @@
+"""
+What the user wants done about failure: targets, and the limits of trying.
+
+A policy is a tree of targets, most often a flat one. Everything in it is checked when
+it is made, in the user's words, because nothing may be raised once calls are under way.
+How it is read from a file is in `policyfile.py`; what follows from it for one call, in
+`order.py` and `plan.py`.
+
+Seconds everywhere. A key is never in a `repr`, a message or a warning.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import combinations
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from .._errors import SettingError
+from .._regions import did_you_mean, region_named
+from .conditions import checked_query
+
+Mode = Literal["fallback", "loadbalance", "conditional", "single"]
+Replay = Literal["ambiguous", "unsent_only", "stateless_only"]
+Final = Literal["primary", "last"]
+
+MODES = ("fallback", "loadbalance", "conditional", "single")
+FINALS = ("primary", "last")
+KINDS = ("chat", "responses", "embeddings", "images", "video", "other")
+"""The keys of `only` and `replay`."""
+REPLAYS = ("ambiguous", "unsent_only", "stateless_only")
+
+# What may be sent again when nobody knows whether the first copy ran.
+DEFAULT_REPLAY: Mapping[str, Replay] = {
+    "chat": "ambiguous",
+    "embeddings": "ambiguous",
+    "responses": "stateless_only",
+    "images": "unsent_only",
+    "video": "unsent_only",
+    "other": "unsent_only",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When the same target is asked again, and how long that waits."""
+
+    per_target: int = 1
+    base: float = 0.25
+    cap: float = 8.0
+    retry_after_cap: float = 10.0
+    """A `Retry-After` beyond this is not waited for: the next target is asked instead."""
+    budget_ratio: float = 0.1
+    """How much of a retry each call adds to the budget that all retries draw on."""
+    on_status_codes: Set[int] | None = None
+    """The statuses that are asked again; None: as the error codes say."""
+    use_retry_after: bool = True
+
+    def __post_init__(self) -> None:
+        _whole("retry.per_target", self.per_target, least=0)
+        _positive("retry.base", self.base)
+        _number("retry.cap", self.cap, least=self.base, because="at least retry.base")
+        _number("retry.retry_after_cap", self.retry_after_cap, least=0)
+        _number("retry.budget_ratio", self.budget_ratio, least=0)
+        _set(self, on_status_codes=_statuses("retry.on_status_codes", self.on_status_codes))
+        _yes_or_no("retry.use_retry_after", self.use_retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a target that fails is left alone, for each operation apart."""
+
+    window: float = 30.0
+    min_requests: int = 10
+    ratio: float | None = 0.5
+    """Opens at this share of failures in the window; None: never by share."""
+    consecutive: int | None = 5
+    """Opens after so many failures in a row; None: never by count."""
+    open: float = 15.0
+    """The first opening; each one after a failed probe is twice as long, up to `open_max`."""
+    open_max: float = 120.0
+    on_status_codes: Set[int] | None = None
+    """The statuses that count as failures; None: as the error codes say."""
+
+    def __post_init__(self) -> None:
+        _positive("breaker.window", self.window)
+        _whole("breaker.min_requests", self.min_requests, least=1)
+        if self.ratio is not None:
+            _positive("breaker.ratio", self.ratio)
+            _number("breaker.ratio", self.ratio, most=1)
+        if self.consecutive is not None:
+            _whole("breaker.consecutive", self.consecutive, least=1)
+        _positive("breaker.open", self.open)
+        _number("breaker.open_max", self.open_max, least=self.open, because="at least breaker.open")
+        _set(self, on_status_codes=_statuses("breaker.on_status_codes", self.on_status_codes))
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """How long a call may take, over all its attempts."""
+
+    total: float | None = None
+    """To the response; of a stream, to its first output. A stream that has begun is never cut."""
+    first_event: float | None = 60.0
+    """Of a stream: how long one target may take to its first output while another is left."""
+    idle: float | None = None
+    """Of a stream that has begun: how long it may be silent."""
+    min_attempt: float = 1.0
+    """A retry that would have less is not made."""
+    reserve: float = 0.3
+    """The share of what remains that is kept for the next target."""
+
+    def __post_init__(self) -> None:
+        for name in ("total", "first_event", "idle"):
+            if getattr(self, name) is not None:
+                _positive(f"deadline.{name}", getattr(self, name))
+        _number("deadline.min_attempt", self.min_attempt, least=0)
+        _number("deadline.reserve", self.reserve, least=0)
+        if self.reserve >= 1:
+            raise SettingError(f"deadline.reserve={self.reserve!r} must be less than 1: it is a share.")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    One place that can serve a call: a region, a key, and what differs there.
+
+    Args:
+        name: what it is called on spans, in series and in `@name/model`.
+        region: the region it is in, or that its `base_url` stands for.
+        base_url: where it is, if not at the region's public address.
+        api_key: its own key; without one, only calls addressed to it can use it, with the caller's key.
+        models: the caller's model or endpoint id -> the one here; `"*"` for any other.
+        only: the kinds of call it serves: chat, responses, embeddings, images, video, other.
+        zone: calls addressed to a target with a zone stay within that zone.
+        weight: its share where the mode is `loadbalance`; 0 takes it out.
+        quota_group: targets of one account, which one rate limit holds back together.
+        override_params: top-level body fields that are written over the caller's.
+        request_timeout: the most one attempt may take to its response headers.
+        allow_http: let it be reached over plain http outside the loopback.
+        retry: instead of the policy's.
+        breaker: instead of the policy's.
+    """
+
+    name: str
+    region: str = field(kw_only=True)
+    base_url: str | None = field(default=None, kw_only=True)
+    api_key: str | None = field(default=None, kw_only=True, repr=False)
+    models: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    only: Set[str] | None = field(default=None, kw_only=True)
+    zone: str | None = field(default=None, kw_only=True)
+    weight: float = field(default=1, kw_only=True)
+    quota_group: str | None = field(default=None, kw_only=True)
+    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    request_timeout: float | None = field(default=None, kw_only=True)
+    allow_http: bool = field(default=False, kw_only=True)
+    retry: Retry | None = field(default=None, kw_only=True)
+    breaker: Breaker | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_name("Target", self.name)
+        called = f"target {self.name!r}"
+        region_named(_text(f"{called}: region", self.region))
+        _yes_or_no(f"{called}: allow_http", self.allow_http)
+        if self.base_url is not None:
+            _check_base_url(called, self.base_url, self.allow_http)
+        if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key.strip()):
+            raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+        for name in ("zone", "quota_group"):
+            if getattr(self, name) is not None:
+                _text(f"{called}: {name}", getattr(self, name))
+        _number(f"{called}: weight", self.weight, least=0)
+        if self.request_timeout is not None:
+            _positive(f"{called}: request_timeout", self.request_timeout)
+        _instance(f"{called}: retry", self.retry, Retry)
+        _instance(f"{called}: breaker", self.breaker, Breaker)
+        _set(
+            self,
+            models=_checked_models(called, self.models),
+            only=_checked_only(called, self.only),
+            override_params=_checked_overrides(called, self.override_params),
+        )
+
+    @property
+    def address(self) -> str:
+        """Where it is: `base_url`, else the region's."""
+        return (self.base_url or region_named(self.region).base_url).rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """
+    Send calls that a query fits to one of the group's targets.
+
+    `query` is Portkey's: `{"metadata.plan": {"$eq": "paid"}}`, with `$eq $ne $in $nin $regex $gt $gte
+    $lt $lte`, `$and` and `$or`, over `metadata.*`, `params.*` and `url.pathname`.
+    """
+
+    query: Mapping[str, Any]
+    then: str
+
+    def __post_init__(self) -> None:
+        _text("condition: then", self.then)
+        _set(self, query=checked_query(self.query))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Targets that stand in the place of one, with a mode of their own."""
+
+    targets: Sequence[Target | Group]
+    mode: Mode = field(default="fallback", kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    weight: float = field(default=1, kw_only=True)
+    conditions: Sequence[Condition] = field(default=(), kw_only=True)
+    default: str | None = field(default=None, kw_only=True)
+    """Where the mode is `conditional`: who serves what no condition fits."""
+    on_status_codes: Set[int] | None = field(default=None, kw_only=True)
+    """The statuses that move a call on to the next of these targets; None: as the error codes say."""
+
+    def __post_init__(self) -> None:
+        called = "Group" if self.name is None else f"Group {self.name!r}"
+        if self.name is not None:
+            _check_name("Group", self.name)
+        _number(f"{called}: weight", self.weight, least=0)
+        _settle_tree(called, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    Which targets may serve a call, in which order, and how hard to try.
+
+    Args:
+        targets: in the order in which they are tried; a `Group` stands for one with a mode of its own.
+        mode: `fallback`; `loadbalance`: a first one by weight, then the rest in order; `conditional`:
+            the one that `conditions` name, else `default`; `single`: the first alone.
+        retry: when the same target is asked again.
+        breaker: when a failing target is left alone.
+        deadline: how long a call may take.
+        replay: for each kind of call, whether it may be sent again when the first copy may have run.
+            What is not named keeps its default.
+        max_attempts: the most sends of one call, retries and fallbacks together.
+        final: of several failures, whose response the caller gets: the `primary` or the `last`.
+
+    Raises:
+        SettingError: a value cannot be followed; the message says what to write instead.
+    """
+
+    targets: Sequence[Target | Group]
+    mode: Mode = field(default="fallback", kw_only=True)
+    retry: Retry = field(default_factory=Retry, kw_only=True)
+    breaker: Breaker = field(default_factory=Breaker, kw_only=True)
+    deadline: Deadline = field(default_factory=Deadline, kw_only=True)
+    replay: Mapping[str, Replay] = field(default_factory=dict, kw_only=True)
+    max_attempts: int = field(default=6, kw_only=True)
+    final: Final = field(default="primary", kw_only=True)
+    conditions: Sequence[Condition] = field(default=(), kw_only=True)
+    default: str | None = field(default=None, kw_only=True)
+    on_status_codes: Set[int] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _settle_tree("Policy", self)
+        _instance("retry", self.retry, Retry)
+        _instance("breaker", self.breaker, Breaker)
+        _instance("deadline", self.deadline, Deadline)
+        _whole("max_attempts", self.max_attempts, least=1)
+        _choice("final", self.final, FINALS)
+        _set(self, replay=_checked_replay(self.replay))
+        _check_names(self)
+        _check_addresses(self.leaves)
+
+    @property
+    def leaves(self) -> tuple[Target, ...]:
+        """Every target, those of groups included, in the order written."""
+        return tuple(_leaves(self.targets))
+
+    @classmethod
+    def load(
+        cls,
+        source: Policy | Mapping[str, Any] | str | os.PathLike[str],
+        environ: Mapping[str, str] = os.environ,
+    ) -> Policy:
+        """
+        Read a policy: itself, a mapping, or the path of a TOML or JSON file.
+
+        `${NAME}` in a text stands for that environment variable. A mapping in the shape of
+        a Portkey gateway config is read as one.
+
+        Raises:
+            SettingError: it cannot be read or followed; the message says what to write instead.
+        """
+        from .policyfile import load
+
+        return load(source, environ)
+
+
+def warnings_of(policy: Policy) -> list[str]:
+    """What is allowed but may surprise, one sentence each: for the log at startup and for `config check`."""
+    leaves = policy.leaves
+    return [
+        *(warning for target in leaves for warning in _region_warnings(target)),
+        *(_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1),
+        *_idle_warnings(policy),
+        *(crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None),
+    ]
+
+
+# What a region is known to serve, where that is not everything (ModelArk docs 1544106, 2026-11).
+_SERVED_MODELS: Mapping[str, tuple[str, ...]] = {
+    "eu-west-1": ("seed-2-0", "seedream-5-0-lite", "seedream-5-0-260128"),
+}
+_UNSERVED_KINDS: Mapping[str, tuple[str, ...]] = {"eu-west-1": ("embeddings", "video")}
+
+
+def _region_warnings(target: Target) -> Iterator[str]:
+    served = _SERVED_MODELS.get(target.region)
+    if served is not None:
+        for model in dict.fromkeys(target.models.values()):
+            if not model.startswith(("ep-", *served)):
+                yield (
+                    f"Target {target.name!r} maps to {model!r}, which {target.region} is not known to serve "
+                    f"(known: the seed-2-0 family and seedream-5-0-260128)."
+                )
+    for kind in _UNSERVED_KINDS.get(target.region, ()):
+        if target.only is not None and kind in target.only:
+            yield f"Target {target.name!r} is to serve {kind}, which {target.region} is not known to serve."
+
+
+def _keyless(target: Target) -> str:
+    return (
+        f"Target {target.name!r} has no api_key: it serves only calls addressed to {target.region}, "
+        "with the caller's own key."
+    )
+
+
+def _idle_warnings(policy: Policy) -> Iterator[str]:
+    for group in _groups(policy):
+        unused = [_name(each) for each in group.targets[1:]] if group.mode == "single" else []
+        unused += [_name(each) for each in group.targets if group.mode == "loadbalance" and each.weight == 0]
+        if unused:
+            yield f"Never used, because of the mode {group.mode!r}: {', '.join(map(repr, unused))}."
+
+
+def _crossing(one: Target, other: Target) -> str | None:
+    if one.region == other.region:
+        return None
+    there, back = _lets(one, other), _lets(other, one)
+    if not (there or back):
+        return None
+    first, arrow, second = (one, "<->" if back else "->", other) if there else (other, "->", one)
+    return (
+        f"Calls may cross regions: {first.name!r} ({first.region}) {arrow} {second.name!r} ({second.region})."
+    )
+
+
+def _lets(addressed: Target, server: Target) -> bool:
+    """Whether a call addressed to one target may be served by another one."""
+    in_zone = addressed.zone is None or addressed.zone == server.zone
+    kinds = set(KINDS if addressed.only is None else addressed.only)
+    return in_zone and server.api_key is not None and bool(kinds & set(server.only or KINDS))
+
+
+def _leaves(targets: Iterable[Target | Group]) -> Iterator[Target]:
+    for each in targets:
+        if isinstance(each, Group):
+            yield from _leaves(each.targets)
+        else:
+            yield each
+
+
+def _groups(root: Policy | Group) -> Iterator[Policy | Group]:
+    yield root
+    for each in root.targets:
+        if isinstance(each, Group):
+            yield from _groups(each)
+
+
+def _name(each: Target | Group) -> str:
+    return each.name or "an unnamed group"
+
+
+def _settle_tree(called: str, group: Policy | Group) -> None:
+    """Check what policies and groups share, and make their sequences tuples."""
+    if isinstance(group.targets, (Target, Group, str)) or not isinstance(group.targets, Iterable):
+        raise SettingError(f"{called}: targets must be a list of Target, not {group.targets!r}.")
+    targets = tuple(group.targets)
+    if not targets:
+        raise SettingError(f"{called}: targets is empty. Name at least one Target.")
+    for each in targets:
+        if not isinstance(each, (Target, Group)):
+            raise SettingError(f"{called}: targets may hold Target and Group, not {each!r}.")
+    _choice(f"{called}: mode", group.mode, MODES)
+    if group.mode == "loadbalance" and not any(each.weight for each in targets):
+        raise SettingError(f"{called}: every weight is 0, so nothing could serve a call. Give one a weight.")
+    conditions = tuple(group.conditions)
+    if (conditions or group.default is not None) and group.mode != "conditional":
+        raise SettingError(f"{called}: conditions and default need mode='conditional', not {group.mode!r}.")
+    if group.mode == "conditional" and not conditions:
+        raise SettingError(f"{called}: mode 'conditional' needs conditions.")
+    names = [each.name for each in targets if each.name is not None]
+    for name in (*(_instance_of_condition(called, each).then for each in conditions), group.default):
+        if name is not None and name not in names:
+            raise SettingError(
+                f"{called}: no target is named {name!r} (known: {', '.join(names)}).{did_you_mean(name, names)}"
+            )
+    statuses = _statuses(f"{called}: on_status_codes", group.on_status_codes)
+    _set(group, targets=targets, conditions=conditions, on_status_codes=statuses)
+
+
+def _instance_of_condition(called: str, each: object) -> Condition:
+    if not isinstance(each, Condition):
+        raise SettingError(f"{called}: conditions may hold Condition, not {each!r}.")
+    return each
+
+
+def _check_names(policy: Policy) -> None:
+    seen: set[str] = set()
+    for group in _groups(policy):
+        for each in group.targets:
+            if each.name in seen:
+                raise SettingError(f"Two targets are named {each.name!r}. Give each a name of its own.")
+            if each.name is not None:
+                seen.add(each.name)
+
+
+def _check_addresses(leaves: Sequence[Target]) -> None:
+    regions: dict[str, Target] = {}
+    for target in leaves:
+        other = regions.setdefault(target.address, target)
+        if other.region != target.region:
+            raise SettingError(
+                f"Targets {other.name!r} and {target.name!r} are both at {target.address} but name the regions "
+                f"{other.region!r} and {target.region!r}. One address stands for one region."
+            )
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise SettingError(f"{what}: the name must be a text, not {name!r}.")
+    if "/" in name or name.startswith("@"):
+        raise SettingError(
+            f"{what} {name!r}: a name has no '/' and no leading '@', so that '@name/model' can be read."
+        )
+
+
+def _check_base_url(called: str, url: object, allow_http: bool) -> None:
+    parts = urlsplit(_text(f"{called}: base_url", url))
+    try:
+        port_is_read = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_read = False
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_read:
+        raise SettingError(
+            f"{called}: base_url is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
+        )
+    if parts.query or parts.fragment or parts.username is not None:
+        raise SettingError(f"{called}: base_url must not hold a query, a fragment or credentials.")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise SettingError(
+            f"{called}: base_url is plain http, which would show keys and prompts to the network. "
+            "Write https, or allow_http=True if that is meant."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_models(called: str, models: object) -> dict[str, str]:
+    if not isinstance(models, Mapping):
+        raise SettingError(f"{called}: models must map the caller's model to the one here, not {models!r}.")
+    for model, mapped in models.items():
+        _text(f"{called}: a key of models", model)
+        _text(f"{called}: models[{model!r}]", mapped)
+    return dict(models)
+
+
+def _checked_only(called: str, only: object) -> frozenset[str] | None:
+    if only is None:
+        return None
+    if isinstance(only, str) or not isinstance(only, Iterable):
+        raise SettingError(
+            f"{called}: only={only!r} must be a set of kinds, such as {{'chat', 'responses'}}."
+        )
+    kinds = frozenset(only)
+    if not kinds:
+        raise SettingError(
+            f"{called}: only is empty, so it would serve nothing. Leave it out to serve everything."
+        )
+    for kind in kinds:
+        _choice(f"{called}: only", kind, KINDS)
+    return kinds
+
+
+# Fields that decide how a call is read or routed, and where they are set instead.
+_NOT_OVERRIDDEN = {
+    "model": "models={'*': ...}",
+    "stream": "the call itself: it decides how the caller reads the reply",
+}
+
+
+def _checked_overrides(called: str, params: object) -> dict[str, Any]:
+    if not isinstance(params, Mapping) or not all(isinstance(key, str) for key in params):
+        raise SettingError(f"{called}: override_params must map body fields to values.")
+    for name, instead in _NOT_OVERRIDDEN.items():
+        if name in params:
+            raise SettingError(f"{called}: override_params cannot hold {name!r}; set it by {instead}.")
+    return dict(params)
+
+
+def _checked_replay(given: object) -> dict[str, Replay]:
+    if not isinstance(given, Mapping):
+        raise SettingError(f"replay={given!r} must map kinds of call to one of {', '.join(REPLAYS)}.")
+    for kind, word in given.items():
+        _choice("replay", kind, KINDS)
+        _choice(f"replay[{kind!r}]", word, REPLAYS)
+        if word == "stateless_only" and kind != "responses":
+            raise SettingError(
+                f"replay[{kind!r}]='stateless_only' is for responses alone; write 'ambiguous' or 'unsent_only'."
+            )
+    return {**DEFAULT_REPLAY, **given}
+
+
+def _statuses(name: str, given: object) -> frozenset[int] | None:
+    if given is None:
+        return None
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SettingError(f"{name}={given!r} must be a list of HTTP statuses, such as [429, 503].")
+    found = frozenset(given)
+    for status in found:
+        if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
+            raise SettingError(
+                f"{name}: {status!r} is not an HTTP status. Write whole numbers, such as [429, 503]."
+            )
+    return found
+
+
+def _choice(name: str, word: object, known: Sequence[str]) -> None:
+    if word not in known:
+        raise SettingError(
+            f"{name}: {word!r} is not known (known: {', '.join(known)}).{did_you_mean(str(word), known)}"
+        )
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise SettingError(f"{name} must be a text, not {value!r}.")
+    return value
+
+
+def _yes_or_no(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise SettingError(f"{name}={value!r} must be true or false.")
+
+
+def _instance(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise SettingError(f"{name}={value!r} must be a {kind.__name__}(...).")
+
+
+def _number(
+    name: str, value: object, *, least: float = -math.inf, most: float = math.inf, because: str | None = None
+) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise SettingError(f"{name}={value!r} must be a number.")
+    if not least <= value <= most:
+        bound = because or (f"{least:g} or more" if value < least else f"{most:g} or less")
+        raise SettingError(f"{name}={value!r} must be {bound}.")
+
+
+def _positive(name: str, value: object) -> None:
+    _number(name, value)
+    if value <= 0:  # type: ignore[operator]  # a number: checked in the line above
+        raise SettingError(f"{name}={value!r} must be more than 0.")
+
+
+def _whole(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SettingError(f"{name}={value!r} must be a whole number of {least} or more.")
+
+
+def _set(target: object, **values: object) -> None:
+    """Settle fields of a frozen value while it is being made."""
+    for name, value in values.items():
+        object.__setattr__(target, name, value)

@@ -1,0 +1,162 @@
+"""
+A policy as it is written in TOML, JSON or a plain mapping.
+
+The same words as the dataclasses of `policy.py`; a table in `targets` that has `targets`
+of its own is a group. `${NAME}` in any text stands for an environment variable, so that
+keys stay out of files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .._errors import SettingError
+from .._regions import did_you_mean
+from .gatewayconfig import from_gateway_config, is_gateway_config
+from .policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_T = TypeVar("_T")
+
+
+def load(source: Policy | Mapping[str, Any] | str | os.PathLike[str], environ: Mapping[str, str]) -> Policy:
+    """See `Policy.load`."""
+    if isinstance(source, Policy):
+        return source
+    content: object = source if isinstance(source, Mapping) else _read(source)
+    if not isinstance(content, Mapping):
+        raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
+    filled = _filled(content, environ, "policy")
+    if is_gateway_config(filled):
+        return from_gateway_config(filled)
+    return _policy(filled)
+
+
+def _read(source: str | os.PathLike[str]) -> object:
+    text = os.fspath(source)
+    if text.lstrip().startswith("{"):
+        return _parsed(json.loads, text, "The policy", "JSON")
+    path = Path(text)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"The policy file {text!r} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingError(f"The policy file {text!r} is not UTF-8 text.") from error
+    if path.suffix == ".json" or content.lstrip().startswith("{"):
+        return _parsed(json.loads, content, f"The policy file {text!r}", "JSON")
+    return _parsed(tomllib.loads, content, f"The policy file {text!r}", "TOML")
+
+
+def _parsed(parse: Callable[[str], object], text: str, what: str, language: str) -> object:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingError(f"{what} is not valid {language}: {error}") from error
+
+
+def _filled(value: Any, environ: Mapping[str, str], where: str) -> Any:
+    """The value with `${NAME}` replaced throughout."""
+    match value:
+        case str():
+            return _VARIABLE.sub(lambda found: _variable(found[1], environ, where), value)
+        case Mapping():
+            return {key: _filled(each, environ, f"{where}.{key}") for key, each in value.items()}
+        case list() | tuple():
+            return [_filled(each, environ, f"{where}[{at}]") for at, each in enumerate(value)]
+        case _:
+            return value
+
+
+def _variable(name: str, environ: Mapping[str, str], where: str) -> str:
+    found = environ.get(name, "")
+    if not found:
+        state = "is empty" if name in environ else "is not set"
+        raise SettingError(
+            f"{where}: the environment variable {name} {state}. Set it, or take ${{{name}}} out."
+        )
+    return found
+
+
+def _policy(table: Mapping[str, Any]) -> Policy:
+    given = _group_words(table, "policy")
+    for name, kind in (("retry", Retry), ("breaker", Breaker), ("deadline", Deadline)):
+        if name in given:
+            given[name] = _built(kind, given[name], name)
+    return _built(Policy, given, "policy")
+
+
+def _member(entry: object, where: str) -> Target | Group:
+    if isinstance(entry, (Target, Group)):
+        return entry
+    table = _table(entry, where)
+    if "targets" in table:
+        return _built(Group, _group_words(table, where), where)
+    for name, kind in (("retry", Retry), ("breaker", Breaker)):
+        if name in table:
+            table[name] = _built(kind, table[name], f"{where}.{name}")
+    if "region" not in table and "name" in table:
+        raise SettingError(f'{where}: target {table["name"]!r} needs a region, such as region = "eu-west-1".')
+    return _built(Target, table, where)
+
+
+def _group_words(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    given = dict(table)
+    if "targets" in given:
+        given["targets"] = [
+            _member(each, f"{where}.targets[{at}]") for at, each in enumerate(_list(given, "targets", where))
+        ]
+    if "conditions" in given:
+        given["conditions"] = [
+            _built(Condition, each, f"{where}.conditions[{at}]")
+            for at, each in enumerate(_list(given, "conditions", where))
+        ]
+    return given
+
+
+def _built(kind: type[_T], given: Any, where: str) -> _T:
+    """The dataclass from a table of its fields; what is no field is refused."""
+    if isinstance(given, kind):
+        return given
+    table = _table(given, where)
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only our dataclasses come here
+    for key in table:
+        if key not in known:
+            raise SettingError(
+                f"{where}: {key!r} is not known (known: {', '.join(known)}).{did_you_mean(key, known)}"
+            )
+    missing = [name for name in _NEEDED[kind] if name not in table]
+    if missing:
+        raise SettingError(f"{where}: {missing[0]!r} is missing.")
+    return kind(**table)
+
+
+_NEEDED: Mapping[type, tuple[str, ...]] = {
+    Policy: ("targets",),
+    Group: ("targets",),
+    Target: ("name", "region"),
+    Condition: ("query", "then"),
+    Retry: (),
+    Breaker: (),
+    Deadline: (),
+}
+
+
+def _table(given: object, where: str) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise SettingError(f"{where} must be a table, not {type(given).__name__}.")
+    return {str(key): value for key, value in given.items()}
+
+
+def _list(table: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    given = table[name]
+    if not isinstance(given, (list, tuple)):
+        raise SettingError(f"{where}.{name} must be a list of tables, not {type(given).__name__}.")
+    return list(given)
