@@ -184,7 +184,7 @@ def cpu_of(work: Callable[[], None], times: int) -> float:
 def measured(works: dict[str, Callable[[], None]], times: int, rounds: int) -> dict[str, float]:
     """The median cost of each piece of work, taken in turns."""
     for work in works.values():
-        cpu_of(work, max(2, times // 10))
+        cpu_of(work, 20)
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -214,7 +214,7 @@ def main() -> int:
         ):
             pass
 
-    call = measured({name: lambda sdk=sdk: chat(sdk) for name, sdk in clients.items()}, 100, rounds)
+    call = measured({name: lambda sdk=sdk: chat(sdk) for name, sdk in clients.items()}, 10, 10 * rounds)
     added, least = call["watched"] - call["bare"], call["floor"] - call["bare"]
     print(
         f"a chat call           bare {call['bare'] * 1e6:7.0f} us   floor +{least * 1e6:.0f} us   watched +{added * 1e6:.0f} us"
@@ -230,7 +230,7 @@ def main() -> int:
             parts = [chunk(number) for number in range(length)] + TAIL
             memory.parts = [b"".join(parts)] if whole else parts
             works = {each: lambda sdk=clients[each]: stream(sdk) for each in ("bare", "watched")}
-            cost[length] = measured(works, 3 if length == CHUNKS else 30, rounds)
+            cost[length] = measured(works, 1 if length == CHUNKS else 10, 3 * rounds)
         spent = {
             each: (cost[CHUNKS][each] - cost[FEW][each]) / (CHUNKS - FEW) for each in ("bare", "watched")
         }

@@ -20,7 +20,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ByteplusTraceError, SettingError
-from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
 from ._regions import DEFAULT_REGION, base_url
 from ._scope import metadata
 from ._version import __version__
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from . import httpx2, prometheus, testing
+    from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
     from ._routing.policy import Breaker, Deadline, Policy, Retry, Target
     from .instrumentor import ModelArkInstrumentor
@@ -70,6 +70,9 @@ __all__ = [
 ]
 
 _LAZY = {
+    **dict.fromkeys(
+        ("Answer", "Attempt", "Call", "Content", "Exchange", "Images", "Skip", "Usage", "WireError"), "_facts"
+    ),
     "AsyncModelArkTransport": "_httpx",
     "ModelArkTransport": "_httpx",
     "Breaker": "_routing.policy",

@@ -13,9 +13,10 @@ import datetime
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from . import _prices, _reaper
 from ._ending import Ending, How, ending, outcome_of

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import msgspec
 
 from .. import _reaper
 from .._config import Config, configure
 from .._facts import Call
 from .._observer import Observer
 from .._recognise import PORTKEY_PREFIX, Place, Places, Recognised, recognise
-from .._routing.plan import observe
+from .._regions import region_named
+from .._routing.health import Health
+from .._routing.plan import observe, plan
+from .._routing.policy import Policy, warnings_of
+from .._routing.resend import Key, Prior, Resends
+from .._routing.steps import Deliver
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.meter import MeterSink
@@ -21,10 +31,13 @@ from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
 from ..prometheus import Server, Sink, serve
+from .drive import Plan
 from .library import lowered
 from .perform import Begun
 
 logger = logging.getLogger("byteplus_trace")
+
+REGION_HEADER = "x-portkey-byteplus-region"
 
 
 class Instrumentation:
@@ -53,6 +66,10 @@ class Instrumentation:
             ),
         )
         self.places = Places(_places(config))
+        self.random = random.Random()
+        self.resends = Resends(time.monotonic)
+        if config.policy is not None:
+            self._use(config.policy)
         self.server: Server | None = None
         self._warned_region_header = False
         guarding.on_fault = self.sink.telemetry_error
@@ -83,6 +100,14 @@ class Instrumentation:
             if cls._default is None:
                 cls._default = cls.build({})
             return cls._default
+
+    def _use(self, policy: Policy) -> None:
+        self.health = Health(policy, time.monotonic, self.random, self)
+        self._targets = {target.address: target.name for target in reversed(policy.leaves)}
+        self._region_hosts = {region_named(target.region).host for target in policy.leaves}
+        self.sink.start_targets([(target.name, target.region) for target in policy.leaves])
+        for warning in warnings_of(policy):
+            logger.warning("byteplus_trace policy: %s", warning)
 
     def serve_metrics(self) -> None:
         """Serve /metrics where a port was asked for."""
@@ -115,23 +140,84 @@ class Instrumentation:
             found.route.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
+            self.health.pin if self.policy is not None else None,
         )
         stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
-        return Begun(
-            self._plan(found, request, headers, body, observer, caller), observer, found.call, body, stripped
+        deciding, key = self._plan(found, url, headers, body, observer, caller)
+        return Begun(deciding, observer, found.call, body, stripped, key)
+
+    def _plan(
+        self,
+        found: Recognised,
+        url: Any,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        observer: Observer,
+        caller: Callable[[], object],
+    ) -> tuple[Plan, Key | None]:
+        """Who decides: the policy for a call addressed to one of its targets, else nobody."""
+        policy, call = self.policy, found.call
+        origin = self._origin_of(url, call) if policy is not None and not found.behind_gateway else None
+        if policy is None or origin is None:
+            if REGION_HEADER in headers and not found.behind_gateway:
+                self._warn_region_header()
+            return observe(call), None
+        key = Key(caller(), str(url), hashlib.sha256(body).digest()) if body is not None else None
+        prior = self.resends.recall(key) if key is not None else None
+        if prior is not None and not call.sdk_retry:
+            observer.duplicate = "sdk_resend" if prior.blocked else None
+            prior = None
+        deciding = plan(
+            call,
+            policy,
+            self.health,
+            clock=time.monotonic,
+            random=self.random,
+            replayable=body is not None,
+            body_params=lambda: _fields(body),
+            headers=headers,
+            origin=origin or None,
+            prior=prior,
+        )
+        return deciding, key
+
+    def _origin_of(self, url: Any, call: Call) -> str | None:
+        """The target that a URL addresses; an empty name for the public host of a target's region; None for neither."""
+        there = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path.removesuffix(call.path)}"
+        named = self._targets.get(there.rstrip("/"))
+        if named is not None:
+            return named
+        return "" if url.host in self._region_hosts else None
+
+    def _warn_region_header(self) -> None:
+        if not self._warned_region_header:
+            self._warned_region_header = True
+            logger.warning(
+                "A request carries %s, which needs a policy to be followed; it is ignored.", REGION_HEADER
+            )
+
+    def breaker_changed(self, target: str, operation: str, state: int) -> None:
+        """A breaker opened, closed, or lets a probe through."""
+        self.sink.breaker(target, operation, state)
+
+    def credential_dead(self, target: str) -> None:
+        """A credential was refused."""
+        logger.warning(
+            "ModelArk refused the credential of target %r; it is left alone for 5 minutes. Check its api_key.",
+            target,
         )
 
-    def _plan(self, found: Recognised, request: Any, headers: Mapping[str, str], body: bytes | None, observer: Observer, caller: Callable[[], object]) -> Any:  # fmt: skip
-        return observe(found.call)
+    def remember(self, key: Key | None, delivery: Deliver) -> None:
+        """A call ended with an exception: an SDK may send it again."""
+        if key is not None and delivery.failure is not None:
+            prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
+            self.resends.remember(key, prior)
 
     def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:
         """A transport whose sends OpenTelemetry's own instrumentation tells of."""
         from .._telemetry.http import told_by_otel
 
         return told_by_otel(transport, library, colour, self.recorder.tracers.provider)
-
-    def ended(self, call: Call, request: Any, error: BaseException) -> None:
-        """A call ended with an exception."""
 
     def flush(self, timeout_seconds: float) -> bool:
         """Tell what is waiting to be told, and have it exported."""
@@ -147,7 +233,19 @@ class Instrumentation:
 
 
 def _places(config: Config) -> list[Place]:
-    return [Place.at(url, region) for url, region in config.base_urls.items()]
+    places = [Place.at(url, region) for url, region in config.base_urls.items()]
+    if config.policy is not None:
+        places += [Place.at(target.address, target.region) for target in config.policy.leaves]
+    return places
+
+
+def _fields(body: bytes | None) -> Mapping[str, Any]:
+    """A body's top-level fields, for a policy's conditions."""
+    try:
+        fields = msgspec.json.decode(body or b"")
+    except (msgspec.DecodeError, UnicodeError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _version_of(distribution: str) -> str:

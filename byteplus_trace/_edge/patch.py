@@ -61,7 +61,7 @@ def is_patched(name: str) -> bool:
     )
 
 
-class _Point(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+class _Point(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
     """Our wrapper, told from others'."""
 
 

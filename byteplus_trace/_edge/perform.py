@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._facts import Call
+from .._routing.resend import Key
 from .._routing.steps import Deliver, Failure, FailureKind, Keep, Peeked, Reply, Send
 from .._telemetry.guard import guard
 from .drive import Plan
@@ -37,6 +38,8 @@ class Begun(NamedTuple):
     call: Call
     body: bytes | None
     stripped: bool
+    key: Key | None
+    """How an SDK's resend would be known; None where none can be."""
 
 
 class Held:
@@ -74,6 +77,7 @@ class Performer:
         self.observer = begun.observer
         self.stripped = begun.stripped
         self.body = body = begun.body
+        self.key = begun.key
         self.transport_for = transport_for
         self.routed = instrumentation.policy is not None
         self.asks_usage = (
@@ -92,6 +96,8 @@ class Performer:
     def prepare(self, step: Send) -> tuple[Any, Any, AttemptTelling | None]:
         """The request to send, the transport to send it through, and what to attach meanwhile."""
         self.observer.skips(step.skipped)
+        if step.replays:
+            self.observer.duplicate = "replayed"
         url = target_url(self.library, self.request.url, step.base_url, self.call.path)
         here = url is self.request.url
         port = self.call.port if here else (url.port or {"http": 80, "https": 443}[url.scheme])
@@ -236,7 +242,10 @@ class Performer:
     def deliverable(self, delivery: Deliver) -> Held:
         """The reply to hand on; where it is to be an exception, that is raised."""
         self.observer.skips(delivery.skipped)
+        if delivery.spared:
+            self.observer.duplicate = "raised"
         if delivery.failure is not None:
+            self.instrumentation.remember(self.key, delivery)
             raise self._last_word(delivery.failure)
         held = self.kept if delivery.kept else self.in_hand
         assert held is not None, "a plan delivers only what it was sent"

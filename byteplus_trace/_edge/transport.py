@@ -79,7 +79,6 @@ class SyncTransport(Transport):
             held = performer.deliverable(run(begun.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
-            performer.instrumentation.ended(begun.call, request, error)
             raise
         return performer.settle(held, self._library.observed_stream)
 
@@ -106,7 +105,6 @@ class AsyncTransport(Transport):
             held = performer.deliverable(await arun(begun.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
-            performer.instrumentation.ended(begun.call, request, error)
             raise
         return performer.settle(held, self._library.async_observed_stream)
 

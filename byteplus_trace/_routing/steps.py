@@ -43,6 +43,10 @@ class Send:
     waited_seconds: float = 0.0
     skipped: tuple[Skip, ...] = ()
     """Targets passed over since the last send."""
+    replays: bool = False
+    """The copy before this one may have run: a second charge is risked."""
+    idle_seconds: float | None = None
+    """The longest silence of a stream; None: as the caller's own timeouts say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Reply:
     """It is a `text/event-stream`."""
 
 
-FailureKind = Literal["connect", "pool", "timeout", "reset", "deadline", "cancelled", "other"]
+FailureKind = Literal["connect", "pool", "timeout", "idle", "reset", "deadline", "cancelled", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +139,11 @@ class Deliver:
     kept: bool = False
     failure: Failure | None = None
     skipped: tuple[Skip, ...] = ()
+    spared: bool = False
+    """The call ends here although another target was left, because the last copy may have run: a second charge is avoided."""
     final: bool = False
     """The last word after several attempts: SDKs above are told not to try again (`x-should-retry: false`)."""
+    attempts: int = 0
+    """Sends of this call, those before an SDK's resend included."""
+    deadline_at: float | None = None
+    """On the plan's clock."""

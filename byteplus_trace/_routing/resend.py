@@ -1,0 +1,65 @@
+"""
+SDKs resend after an exception, above our heads; what they resend is still one call.
+
+An exception cannot carry `x-should-retry: false`. So what a call came to is remembered
+when it ends with one: a request with `x-stainless-retry-count` above 0, from the same
+thread or task, with the same URL and body, goes on where that call ended: with its
+deadline and its attempts, or, where its first copy may have run and may not run twice,
+with its first exception and no send. SDKs without that header cannot be recognised for
+certain: what looks like theirs is only counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .steps import Failure
+
+REMEMBERED = 1_000
+REMEMBERED_FOR_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What the call before this one came to."""
+
+    attempts: int
+    deadline_at: float | None
+    failure: Failure
+    blocked: bool
+    """Its last copy may have run, and it may not run twice."""
+
+
+class Key(NamedTuple):
+    """Who sent what: the thread or task, the URL, a digest of the body."""
+
+    caller: object
+    url: str
+    digest: bytes
+
+
+class Resends:
+    """The calls that ended with an exception lately; shared by all threads."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
+
+    def remember(self, key: Key, prior: Prior) -> None:
+        """A call ended with an exception."""
+        with self._lock:
+            self._ended[key] = (self._clock() + REMEMBERED_FOR_SECONDS, prior)
+            self._ended.move_to_end(key)
+            while len(self._ended) > REMEMBERED:
+                self._ended.popitem(last=False)
+
+    def recall(self, key: Key) -> Prior | None:
+        """What the same caller's same request came to just before, once."""
+        with self._lock:
+            until, prior = self._ended.pop(key, (0.0, None))
+            return prior if until > self._clock() else None
