@@ -104,7 +104,7 @@ def _variable(variable: Variable) -> builders.QueryVariable:
         builders.QueryVariable(variable.label)
         .label(variable.word)
         .datasource(SOURCE)
-        .query({"query": query, "refId": variable.label})
+        .query(query)
         .definition(query)
         .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
