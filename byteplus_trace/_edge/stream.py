@@ -12,7 +12,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .library import failure_of
@@ -89,6 +89,8 @@ class ObservedStream(_Observed):
 
     def close(self) -> None:
         try:
+            if isinstance(self._rest, Generator):
+                self._rest.close()
             self._inner.close()
         finally:
             self._observer.later("closed")
@@ -114,6 +116,8 @@ class AsyncObservedStream(_Observed):
 
     async def aclose(self) -> None:
         try:
+            if isinstance(self._rest, AsyncGenerator):
+                await self._rest.aclose()
             await self._inner.aclose()
         finally:
             self._observer.later("closed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, assert_never
 
 from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
@@ -198,6 +198,8 @@ class SyncPerformer(Performer):
         held, self.in_hand = self.in_hand, None
         if held is not None:
             with guard("closing a reply that is not used"):
+                if isinstance(held.rest, Generator):
+                    held.rest.close()
                 held.response.stream.close()
 
 
@@ -279,6 +281,8 @@ class AsyncPerformer(Performer):
         held, self.in_hand = self.in_hand, None
         if held is not None:
             with guard("closing a reply that is not used"):
+                if isinstance(held.rest, AsyncGenerator):
+                    await held.rest.aclose()
                 await held.response.stream.aclose()
 
 

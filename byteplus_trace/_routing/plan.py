@@ -174,6 +174,9 @@ class _Story:
             verdict = yield from self._nowhere_to_go(ways)
             if verdict is None:
                 return self._answered()
+        if self.in_hand and self.kept and self.policy.final == "primary":
+            self.in_hand = False
+            yield Discard()
         return self._last_word()
 
     def _visit(self, way: _Way, others: list[_Way]) -> Visit:

@@ -1,0 +1,329 @@
+"""What a policy does to calls over real sockets: every row of the table, in both libraries and all colours."""
+
+import time
+
+import anyio
+import httpx
+import openai
+import pytest
+from byteplussdkarkruntime import Ark
+from opentelemetry.trace import StatusCode
+
+from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
+
+CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
+STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+IMAGE = {"model": "seedream-5-0-260128", "prompt": "a river"}
+SG, EU = "ap-southeast-1", "eu-west-1"
+
+
+@pytest.fixture
+def region(ark):
+    """region("sg"), region("eu")."""
+    regions = {"sg": ark.region(SG), "eu": ark.region(EU)}
+    return regions.__getitem__
+
+
+@pytest.fixture
+def policy(ark):
+    """Two targets, the caller's region first; whatever else a test asks for."""
+
+    def make(sg=None, eu=None, **settings):
+        return Policy(
+            targets=[
+                Target("sg", region=SG, base_url=ark.base_url(SG), api_key="key-sg", **(sg or {})),
+                Target("eu", region=EU, base_url=ark.base_url(EU), api_key="key-eu", **(eu or {})),
+            ],
+            **{"retry": Retry(per_target=0), **settings},
+        )
+
+    return make
+
+
+def hops(told):
+    (exchange,) = told.exchanges
+    return [(attempt.target, attempt.cause, attempt.reason) for attempt in exchange.attempts]
+
+
+# How sg fails, and the reason that the rescued call gives.
+RESCUED = {
+    "refused": (lambda sg: sg.refuses(), "connect"),
+    "reset before headers": (lambda sg: sg.resets(), "reset"),
+    "closed before headers": (lambda sg: sg.closes(), "reset"),
+    "500": (lambda sg: sg.fails(500), "server_error"),
+    "502": (lambda sg: sg.fails(502), "server_error"),
+    "503": (lambda sg: sg.fails(503), None),
+    "overloaded": (lambda sg: sg.fails(429, code="ServerOverloaded"), "overloaded"),
+    "rate limited": (lambda sg: sg.fails(429, code="RateLimitExceeded.EndpointRPMExceeded"), "rate_limit"),
+    "quota exhausted": (lambda sg: sg.fails(429, code="QuotaExceeded"), "quota"),
+    "dead key": (lambda sg: sg.fails(401, code="AuthenticationError"), "auth"),
+    "account overdue": (lambda sg: sg.fails(403, code="AccountOverdueError"), "auth"),
+    "model not open": (lambda sg: sg.fails(404, code="ModelNotOpen"), "model_unavailable"),
+    "endpoint closed": (lambda sg: sg.fails(400, code="InvalidEndpoint.ClosedEndpoint"), "model_unavailable"),
+    "408": (lambda sg: sg.fails(408, code="RequestTimeout"), "timeout"),
+    "409": (lambda sg: sg.fails(409, code="Conflict"), None),
+    "empty 200": (lambda sg: sg.answers_empty(), "empty"),
+}
+
+
+@pytest.mark.parametrize("failure", RESCUED)
+def test_a_call_is_rescued_by_the_other_region(http, instrument, told, region, policy, failure):
+    fail, reason = RESCUED[failure]
+    fail(region("sg"))
+    instrument(policy=policy())
+
+    reply = http.post(region("sg").base_url + "/chat/completions", CHAT)
+
+    assert 200 == reply.status_code
+    (first, second) = hops(told)
+    assert ("sg", "initial") == first[:2]
+    assert ("eu", "fallback", "none") == second
+    assert reason in {first[2], None}
+    span = told.one
+    assert StatusCode.UNSET is span.status.status_code
+    assert "rescued_fallback" == span.attributes["byteplus.modelark.outcome"]
+    assert EU == span.attributes["cloud.region"]
+    assert "sg" == span.attributes["byteplus.modelark.fallback.from"]
+    assert ["fallback"] == [event.name for event in span.events]
+    assert 1 == told.series("modelark_fallbacks_total", from_target="sg", to_target="eu", result="ok")
+    assert "eu" == reply.headers["x-byteplus-trace-target"]
+    assert "2" == reply.headers["x-byteplus-trace-attempts"]
+    assert 2 == reply.extensions["byteplus_trace"]["attempts"]
+    (received,) = region("eu").requests
+    assert received.json == CHAT
+
+
+REFUSED = {
+    "bad request": (400, "InvalidParameter"),
+    "too large": (413, "RequestTooLarge"),
+    "unprocessable": (422, "UnprocessableEntity"),
+    "moderated": (400, "InputTextSensitiveContentDetected"),
+    "no such path": (404, "InvalidAction"),
+}
+
+
+@pytest.mark.parametrize("failure", REFUSED)
+def test_the_callers_own_fault_stays_where_it_is(http, instrument, told, region, policy, failure):
+    status, code = REFUSED[failure]
+    region("sg").fails(status, code=code)
+    instrument(policy=policy())
+
+    reply = http.post(region("sg").base_url + "/chat/completions", CHAT)
+
+    assert status == reply.status_code
+    assert 1 == len(hops(told))
+    assert [] == region("eu").requests
+
+
+def test_a_hanging_region_is_left_at_the_deadlines_share(http, instrument, told, region, policy):
+    region("sg").hangs()
+    instrument(policy=policy(deadline=Deadline(total=3, min_attempt=2.6)))
+
+    assert 200 == http.post(region("sg").base_url + "/chat/completions", CHAT).status_code
+
+    assert [("sg", "initial", "timeout"), ("eu", "fallback", "none")] == hops(told)
+
+
+def test_an_image_that_may_have_run_is_not_sent_twice(http, instrument, told, region, policy, library):
+    region("sg").resets()
+    instrument(policy=policy())
+
+    with pytest.raises((library.ReadError, library.RemoteProtocolError)):
+        http.post(region("sg").base_url + "/images/generations", IMAGE)
+
+    assert 1 == len(region("sg").requests)
+    assert [] == region("eu").requests
+    assert 1 == told.series("modelark_possible_duplicates_total", action="raised")
+
+
+def test_an_image_that_was_never_sent_moves(http, instrument, told, region, policy):
+    region("sg").refuses()
+    instrument(policy=policy())
+
+    assert 200 == http.post(region("sg").base_url + "/images/generations", IMAGE).status_code
+
+    assert [("sg", "initial", "connect"), ("eu", "fallback", "none")] == hops(told)
+
+
+# Under trio httpx's own inner generators warn when a stream is left before its end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda sg: sg.errors_in_stream(after_events=0, code="InternalServiceError"),
+        lambda sg: sg.cuts(after_events=0),
+        lambda sg: sg.answers_empty(),
+    ],
+    ids=["an error", "a cut", "nothing"],
+)
+def test_a_stream_that_fails_before_its_first_output_is_rescued(http, instrument, told, region, policy, fail):
+    fail(region("sg"))
+    instrument(policy=policy())
+
+    stream = b"".join(http.parts(region("sg").base_url + "/chat/completions", STREAMED))
+
+    assert stream.endswith(b"data: [DONE]\n\n")
+    assert ["sg", "eu"] == [hop[0] for hop in hops(told)]
+    assert "rescued_fallback" == told.one.attributes["byteplus.modelark.outcome"]
+
+
+def test_a_stream_that_fails_after_its_first_output_is_delivered_as_far_as_it_came(
+    http, instrument, told, region, policy
+):
+    region("sg").errors_in_stream(after_events=3, code="InternalServiceError")
+    instrument(policy=policy())
+
+    stream = b"".join(http.parts(region("sg").base_url + "/chat/completions", STREAMED))
+
+    assert b"InternalServiceError" in stream
+    assert [] == region("eu").requests
+    assert "InternalServiceError" == told.one.attributes["error.type"]
+    assert 1 == told.series("modelark_stream_breaks_total", phase="after_output")
+
+
+def test_a_silent_stream_is_left_for_another_target(http, instrument, told, region, policy):
+    region("sg").hangs(after_events=0)
+    instrument(policy=policy(deadline=Deadline(first_event=0.3)))
+
+    stream = b"".join(http.parts(region("sg").base_url + "/chat/completions", STREAMED))
+
+    assert stream.endswith(b"data: [DONE]\n\n")
+    assert [("sg", "timeout"), ("eu", "none")] == [(hop[0], hop[2]) for hop in hops(told)]
+
+
+def test_the_same_target_is_tried_again_where_that_may_help(http, instrument, told, region, policy):
+    region("sg").fails(503, times=1)
+    instrument(policy=policy(retry=Retry(per_target=1, base=0.01, cap=0.02)))
+
+    assert 200 == http.post(region("sg").base_url + "/chat/completions", CHAT).status_code
+
+    assert ["initial", "retry"] == [hop[1] for hop in hops(told)]
+    assert "rescued_retry" == told.one.attributes["byteplus.modelark.outcome"]
+    assert 1 == told.series("modelark_retries_total", target="sg")
+    assert ["retry"] == [event.name for event in told.one.events]
+
+
+def test_when_all_fail_the_caller_gets_the_first_and_sdks_are_told_to_stop(
+    http, instrument, told, region, policy
+):
+    region("sg").fails(503, code="ServerOverloaded", message="the first")
+    region("eu").fails(500, code="InternalServiceError", message="the second")
+    instrument(policy=policy())
+
+    reply = http.post(region("sg").base_url + "/chat/completions", CHAT)
+
+    assert 503 == reply.status_code
+    assert "the first" in reply.text
+    assert "false" == reply.headers["x-should-retry"]
+    assert "error" == told.one.attributes["byteplus.modelark.outcome"]
+    assert "ServerOverloaded" == told.one.attributes["error.type"]
+
+
+def test_each_target_gets_its_own_model_key_and_parameters(http, instrument, told, region, policy, ark):
+    region("sg").refuses()
+    region("eu").keys = {"the eu key": "key-eu"}
+    instrument(
+        policy=policy(
+            eu={
+                "models": {"seed-2-0-lite-260228": "ep-20260101-eu"},
+                "override_params": {"thinking": {"type": "disabled"}},
+            }
+        )
+    )
+
+    reply = http.post(region("sg").base_url + "/chat/completions", {**CHAT, "future_field": {"kept": [1, 2]}})
+
+    assert 200 == reply.status_code
+    (received,) = region("eu").requests
+    assert {
+        **CHAT,
+        "model": "ep-20260101-eu",
+        "future_field": {"kept": [1, 2]},
+        "thinking": {"type": "disabled"},
+    } == received.json
+    assert "seed-2-0-lite-260228" == told.one.attributes["gen_ai.request.model"]
+
+
+def test_a_broken_region_is_left_alone_until_a_probe_finds_it_well(http, instrument, told, region, policy):
+    region("sg").refuses()
+    instrument(policy=policy(breaker=Breaker(consecutive=2, open=0.2)))
+    url = region("sg").base_url + "/chat/completions"
+
+    for _ in range(4):
+        assert 200 == http.post(url, CHAT).status_code
+
+    assert 2 == told.series("modelark_attempts_total", target="sg", reason="connect")
+    assert 2 == told.series("modelark_targets_skipped_total", target="sg", reason="breaker_open")
+    assert 2 == told.series("modelark_breaker_state", target="sg", operation="chat")
+    region("sg").accepts()
+    time.sleep(0.3)
+    http.post(url, CHAT)
+    assert "probe" == told.exchanges[-1].attempts[0].cause
+    assert 0 == told.series("modelark_breaker_state", target="sg", operation="chat")
+
+
+def test_an_sdks_own_retries_do_not_multiply_the_policys_attempts(instrument, told, region, policy):
+    """openai and the Ark SDK retry twice by default; the wire sees the policy's attempts once."""
+    region("sg").fails(503, code="ServerOverloaded")
+    region("eu").fails(503, code="ServerOverloaded")
+    instrument(policy=policy())
+    url = region("sg").base_url
+
+    with pytest.raises(openai.InternalServerError), openai.OpenAI(base_url=url, api_key="key") as client:
+        client.chat.completions.create(**CHAT)
+    after_openai = len(region("sg").requests) + len(region("eu").requests)
+    with pytest.raises(Exception, match="ServerOverloaded"), Ark(base_url=url, api_key="key") as client:
+        client.chat.completions.create(**CHAT)
+
+    assert 2 == after_openai
+    assert 4 == len(region("sg").requests) + len(region("eu").requests)
+
+
+def test_an_sdk_that_resends_an_image_after_an_exception_sends_it_once(instrument, told, region, policy):
+    region("sg").hangs()
+    instrument(policy=policy())
+
+    with openai.OpenAI(base_url=region("sg").base_url, api_key="key", timeout=0.3) as client:  # noqa: SIM117
+        with pytest.raises(openai.APITimeoutError):
+            client.images.generate(**IMAGE)
+
+    assert 1 == len(region("sg").requests)
+    assert [] == region("eu").requests
+    assert [1, 0, 0] == [len(exchange.attempts) for exchange in told.exchanges]
+
+
+@pytest.mark.parametrize("failure", ["refuses", "hangs"])
+def test_a_thousand_calls_survive_a_dead_region(instrument, told, region, policy, failure):
+    getattr(region("sg"), failure)()
+    instrument(policy=policy(sg={"request_timeout": 0.5}, breaker=Breaker(consecutive=5, open=0.5)))
+    url = region("sg").base_url + "/chat/completions"
+    statuses = []
+
+    async def main():
+        limiter = anyio.CapacityLimiter(50)
+        async with httpx.AsyncClient(headers={"Authorization": "Bearer key"}, timeout=10) as client:
+
+            async def call():
+                async with limiter:
+                    statuses.append((await client.post(url, json=CHAT)).status_code)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(1_000):
+                    tasks.start_soon(call)
+            dead = told.series("modelark_attempts_total", target="sg")
+            skipped = told.series("modelark_targets_skipped_total", target="sg", reason="breaker_open")
+            rescued = told.series("modelark_operations_total", outcome="rescued_fallback")
+            print(
+                f"{failure}: 1000 calls, {dead:.0f} sends to the dead region, {skipped:.0f} skips, {rescued:.0f} rescued"
+            )
+            assert 1_000 == dead + skipped
+            assert 2 == told.series("modelark_breaker_state", target="sg", operation="chat")
+            region("sg").recovers()
+            await anyio.sleep(2.5)
+            await call()
+
+    anyio.run(main)
+
+    assert {200} == set(statuses)
+    assert "probe" == told.exchanges[-1].attempts[0].cause
+    assert 0 == told.series("modelark_breaker_state", target="sg", operation="chat")
