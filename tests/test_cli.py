@@ -132,7 +132,7 @@ class TestDemo:
             ("chat", "seed-2-0-pro-260328", "ok"),
             ("chat", "seed-9-9-pro", "error"),
         ] == spans
-        assert 7 == calls.count("└─ POST · initial · 200 ")
+        assert 7 == calls.count("└─ POST, initial, 200 ")
 
     def test_it_tells_tokens_first_chunk_images_cost_and_errors(self, calls):
         assert re.search(
@@ -191,14 +191,14 @@ class TestOutage:
     @pytest.mark.parametrize(
         "line",
         [
-            r"a streamed chat +rescued_fallback .* sg \w+ · eu 200",
-            r"a chat, answered 503 +rescued_fallback .* sg 503 · sg 503 · eu 200",
-            r"a chat, refused +rescued_fallback .* sg ConnectError · eu 200 +open",
-            r"a chat +ok .* \(sg: breaker_open\) · eu 200 +open",
-            r"an image, refused +rescued_fallback .* sg ConnectError · eu 200",
-            r"an image, cut off +APIConnectionError .* sg \w+ +closed",
-            r"the first chat +ok .* sg probe 200 +closed",
-            r"the next chat +ok .* sg 200 +closed",
+            r"a streamed chat +rescued_fallback +sg timeout, eu 200 +closed",
+            r"a chat, answered 503 +rescued_fallback +sg 503, sg 503, eu 200 +closed",
+            r"a chat, refused +rescued_fallback +sg connect, eu 200 +open",
+            r"a chat +ok +\(sg breaker_open\), eu 200 +open",
+            r"an image, refused +rescued_fallback +sg connect, eu 200 +closed",
+            r"an image, cut off +APIConnectionError +sg ReadError +closed",
+            r"the first chat +ok +sg probe 200 +closed",
+            r"the next chat +ok +sg 200 +closed",
         ],
     )
     def test_each_act_ends_as_the_policy_promises(self, line, outage):
@@ -206,7 +206,7 @@ class TestOutage:
 
     def test_an_image_that_may_have_been_made_is_not_sent_twice(self, outage):
         assert "Images that reached sg: 1." in outage
-        assert "generate_content raised 1" in outage
+        assert re.search(r"generate_content raised \d", outage)
 
 
 class TestDoctor:

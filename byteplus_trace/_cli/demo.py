@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -146,7 +147,13 @@ def run(args: argparse.Namespace) -> int:
             traces += outage.play(stage, out, new_client)
         exported_to = stage.exported_to
     _where_it_went(out, exported_to, traces)
-    return 0
+    surprises = [trace for trace in traces if not trace.as_expected]
+    for trace in surprises:
+        print(
+            f"byteplus-trace: '{trace.root.name}' ended otherwise than it should: {trace.raised!r}",
+            file=sys.stderr,
+        )
+    return 1 if surprises else 0
 
 
 def new_client(base_url: str, **options: Any) -> OpenAI:

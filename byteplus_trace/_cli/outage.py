@@ -9,15 +9,15 @@ and from the fake's own log of requests.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import openai
 from openai import OpenAI
-from rich.console import Console
-from rich.table import Table
+from opentelemetry.sdk.trace import ReadableSpan
+from rich.console import Console, Group
 from rich.text import Text
 
 from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
@@ -62,7 +62,7 @@ def _well(home: FakeRegion) -> None:
 
 
 def _hangs(home: FakeRegion) -> None:
-    home.hangs(after_events=1)
+    home.hangs(after_events=0)
 
 
 def _overloaded(home: FakeRegion) -> None:
@@ -106,24 +106,24 @@ QUESTIONS = (
 def play(stage: Stage, out: Console, new_client: Callable[[str], OpenAI]) -> list[Trace]:
     """Play all acts and tell them; the traces of all calls."""
     out.rule("[bold]A region goes down, and the calls go on[/]", align="left")
-    out.print("byteplus_trace.instrument(policy=Policy(targets=[sg, eu], ...))", style="cyan")
+    out.print("byteplus_trace.instrument(policy=Policy(targets=[sg, eu], ...))", style="cyan", markup=False)
     home = stage.ark.region(HOME)
-    table = _table()
+    lines = [_row(*(name for name, _ in COLUMNS))]
     traces: list[Trace] = []
     with stage.instrumented(policy=_policy(stage)), new_client(home.base_url) as client:
         for act in ACTS:
             act.weather(home)
-            table.add_row(f"[bold]sg {act.region}[/]")
+            lines.append(Text(f"sg {act.region}", "bold"))
             for name, work in act.calls:
                 trace = stage.act(name, partial(work, client), act.fails)
-                _add_row(table, trace, stage)
+                lines.append(_told(trace, stage))
                 traces.append(trace)
     for line in stage.logged:
         out.print(f"its log: {line}", style="dim")
     out.print()
-    out.print(table)
+    out.print(Group(*lines))
     out.print()
-    out.print("Four of these, as a trace shows them:", style="bold")
+    out.print("Those that met it, as their traces show them:", style="bold")
     out.print(span_tree(("", trace) for trace in traces if len(trace.spans) > 3 or _is_probe(trace)))
     out.print()
     sent = sum(request.api == "images" for request in home.requests)
@@ -151,41 +151,50 @@ def _policy(stage: Stage) -> Policy:
     )
 
 
-def _table() -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("", "the caller saw", "after", "what was sent", "breaker of sg"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "after" else "left")
-    return table
+COLUMNS = (("", 24), ("the application saw", 21), ("what was sent, and came", 33), ("breaker of sg", 14))
 
 
-def _add_row(table: Table, trace: Trace, stage: Stage) -> None:
-    call = trace.calls[-1]
-    told = call.attributes or {}
+def _row(*words: str | Text) -> Text:
+    line = Text()
+    for word, (_, width) in zip(words, COLUMNS, strict=True):
+        cell = Text(word, "dim") if isinstance(word, str) else word.copy()
+        cell.truncate(width - 1, overflow="ellipsis", pad=True)
+        line.append_text(cell).append(" ")
+    line.rstrip()
+    return line
+
+
+def _told(trace: Trace, stage: Stage) -> Text:
+    """One call as a row."""
+    told = trace.calls[-1].attributes or {}
     outcome = type(trace.raised).__name__ if trace.raised is not None else str(told.get(OWN + "outcome", ""))
-    table.add_row(
-        "  " + trace.root.name,
+    return _row(
+        Text("  " + trace.root.name),
         Text(outcome, STYLES.get(outcome, "red")),
-        f"{_seconds(trace) * 1000:,.0f} ms",
-        " · ".join(_sent(trace)) or "nothing",
+        Text(", ".join(word for call in trace.calls for word in _sent(trace, call))),
         _breaker(stage, str(told.get("gen_ai.operation.name", ""))),
     )
 
 
-def _sent(trace: Trace) -> list[str]:
+def _sent(trace: Trace, call: ReadableSpan) -> Iterator[str]:
     """The targets that were passed over and those that were asked, and what they answered, in order."""
-    found: list[str] = []
-    for call in trace.calls:
-        found += [f"({(event.attributes or {}).get('target')}: {(event.attributes or {}).get('reason')})" for event in call.events if event.name == "target.skipped"]  # fmt: skip
-        for attempt in trace.children(call):
-            told = attempt.attributes or {}
-            came = told.get("http.response.status_code") or told.get("error.type")
-            probing = " probe" if told.get(OWN + "attempt.cause") == "probe" else ""
-            found.append(f"{told.get(OWN + 'target')}{probing} {came}")
-    return found
-
-
-def _seconds(trace: Trace) -> float:
-    return ((trace.root.end_time or 0) - (trace.root.start_time or 0)) / 1e9
+    reasons = {}
+    for event in call.events:
+        told = event.attributes or {}
+        if event.name == "target.skipped":
+            yield f"({told.get('target')} {told.get('reason')})"
+        if event.name == "fallback":
+            reasons[told.get("from")] = told.get("reason")
+    for attempt in trace.children(call):
+        told = attempt.attributes or {}
+        target, status = told.get(OWN + "target"), told.get("http.response.status_code")
+        failed = "error.type" in told
+        came = (
+            status
+            if status and not (failed and status == 200)
+            else reasons.get(target) or told.get("error.type")
+        )
+        yield f"{target} {'probe ' if told.get(OWN + 'attempt.cause') == 'probe' else ''}{came}"
 
 
 def _is_probe(trace: Trace) -> bool:

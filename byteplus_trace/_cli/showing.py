@@ -42,7 +42,8 @@ def console() -> Console:
     return found
 
 
-COLUMNS = (("time", 10), ("1st chunk", 11), ("region", 16), ("outcome", 17))
+# What stands to the right of the tree, and how much room it takes.
+COLUMNS = (("time", 9), ("1st chunk", 10), ("  region", 18), ("outcome", 16))
 TREE = WIDTH - sum(width for _, width in COLUMNS)
 
 
@@ -50,7 +51,7 @@ def span_tree(traces: Iterable[tuple[str, Trace]]) -> Group:
     """Each trace as a tree: the application's span, its calls, their events and attempts."""
     lines = [_line(Text(""), *(Text(name, "dim") for name, _ in COLUMNS))]
     for code, trace in traces:
-        lines.append(Text.assemble((trace.root.name, "bold"), "  ", (code, "dim")))
+        lines.append(Text.assemble((trace.root.name, "bold"), (f"  {code}" if code else "", "dim")))
         calls = trace.children(trace.root)
         for at, call in enumerate(calls):
             lines.extend(_call(trace, call, last=at == len(calls) - 1))
@@ -74,6 +75,8 @@ def _call(trace: Trace, call: ReadableSpan, *, last: bool) -> Iterator[Text]:
         yield Text(stem + line, "dim")
     for event in call.events:
         yield Text.assemble(stem, (f"* {_event(event.name, event.attributes or {})}", "yellow"))
+    if not attempts:
+        yield Text(stem + "nothing was sent", "dim")
     for at, attempt in enumerate(attempts):
         yield _attempt(trunk + ("└─ " if at == len(attempts) - 1 else "├─ "), attempt)
 
@@ -82,14 +85,15 @@ def _attempt(branch: str, attempt: ReadableSpan) -> Text:
     told = attempt.attributes or {}
     region, target = (str(told.get(name, "")) for name in ("cloud.region", OWN + "target"))
     error = told.get("error.type")
-    came = str(told.get("http.response.status_code", "no reply"))
+    status = told.get("http.response.status_code")
+    came = [str(word) for word in dict.fromkeys((status, error)) if word is not None]
     words = [
         attempt.name if target == region else f"{attempt.name} {target}",
         str(told.get(OWN + "attempt.cause", "")),
-        came if error in {None, came} else f"{came} {error}",
+        " ".join(dict.fromkeys(came)),
     ]
     return _line(
-        Text.assemble(branch, (" · ".join(words), "red" if error else "")),
+        Text.assemble(branch, (", ".join(words), "red" if error else "")),
         Text(_milliseconds(_seconds_of(attempt))),
         Text(""),
         Text(region, "dim"),
@@ -101,8 +105,11 @@ def _line(tree: Text, time: Text, first: Text, region: Text, outcome: Text) -> T
     tree.truncate(TREE, overflow="ellipsis", pad=True)
     for text, (_, width) in zip((time, first), COLUMNS, strict=False):
         text.align("right", width)
+    region.pad_left(0 if region.plain.startswith(" ") else 2)
     region.truncate(COLUMNS[2][1], pad=True)
-    return Text.assemble(tree, time, first, "  ", region, " ", outcome)
+    line = Text.assemble(tree, time, first, region, outcome)
+    line.rstrip()
+    return line
 
 
 def _details(told: Mapping[str, Any]) -> Iterator[str]:

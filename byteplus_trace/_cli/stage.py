@@ -41,6 +41,7 @@ class Trace:
     spans: tuple[ReadableSpan, ...]
     raised: Exception | None = None
     """What the application saw instead of a result."""
+    as_expected: bool = True
 
     @property
     def root(self) -> ReadableSpan:
@@ -120,18 +121,22 @@ class Stage:
             logger.propagate = propagates
 
     def act(self, name: str, work: Callable[[], object], expected: type[Exception] | None = None) -> Trace:
-        """Do something as an application would, under a span of its own, and give all that was told of it."""
+        """
+        Do something as an application would, under a span of its own, and give all that was told of it.
+
+        Args:
+            expected: how it is meant to fail; None: not at all.
+        """
         self._kept.clear()
         raised: Exception | None = None
         with self._provider.get_tracer(SERVICE).start_as_current_span(name):
             try:
                 work()
             except Exception as error:
-                if expected is None or not isinstance(error, expected):
-                    raise
                 raised = error
         byteplus_trace.flush()
-        return Trace(self._kept.get_finished_spans(), raised)
+        as_expected = raised is None if expected is None else isinstance(raised, expected)
+        return Trace(self._kept.get_finished_spans(), raised, as_expected)
 
     def sums(self, name: str, by: tuple[str, ...], having: str = "") -> dict[tuple[str, ...], float]:
         """A series of the registry, summed by some of its labels, where `having` is not empty; what is 0 left out."""
