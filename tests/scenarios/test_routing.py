@@ -295,7 +295,7 @@ def test_an_sdk_that_resends_an_image_after_an_exception_sends_it_once(instrumen
 @pytest.mark.parametrize("failure", ["refuses", "hangs"])
 def test_a_thousand_calls_survive_a_dead_region(instrument, told, region, policy, failure):
     getattr(region("sg"), failure)()
-    instrument(policy=policy(sg={"request_timeout": 0.5}, breaker=Breaker(consecutive=5, open=0.5)))
+    instrument(policy=policy(sg={"request_timeout": 0.5}, breaker=Breaker(consecutive=5, open=0.5, open_max=0.5)))
     url = region("sg").base_url + "/chat/completions"
     statuses = []
 
@@ -319,7 +319,7 @@ def test_a_thousand_calls_survive_a_dead_region(instrument, told, region, policy
             assert 1_000 == dead + skipped
             assert 2 == told.series("modelark_breaker_state", target="sg", operation="chat")
             region("sg").recovers()
-            await anyio.sleep(2.5)
+            await anyio.sleep(1)
             await call()
 
     anyio.run(main)
