@@ -100,6 +100,7 @@ class Observer:
         "_started_ns",
         "_telling",
         "duplicate",
+        "idle_seconds",
     )
 
     def __init__(
@@ -121,6 +122,8 @@ class Observer:
         self._open: _Open | None = None
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
         self.duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
+        self.idle_seconds: float | None = None
+        """A policy's limit on the silence of a stream, where it is at work."""
         self._telling: Telling | None = None
         if telling is not None:
             with guard("opening the span"):

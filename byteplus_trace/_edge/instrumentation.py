@@ -18,7 +18,7 @@ from .._config import Config, configure
 from .._facts import Call
 from .._observer import Observer
 from .._recognise import PORTKEY_PREFIX, Place, Places, Recognised, recognise
-from .._regions import region_named
+from .._regions import MODELARK, REGIONS, region_named
 from .._routing.health import Health
 from .._routing.plan import observe, plan
 from .._routing.policy import Policy, warnings_of
@@ -70,6 +70,11 @@ class Instrumentation:
         self.resends = Resends(time.monotonic)
         if config.policy is not None:
             self._use(config.policy)
+        else:
+            regions = dict.fromkeys(
+                [*(r.id for r in REGIONS if r.provider == MODELARK), *config.base_urls.values()]
+            )
+            self.sink.start_targets([(region, region) for region in regions], routed=False)
         self.server: Server | None = None
         self._warned_region_header = False
         guarding.on_fault = self.sink.telemetry_error

@@ -152,6 +152,7 @@ class Performer:
     def received(self, response: Any, step: Send) -> Held:
         """Response headers came."""
         held = self.in_hand = Held(response, step.number)
+        self._bound_silence(step.idle_seconds)
         headers = lowered(response.headers)
         content = getattr(response, "_content", None)
         if content is not None:  # already read and decoded: a mock, or a cache's hit
@@ -164,6 +165,13 @@ class Performer:
                 self.observer.body.feed(content)
                 self.observer.body.end()
         return held
+
+    def _bound_silence(self, seconds: float | None) -> None:
+        """Have the body's reads time out after a silence of so long: the library looks at its timeout when it begins one."""
+        timeout = self.sent.extensions.get("timeout") if seconds is not None else None
+        if isinstance(timeout, dict) and (timeout.get("read") is None or timeout["read"] > seconds):
+            timeout["read"] = seconds
+            self.observer.idle_seconds = seconds
 
     def reply(self, held: Held) -> Reply:
         """What the plan is told of a reply; without a policy only that it came."""

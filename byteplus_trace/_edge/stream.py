@@ -64,7 +64,9 @@ class _Observed:
         return b"" if self._strained is None else self._strained.flush()
 
     def _broke(self, error: BaseException) -> None:
-        self._observer.finish("raised", error, failure_of(error)[0])
+        kind = failure_of(error)[0]
+        idle = kind == "timeout" and self._observer.idle_seconds is not None
+        self._observer.finish("raised", error, "idle" if idle else kind)
 
     def __del__(self) -> None:
         self._observer.later("forgotten")

@@ -191,6 +191,17 @@ def test_a_silent_stream_is_left_for_another_target(http, instrument, told, regi
     assert [("sg", "timeout"), ("eu", "none")] == [(hop[0], hop[2]) for hop in hops(told)]
 
 
+def test_a_stream_that_falls_silent_is_broken_after_the_idle_time(http, instrument, told, region, policy, library):
+    region("sg").hangs(after_events=4)
+    instrument(policy=policy(deadline=Deadline(idle=0.3)))
+
+    with pytest.raises(library.ReadTimeout):
+        http.parts(region("sg").base_url + "/chat/completions", STREAMED)
+
+    assert [("sg", "initial", "idle")] == hops(told)
+    assert 1 == told.series("modelark_stream_breaks_total", phase="after_output", reason="idle")
+
+
 def test_the_same_target_is_tried_again_where_that_may_help(http, instrument, told, region, policy):
     region("sg").fails(503, times=1)
     instrument(policy=policy(retry=Retry(per_target=1, base=0.01, cap=0.02)))
