@@ -47,9 +47,13 @@ class Caller:
     async def post(self, path: str, body: dict[str, Any], region: str = HOME) -> httpx.Response:
         return await self.client.post(self.url(path, region), json=body)
 
-    async def stream(self, path: str, body: dict[str, Any], most: int | None = None) -> None:
+    async def stream(
+        self, path: str, body: dict[str, Any], region: str = HOME, most: int | None = None
+    ) -> None:
         """Read a stream; the reader leaves after `most` lines."""
-        async with self.client.stream("POST", self.url(path), json={**body, "stream": True}) as response:
+        async with self.client.stream(
+            "POST", self.url(path, region), json={**body, "stream": True}
+        ) as response:
             at = 0
             async for _ in response.aiter_lines():
                 at += 1
@@ -89,6 +93,10 @@ async def endpoint_chat(caller: Caller) -> None:
 
 async def streamed_chat(caller: Caller) -> None:
     await caller.stream("/chat/completions", caller.chat_body(**USAGE))
+
+
+async def eu_streamed_chat(caller: Caller) -> None:
+    await caller.stream("/chat/completions", caller.chat_body(**USAGE), AWAY)
 
 
 async def thinking_chat(caller: Caller) -> None:
@@ -189,6 +197,7 @@ KINDS = (
     Kind("image set", image_set),
     Kind("video", video),
     Kind("eu chat", eu_chat, 2),
+    Kind("eu streamed chat", eu_streamed_chat),
     Kind("endpoint chat", endpoint_chat),
     Kind("left chat", left_chat),
     Kind("forgotten chat", forgotten_chat),

@@ -31,7 +31,7 @@ from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
 from ..testing import ModelArk
 from .calls import BY_NAME, KINDS, Caller, Kind
 from .stage import settings_aside
-from .weather import AWAY, HOME, phase_at, set_in
+from .weather import AWAY, HOME, SPENT_MODEL, phase_at, set_in
 
 SERVICE = "byteplus-trace-traffic"
 TEAMS = ("search", "search", "search", "shop", "shop", "support")
@@ -105,16 +105,25 @@ def _policy(ark: ModelArk) -> Policy:
     """Times are short, so that what takes minutes in earnest comes round in seconds."""
     sg, eu = ark.base_url(HOME), ark.base_url(AWAY)
     targets = [
-        # Its key was revoked: the first embedding finds out, and moves on.
+        # Its key was revoked, and the next one's quota is spent: an embedding finds out, and moves on.
         Target("sg-old", region=HOME, base_url=sg, api_key="revoked", only={"embeddings"}),
+        Target(
+            "sg-trial",
+            region=HOME,
+            base_url=sg,
+            api_key="key-of-sg",
+            only={"embeddings"},
+            models={"*": SPENT_MODEL},
+            quota_group="trial",
+        ),
         Target("sg", region=HOME, base_url=sg, api_key="key-of-sg", quota_group="account"),
         Target("eu", region=AWAY, base_url=eu, api_key="key-of-eu", zone="eu"),
     ]
     return Policy(
         targets=targets,
         retry=Retry(per_target=1, base=0.1, cap=1.0, retry_after_cap=2.0, budget_ratio=0.5),
-        breaker=Breaker(window=10, min_requests=6, ratio=0.5, consecutive=4, open=2, open_max=4),
-        deadline=Deadline(total=3, first_event=1.0),
+        breaker=Breaker(window=10, min_requests=6, ratio=0.5, consecutive=4, open=1, open_max=2),
+        deadline=Deadline(total=2, first_event=1.0, idle=1.0),
     )
 
 

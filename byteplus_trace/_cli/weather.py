@@ -17,10 +17,12 @@ from itertools import accumulate
 from ..testing import FakeRegion, ModelArk
 
 HOME, AWAY = "ap-southeast-1", "eu-west-1"
+SPENT_MODEL = "skylark-embedding-vision-250328"
 
 
 def _fair(region: FakeRegion) -> None:
-    """Nothing goes wrong; each API and each model takes its own time."""
+    """Nothing goes wrong, but for one model whose quota is spent; each API and each model takes its own time."""
+    region.fails(429, code="QuotaExceeded", on=SPENT_MODEL)
     region.delays(headers=0.03, first_event=0.08, between=0.01, on="chat")
     region.delays(headers=0.1, first_event=0.2, between=0.02, on="seed-2-0-pro-260328")
     region.delays(headers=0.02, on="embeddings")
@@ -34,8 +36,7 @@ def _slow(region: FakeRegion) -> None:
 
 def _rate_limited(region: FakeRegion) -> None:
     _fair(region)
-    region.throttles(retry_after=1, times=12, on="chat")
-    region.fails(429, code="QuotaExceeded", times=2, on="embeddings")
+    region.throttles(retry_after=1, times=12)
 
 
 def _overloaded(region: FakeRegion) -> None:
@@ -50,11 +51,12 @@ def _down(region: FakeRegion) -> None:
 
 def _breaks_streams(region: FakeRegion) -> None:
     _fair(region)
-    region.errors_in_stream(after_events=0, times=2, on="chat_completions")
-    region.cuts(after_events=4, times=2, on="chat_completions")
-    region.errors_in_stream(after_events=6, times=2, on="chat_completions")
-    region.cuts(after_events=5, reset=True, times=1, on="chat_completions")
+    region.cuts(after_events=4, times=1, on="chat_completions")
+    region.errors_in_stream(after_events=0, times=1, on="chat_completions")
+    region.hangs(after_events=5, times=1, on="chat_completions")
+    region.errors_in_stream(after_events=6, times=1, on="chat_completions")
     region.answers_empty(times=1, on="chat_completions")
+    region.cuts(after_events=5, reset=True, times=1, on="chat_completions")
     region.fails_responses(times=2)
 
 
@@ -87,15 +89,15 @@ class Phase:
 
 
 PHASES = (
-    Phase(4, "both regions are well"),
+    Phase(3, "both regions are well"),
     Phase(3, "ap-southeast-1 limits the rate", _rate_limited, more_of=("chat", "embedding")),
     Phase(3, "ap-southeast-1 is overloaded", _overloaded, more_of=("response",)),
-    Phase(5, "ap-southeast-1 is down", _down, more_of=("chat", "endpoint chat")),
+    Phase(4, "ap-southeast-1 is down", _down, more_of=("chat", "endpoint chat")),
     Phase(4, "ap-southeast-1 is back, and slow", _slow, more_of=("streamed chat", "eu chat")),
-    Phase(4, "streams break in ap-southeast-1", _breaks_streams, more_of=("streamed chat", "streamed response")),
+    Phase(4, "streams break", _breaks_streams, _breaks_streams, more_of=("streamed chat", "eu streamed chat")),
     Phase(3, "connections are reset after the request", _resets, more_of=("image", "image set", "embedding")),
     Phase(2, "answers come from another model", _answers_with_another_model, more_of=("chat",)),
-    Phase(2, "neither region answers", _silent, _silent, more_of=("short chat",)),
+    Phase(4, "neither region answers", _silent, _silent, more_of=("chat", "short chat")),
 )  # fmt: skip
 
 CYCLE = sum(phase.seconds for phase in PHASES)
