@@ -1,0 +1,329 @@
+"""
+Real servers on the loopback, and a real process whose calls they are told of.
+
+A test that needs a server carries `@pytest.mark.server("prometheus")`, or several names, and
+is skipped with that name where the program is missing; `.ci/install-backends` installs them.
+Everything is started once a session, on free ports, and ended with it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+ROOT = Path(__file__).parent.parent.parent
+GRAFANA = ROOT / "grafana"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "byteplus-trace-backends"
+
+
+def program(name: str) -> str | None:
+    """Where the server's program is: on the path, or built by .ci/install-backends."""
+    return shutil.which(name) or next(
+        (str(path) for path in sorted(CACHE.glob(f"{name}-v*"), reverse=True)), None
+    )
+
+
+def compose() -> list[str] | None:
+    """The command of Docker Compose 2, where there is one; it needs no engine to check a file."""
+    for command in ([str(CACHE / "docker-compose")], ["docker", "compose"]):
+        if (
+            shutil.which(command[0])
+            and not subprocess.run([*command, "version"], check=False, capture_output=True).returncode
+        ):
+            return command
+    return None
+
+
+@pytest.fixture(scope="session")
+def docker_compose():
+    return compose()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("server"):
+        for name in mark.args:
+            if not (compose() if name == "docker compose" else program(name)):
+                pytest.skip(f"needs the server {name}: see .ci/install-backends")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With pytest-xdist's `--dist loadgroup`, one worker has the servers."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("backends"))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def eventually(look, seconds, what):
+    """The first truthy answer; a transport error is no answer yet."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if seen := look():
+                return seen
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+class Running:
+    """A server process, whose output is kept and shown where it ends too early."""
+
+    def __init__(self, command, log, environment=None):
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+            )
+
+    def until(self, look, seconds, what):
+        def still_there():
+            assert self.process.poll() is None, (
+                f"ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}"
+            )
+            return look()
+
+        return eventually(still_there, seconds, what)
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    """start(name, command, environment) -> Running; all are stopped at the end, the last first."""
+    started = []
+
+    def start(name, command, environment=None):
+        one = Running(command, tmp_path_factory.mktemp(name) / "log.txt", environment)
+        started.append(one)
+        return one
+
+    yield start
+    for one in reversed(started):
+        one.stop()
+
+
+class Receiver:
+    """An OTLP/HTTP endpoint of the test itself, which keeps the spans it is sent."""
+
+    def __init__(self):
+        self.spans = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                if self.path == "/v1/traces":
+                    receiver.keep(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def keep(self, request):
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                self.spans.extend(scope.spans)
+
+    @property
+    def trace_ids(self):
+        return {span.trace_id.hex() for span in list(self.spans)}
+
+    def stop(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def receiver():
+    one = Receiver()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="session")
+def traffic(running, receiver):
+    """A process under eventful traffic: the port of its series."""
+    port = free_port()
+    command = [sys.executable, "-m", "byteplus_trace", "traffic"]
+    process = running(
+        "traffic",
+        [*command, "--duration", "600", "--rate", "15", "--metrics-port", str(port), "--seed", "1"],
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "500"},
+    )
+    process.until(
+        lambda: httpx.get(f"http://127.0.0.1:{port}/metrics").is_success, 30, "traffic serves its series"
+    )
+    return port
+
+
+SCRAPES = "1s"
+
+# What Grafana would put in: as wide as one round of the traffic's phases, and a little more.
+INTERVALS = {"$__rate_interval": "40s", "$__range": "60s"}
+
+
+class Prometheus:
+    """The questions of dashboards and rules, through the HTTP API."""
+
+    def __init__(self, url, process):
+        self.process = process
+        self.client = httpx.Client(base_url=f"{url}/api/v1", timeout=10)
+
+    def ask(self, path, **params):
+        answer = self.client.get(path, params=params).json()
+        assert answer["status"] == "success", f"{params}: {answer.get('error')}"
+        return answer["data"]
+
+    def query(self, expression):
+        return self.ask("/query", query=expression)["result"]
+
+    def shown(self, expression):
+        """What a panel would show with everything chosen; waits for one round of the traffic's phases to go by."""
+        for variable, value in INTERVALS.items():
+            expression = expression.replace(variable, value)
+        filled = re.sub(r"\$\w+", ".*", expression)
+        return eventually(lambda: self.query(filled), 45, f"something to show for {filled}")
+
+    def rules(self):
+        return [rule for group in self.ask("/rules")["groups"] for rule in group["rules"]]
+
+    def exemplars(self, name):
+        found = self.ask("/query_exemplars", query=name, start=time.time() - 600, end=time.time() + 10)
+        return [exemplar for series in found for exemplar in series["exemplars"]]
+
+
+@pytest.fixture(scope="session")
+def prometheus(running, traffic, tmp_path_factory):
+    """Debian's Prometheus with the committed rules, scraping the traffic each second."""
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    committed = (GRAFANA / "prometheus/prometheus.yml").read_text()
+    (folder / "prometheus.yml").write_text(re.sub(r"_interval: 15s", f"_interval: {SCRAPES}", committed))
+    (folder / "rules.yml").write_text((GRAFANA / "prometheus/rules.yml").read_text())
+    (folder / "targets.yml").write_text(f"- targets: ['127.0.0.1:{traffic}']\n")
+    url = f"http://127.0.0.1:{port}"
+    process = running(
+        "prometheus",
+        [
+            program("prometheus") or "prometheus",
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=exemplar-storage",
+            "--log.level=warn",
+        ],
+    )
+    process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 30, "Prometheus is ready")
+    one = Prometheus(url, process)
+    yield one
+    one.client.close()
+
+
+class Jaeger:
+    """A Jaeger v2: where it takes spans, and what it tells of them."""
+
+    def __init__(self, grpc, http, query):
+        self.grpc = f"127.0.0.1:{grpc}"
+        self.endpoint = f"http://127.0.0.1:{http}"
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{query}", timeout=10)
+
+    def spans(self, trace_id):
+        """The trace as OTLP JSON, once it is there; every attribute as the pair of its type and value."""
+
+        def look():
+            answer = self.client.get(f"/api/v3/traces/{trace_id}")
+            return answer.json() if answer.is_success else None
+
+        told = eventually(look, 15, f"Jaeger has the trace {trace_id}")
+        return [
+            {
+                **span,
+                "attributes": {one["key"]: next(iter(one["value"].items())) for one in span["attributes"]},
+            }
+            for resource in told["result"]["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+
+@pytest.fixture(scope="session")
+def jaeger(running):
+    grpc, http, query, query_grpc, own = (free_port() for _ in range(5))
+    process = running(
+        "jaeger",
+        [program("jaeger") or "jaeger", f"--config={Path(__file__).parent / 'jaeger.yaml'}"],
+        {
+            "GRPC_PORT": str(grpc),
+            "HTTP_PORT": str(http),
+            "QUERY_PORT": str(query),
+            "QUERY_GRPC_PORT": str(query_grpc),
+            "OWN_PORT": str(own),
+        },
+    )
+    one = Jaeger(grpc, http, query)
+    process.until(lambda: one.client.get("/api/services").is_success, 60, "Jaeger answers")
+    yield one
+    one.client.close()
+
+
+class Collector:
+    """A Collector with the committed configuration."""
+
+    def __init__(self, http, prometheus):
+        self.endpoint = f"http://127.0.0.1:{http}"
+        self.series = f"http://127.0.0.1:{prometheus}/metrics"
+
+
+@pytest.fixture(scope="session")
+def collector(running, jaeger):
+    grpc, http, series, own = (free_port() for _ in range(4))
+    process = running(
+        "otelcol",
+        [program("otelcol") or "otelcol", f"--config={GRAFANA / 'collector.yaml'}"],
+        {
+            "OTLP_GRPC_PORT": str(grpc),
+            "OTLP_HTTP_PORT": str(http),
+            "PROMETHEUS_PORT": str(series),
+            "OWN_METRICS_PORT": str(own),
+            "JAEGER_OTLP": jaeger.grpc,
+        },
+    )
+    one = Collector(http, series)
+    process.until(lambda: httpx.get(one.series).is_success, 30, "the Collector serves series")
+    return one
