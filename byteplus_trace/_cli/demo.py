@@ -171,7 +171,7 @@ def _calls(stage: Stage, out: Any) -> list[Trace]:
     home.delays(headers=0.04, first_event=0.12, between=0.02)
     home.delays(headers=0.6, on="images")
     told: list[tuple[str, Trace]] = []
-    with stage.instrumented(metadata_labels=("team",)), new_client(home.base_url) as client:
+    with stage.instrumented(), new_client(home.base_url) as client:
         for step in STEPS:
             if step.fails is not None:
                 home.fails(404, code="ModelNotOpen", times=1)

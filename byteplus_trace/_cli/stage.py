@@ -101,7 +101,8 @@ class Stage:
 
     @contextmanager
     def instrumented(self, **settings: Any) -> Iterator[None]:
-        """`instrument()` with these settings, as far as the stage does not fix them; what it logs goes to `logged`."""
+        """`instrument()` with these settings, a registry of its own and what it logs in `logged`."""
+        self.registry = CollectorRegistry()
         logger = logging.getLogger("byteplus_trace")
         listening, propagates = _Listening(self.logged), logger.propagate
         logger.addHandler(listening)
@@ -111,6 +112,7 @@ class Stage:
                 tracer_provider=self._provider,
                 registry=self.registry,
                 base_urls=self.ark.base_urls,
+                metadata_labels=("team",),
                 **settings,
             )
         try:
