@@ -82,6 +82,7 @@ REFUSED = replace(OVERLOADED, reason="server_error")
 SERVER_ERROR = replace(REFUSED, may_have_run=True)
 EMPTY = Verdict("empty", retry="yes", move="yes", breaker=True, may_have_run=True)
 PASSED_ON = Verdict("stream_error", breaker=True)
+_CALLERS_OWN = (CALLERS, MODERATION)
 
 _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
     (MODERATION, ("*SensitiveContent*", "*RiskDetection", "ContentSecurityDetectionError", "ContentFilterError")),
@@ -106,6 +107,7 @@ _AMBIGUOUS = Verdict("reset", retry="stale", move="yes", breaker=True, may_have_
 _FAILURES: dict[FailureKind, Verdict] = {
     "connect": _UNSENT,
     "timeout": replace(_AMBIGUOUS, reason="timeout"),
+    "idle": replace(_AMBIGUOUS, reason="idle"),
     "reset": _AMBIGUOUS,
     "pool": Verdict("timeout"),  # our own saturation: no region's fault
     "deadline": Verdict("timeout"),
@@ -141,7 +143,10 @@ def classify_peeked(peeked: Peeked) -> Verdict:
         return SERVED
     if peeked.failed:
         named = _by_code(peeked.code) if peeked.code else None
-        return replace(named, breaker=True) if named is not None else PASSED_ON
+        if named is None:
+            return PASSED_ON
+        # A prompt that is refused is refused everywhere: it must not close a region for everyone else.
+        return named if named in _CALLERS_OWN else replace(named, breaker=True)
     return EMPTY if peeked.empty else SERVED
 
 

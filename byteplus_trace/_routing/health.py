@@ -1,12 +1,16 @@
 """
 What is known of the targets, shared by all calls of a process.
 
-Breakers for each (target, operation), cooldowns, dead credentials, the retry budget and
-pins. The clock and the randomness are given; a plain lock is held for a few statements
-and never while anybody else's code runs, so threads and event loops may share one.
+A breaker for each (target, operation); cooldowns of a target, of one model there, or of
+a quota group; credentials that were refused; the budget that all retries draw on; where
+objects were made. The clock and the randomness are passed in.
 
-A breaker is closed, open, or half-open: open for a while, then one probe is let through;
-its success closes the breaker, its failure opens it again for twice as long.
+A breaker is closed, or open for a while, or half-open: one probe has been let through.
+Its success closes the breaker, its failure opens it again for twice as long; calls that
+left before it opened have no say any more.
+
+A plain lock is held for a few statements, never across somebody else's code, so threads
+and event loops may share one `Health`. Everything keyed by what callers send is bounded.
 """
 
 from __future__ import annotations
@@ -14,49 +18,101 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from .policy import Breaker, Policy
 
-CLOSED, HALF_OPEN, OPEN = 0, 1, 2
+CLOSED: Final = 0
+HALF_OPEN: Final = 1
+OPEN: Final = 2
 DEAD_FOR_SECONDS = 300.0
-REMEMBERED_PINS = 10_000
+REMEMBERED = 10_000
 BUDGET_MOST = 10.0
 BUDGET_PER_SECOND = 1.0
 
 Admission = Literal["yes", "probe", "no"]
+State = Literal[0, 1, 2]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class Listener(Protocol):
-    """Who wants to hear of changes."""
+    """Who wants to hear of changes; called with no lock held."""
 
-    def breaker_changed(self, target: str, operation: str, state: int) -> None: ...
-    def credential_dead(self, target: str) -> None: ...
+    def breaker_changed(self, target: str, operation: str, state: int) -> None:
+        """0 closed, 1 half-open, 2 open."""
+
+    def credential_dead(self, target: str) -> None:
+        """A target's credential was refused; said once for each credential."""
 
 
-@dataclass(slots=True)
-class _State:
-    """One breaker."""
+class _Circuit:
+    """One breaker: plain state, no lock and no clock."""
 
-    state: int = CLOSED
-    until: float = 0.0
-    open_for: float = 0.0
-    consecutive: int = 0
-    probing: bool = False
-    results: deque[tuple[float, bool]] = field(default_factory=deque)
+    __slots__ = ("lately", "openings", "probing", "recent", "settings", "state", "until")
+
+    def __init__(self, settings: Breaker) -> None:
+        self.settings = settings
+        self.state: State = CLOSED
+        self.until = 0.0
+        self.openings = 0
+        self.probing = False
+        self.recent: deque[tuple[float, bool]] = deque()
+        """(when, whether it failed), within the window."""
+        self.lately: deque[bool] = deque(maxlen=settings.consecutive or 1)
+        """Whether each of the last calls failed, however long ago."""
+
+    def lets_in(self, now: float) -> bool:
+        return self.state == CLOSED or (not self.probing and now >= self.until)
+
+    def count(self, now: float, failed: bool) -> None:
+        self.lately.append(failed)
+        self.recent.append((now, failed))
+        while self.recent[0][0] <= now - self.settings.window:
+            self.recent.popleft()
+
+    def is_too_much(self) -> bool:
+        settings, lately = self.settings, self.lately
+        if settings.consecutive is not None and len(lately) == settings.consecutive and all(lately):
+            return True
+        if settings.ratio is None or len(self.recent) < settings.min_requests:
+            return False
+        return sum(failed for _, failed in self.recent) >= settings.ratio * len(self.recent)
+
+    def open(self, now: float, random: Random) -> None:
+        settings = self.settings
+        seconds = settings.open * 2.0 ** min(self.openings, 30) * random.uniform(0.9, 1.1)
+        self.state, self.probing = OPEN, False
+        self.openings += 1
+        self.until = now + min(seconds, settings.open_max)
+        self._forget()
+
+    def close(self) -> None:
+        self.state, self.probing, self.openings = CLOSED, False, 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.recent.clear()
+        self.lately.clear()
+
+    def take_back(self) -> None:
+        """The last success was none."""
+        for at in range(len(self.lately) - 1, -1, -1):
+            if not self.lately[at]:
+                del self.lately[at]
+                break
+        for at in range(len(self.recent) - 1, -1, -1):
+            if not self.recent[at][1]:
+                del self.recent[at]
+                break
 
 
 class Health:
-    """Everything that outlives a call."""
+    """Everything about targets that outlives a call."""
 
     def __init__(
-        self,
-        policy: Policy,
-        clock: Callable[[], float],
-        random: Random,
-        listener: Listener | None = None,
+        self, policy: Policy, clock: Callable[[], float], random: Random, listener: Listener | None = None
     ) -> None:
         self._usual = policy.breaker
         self._own = {target.name: target.breaker for target in policy.leaves if target.breaker is not None}
@@ -65,158 +121,142 @@ class Health:
         self._random = random
         self._listener = listener
         self._lock = threading.Lock()
-        self._breakers: dict[tuple[str, str], _State] = {}
-        self._changes: deque[tuple[str, str, int]] = deque()
-        self._cool_until: dict[tuple[str, ...], float] = {}
-        self._dead_until: dict[str, float] = {}
+        self._circuits: dict[tuple[str, str], _Circuit] = {}
+        self._cool_until: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._dead_until: OrderedDict[str, float] = OrderedDict()
         self._budget = BUDGET_MOST
         self._budget_at = clock()
         self._pins: OrderedDict[str, str] = OrderedDict()
 
-    def admit(self, target: str, operation: str) -> Admission:
-        """Whether a call may go there now; `probe` takes the one slot of a half-open breaker."""
+    # Breakers.
+
+    def admit(self, target: str, operation: str, *, insist: bool = False) -> Admission:
+        """
+        Whether a call may go there now; `probe` takes the one slot of a half-open breaker.
+
+        `insist` is for a call that has nowhere else to go: it is let in before the time,
+        as a probe where there is none under way.
+        """
         with self._lock:
-            found = self._breakers.get((target, operation))
-            if found is None or found.state == CLOSED:
+            circuit = self._circuits.get((target, operation))
+            if circuit is None or circuit.state == CLOSED:
                 return "yes"
-            if found.probing or self._clock() < found.until:
+            if not (insist or circuit.lets_in(self._clock())):
                 return "no"
-            self._probe(target, operation, found)
-        self._notify()
-        return "probe"
-
-    def insist(self, target: str, operation: str) -> Admission:
-        """As `admit`, before its time: for a call that has nowhere else to go."""
-        with self._lock:
-            found = self._breakers.get((target, operation))
-            if found is None or found.state == CLOSED:
+            if circuit.probing:
                 return "yes"
-            if found.probing:
-                return "yes"
-            self._probe(target, operation, found)
-        self._notify()
-        return "probe"
-
-    def _probe(self, target: str, operation: str, found: _State) -> None:
-        found.probing = True
-        found.state = HALF_OPEN
+            circuit.probing, circuit.state = True, HALF_OPEN
         self._tell(target, operation, HALF_OPEN)
+        return "probe"
 
     def would_admit(self, target: str, operation: str) -> bool:
         """As `admit`, without taking anything."""
         with self._lock:
-            found = self._breakers.get((target, operation))
-            return (
-                found is None or found.state == CLOSED or not (found.probing or self._clock() < found.until)
-            )
+            circuit = self._circuits.get((target, operation))
+            return circuit is None or circuit.lets_in(self._clock())
 
     def reopens_at(self, target: str, operation: str) -> float:
         """When an open breaker lets a probe through; 0 for a closed one."""
         with self._lock:
-            found = self._breakers.get((target, operation))
-            return 0.0 if found is None or found.state == CLOSED else found.until
+            circuit = self._circuits.get((target, operation))
+            return 0.0 if circuit is None or circuit.state == CLOSED else circuit.until
 
-    def succeeded(self, target: str, operation: str) -> None:
+    def succeeded(self, target: str, operation: str, *, probe: bool = False) -> None:
         """The target answered."""
-        self._count(target, operation, failed=False)
-        self._notify()
+        self._count(target, operation, failed=False, probe=probe)
 
-    def failed(self, target: str, operation: str) -> None:
+    def failed(self, target: str, operation: str, *, probe: bool = False) -> None:
         """The target failed in a way that counts."""
-        self._count(target, operation, failed=True)
-        self._notify()
+        self._count(target, operation, failed=True, probe=probe)
+
+    def broke(self, target: str, operation: str) -> None:
+        """A reply that had been counted as a success failed after its first output."""
+        with self._lock:
+            circuit = self._circuits.get((target, operation))
+            if circuit is not None and circuit.state == CLOSED:
+                circuit.take_back()
+        self._count(target, operation, failed=True, probe=False)
 
     def released(self, target: str, operation: str) -> None:
-        """A probe came to nothing that counts: the slot is free again."""
+        """A probe came to nothing that counts: the next call may be one."""
         with self._lock:
-            found = self._breakers.get((target, operation))
-            if found is not None and found.probing:
-                found.probing = False
-                found.state = OPEN
-                self._tell(target, operation, OPEN)
-        self._notify()
-
-    def _count(self, target: str, operation: str, *, failed: bool) -> None:
-        with self._lock:
-            now = self._clock()
-            found = self._breakers.setdefault((target, operation), _State())
-            if found.probing:
-                found.probing = False
-                if failed:
-                    self._open(target, operation, found, now)
-                else:
-                    self._breakers[target, operation] = _State()
-                    self._tell(target, operation, CLOSED)
+            circuit = self._circuits.get((target, operation))
+            if circuit is None or not circuit.probing:
                 return
-            if found.state != CLOSED:
-                return
-            found.consecutive = found.consecutive + 1 if failed else 0
-            settings = self._own.get(target, self._usual)
-            found.results.append((now, failed))
-            while found.results and found.results[0][0] < now - settings.window:
-                found.results.popleft()
-            if failed and _is_too_much(found, settings):
-                self._open(target, operation, found, now)
-
-    def _open(self, target: str, operation: str, found: _State, now: float) -> None:
-        settings = self._own.get(target, self._usual)
-        found.open_for = min(found.open_for * 2, settings.open_max) if found.open_for else settings.open
-        found.until = now + found.open_for * self._random.uniform(0.9, 1.1)
-        found.state = OPEN
-        found.consecutive = 0
-        found.results.clear()
+            circuit.probing, circuit.state = False, OPEN
         self._tell(target, operation, OPEN)
 
-    def _tell(self, target: str, operation: str, state: int) -> None:
-        self._changes.append((target, operation, state))
+    def counts(self, target: str, status: int | None, otherwise: bool) -> bool:
+        """Whether a failure counts: by the breaker's own list of statuses, where it has one."""
+        statuses = self._own.get(target, self._usual).on_status_codes
+        return otherwise if statuses is None or status is None else status in statuses
 
-    def _notify(self) -> None:
-        """Say what changed, with no lock held."""
-        while self._changes:
-            try:
-                change = self._changes.popleft()
-            except IndexError:
-                return
-            if self._listener is not None:
-                self._listener.breaker_changed(*change)
+    def _count(self, target: str, operation: str, *, failed: bool, probe: bool) -> None:
+        with self._lock:
+            circuit = self._circuits.get((target, operation))
+            if circuit is None:
+                circuit = _Circuit(self._own.get(target, self._usual))
+                self._circuits[target, operation] = circuit
+            before = circuit.state
+            if circuit.state == CLOSED:
+                circuit.count(self._clock(), failed)
+                if failed and circuit.is_too_much():
+                    circuit.open(self._clock(), self._random)
+            elif probe and failed:
+                circuit.open(self._clock(), self._random)
+            elif probe:
+                circuit.close()
+            after = circuit.state
+        if after != before:
+            self._tell(target, operation, after)
+
+    def _tell(self, target: str, operation: str, state: State) -> None:
+        if self._listener is not None:
+            self._listener.breaker_changed(target, operation, state)
+
+    # Cooldowns and credentials.
 
     def cool(self, key: tuple[str, ...], seconds: float) -> None:
         """Leave a target, a model of it or a quota group alone for a while."""
         with self._lock:
-            self._cool_until[key] = max(self._cool_until.get(key, 0.0), self._clock() + seconds)
+            self._cool_until[key] = max(self._cool_until.pop(key, 0.0), self._clock() + seconds)
+            _bound(self._cool_until)
 
     def cool_until(self, *keys: tuple[str, ...]) -> float:
         """When the last of these cooldowns ends; 0 where none is on."""
-        now = self._clock()
         with self._lock:
+            now = self._clock()
             until = max((self._cool_until.get(key, 0.0) for key in keys), default=0.0)
-            for key in keys:
-                if self._cool_until.get(key, now) < now:
-                    del self._cool_until[key]
         return until if until > now else 0.0
 
     def bury(self, credential: str, target: str) -> None:
-        """A credential was refused: leave it alone for five minutes."""
+        """A credential was refused: it is left alone for five minutes, wherever it would be used."""
         with self._lock:
-            now = self._clock()
-            known = self._dead_until.get(credential, 0.0) > now
-            self._dead_until[credential] = now + DEAD_FOR_SECONDS
+            known = credential in self._dead_until
+            self._dead_until[credential] = self._clock() + DEAD_FOR_SECONDS
+            self._dead_until.move_to_end(credential)
+            _bound(self._dead_until)
         if not known and self._listener is not None:
             self._listener.credential_dead(target)
 
-    def is_dead(self, credential: str) -> bool:
-        """Whether a credential was refused lately."""
+    def dead_until(self, credential: str | None) -> float:
+        """When a refused credential may be tried again; 0 for one that was not refused lately."""
+        if credential is None:
+            return 0.0
         with self._lock:
-            return self._dead_until.get(credential, 0.0) > self._clock()
+            until = self._dead_until.get(credential, 0.0)
+            return until if until > self._clock() else 0.0
+
+    # The retry budget.
 
     def earn(self) -> None:
-        """A call came: the budget of repeats grows."""
+        """A call came: the budget of retries grows."""
         with self._lock:
             self._refill()
             self._budget = min(BUDGET_MOST, self._budget + self._per_call)
 
     def spend(self) -> bool:
-        """Take one repeat from the budget; false where there is none."""
+        """Take one retry from the budget; false where there is none."""
         with self._lock:
             self._refill()
             if self._budget < 1:
@@ -229,25 +269,23 @@ class Health:
         self._budget = min(BUDGET_MOST, self._budget + (now - self._budget_at) * BUDGET_PER_SECOND)
         self._budget_at = now
 
-    def pin(self, made: str, target: str) -> None:
+    # Pins.
+
+    def pin(self, object_id: str, target: str) -> None:
         """A response, task or file was made there and lives there."""
         with self._lock:
-            self._pins[made] = target
-            self._pins.move_to_end(made)
-            while len(self._pins) > REMEMBERED_PINS:
-                self._pins.popitem(last=False)
+            self._pins[object_id] = target
+            self._pins.move_to_end(object_id)
+            _bound(self._pins)
 
-    def pinned(self, made: str) -> str | None:
-        """Where an object was made, if that is still known."""
+    def pinned(self, object_id: str) -> str | None:
+        """The target where an object was made, while that is remembered."""
         with self._lock:
-            return self._pins.get(made)
+            if object_id in self._pins:
+                self._pins.move_to_end(object_id)
+            return self._pins.get(object_id)
 
 
-def _is_too_much(found: _State, settings: Breaker) -> bool:
-    if settings.consecutive is not None and found.consecutive >= settings.consecutive:
-        return True
-    failures = sum(failed for _, failed in found.results)
-    total = len(found.results)
-    return (
-        settings.ratio is not None and total >= settings.min_requests and failures >= settings.ratio * total
-    )
+def _bound(remembered: OrderedDict[_K, _V]) -> None:
+    while len(remembered) > REMEMBERED:
+        remembered.popitem(last=False)

@@ -1,67 +1,308 @@
 """
-In which order a call tries its targets: the mode of each group, flattened.
+Who may serve a call, and in which order.
 
-A leaf remembers the groups that it stands in, outermost first: a move between two leaves
-follows the rules of the innermost group that holds both.
+A tree of targets becomes a list of ways, the first to be tried first. A way knows what
+would leave on it: which model, under which credential, to which address. What is left
+out here is left out for the whole call; what is only closed for the moment (a breaker,
+a cooldown) is the plan's to ask.
+
+Some calls have one way only: those that continue an object (it lives where it was made),
+those that are encrypted for one place, those whose body can be sent once.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import Any
+from urllib.parse import urlsplit
 
-from .._facts import Call
+from .._facts import Call, Skip
 from .conditions import Params, fits
-from .policy import Group, Policy, Target
+from .health import Health
+from .policy import Group, Policy, Retry, Target
+
+REGION_HEADER = "x-portkey-byteplus-region"
+
+# The key of `only` and `replay` that a call falls under: by its API, else by its operation.
+_KINDS_BY_API = {
+    "context_create": "chat",
+    "messages_count_tokens": "chat",
+    "responses": "responses",
+    "responses_get": "responses",
+    "responses_input_items": "responses",
+    "responses_delete": "responses",
+    "images": "images",
+    "video_task_create": "video",
+    "video_task_list": "video",
+    "video_task_get": "video",
+    "video_task_delete": "video",
+}
+_KINDS_BY_OPERATION = {"chat": "chat", "embeddings": "embeddings", "generate_content": "images"}
+
+# Parameters that name an object, made by an earlier call and kept where that call was served.
+_EARLIER = ("previous_response_id", "context_id", "conversation")
 
 
-class Leaf(NamedTuple):
-    """A target in its place."""
+def kind_of(call: Call) -> str:
+    """The key of `only` and `replay` that a call falls under."""
+    return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
+
+
+def may_run_twice(call: Call, policy: Policy) -> bool:
+    """Whether a call may be sent again when nobody knows whether its first copy ran."""
+    replay = policy.replay[kind_of(call)]
+    if replay == "stateless_only":
+        return call.params.get("store") is False and not any(name in call.params for name in _EARLIER)
+    return replay == "ambiguous"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A target, and how this call would travel to it."""
 
     target: Target
     groups: tuple[Policy | Group, ...]
+    """The groups it stands in, outermost first."""
+    retry: Retry
+    model: str | None
+    """As it would be sent."""
+    credential: str | None
+    """A digest of the one that would be sent; None where there is none."""
+    here: bool
+    """It is where the caller addressed the request."""
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def quota_group(self) -> tuple[str, ...]:
+        """Who is held back together; a target without a group alone."""
+        group = self.target.quota_group
+        return ("group", group) if group is not None else ("target", self.target.name)
 
 
-def order(
-    group: Policy | Group, call: Call, params: Params, random: Random, outer: tuple[Policy | Group, ...] = ()
-) -> list[Leaf]:
-    """The targets of a call, the first to be tried first."""
-    groups = (*outer, group)
-    found: list[Leaf] = []
-    for target in _members(group, call, params, random):
-        if isinstance(target, Group):
-            found += order(target, call, params, random, groups)
-        else:
-            found.append(Leaf(target, groups))
-    return found
-
-
-def shared_group(one: Leaf, other: Leaf) -> Policy | Group:
-    """The innermost group that holds both."""
-    shared = one.groups[0]
-    for mine, theirs in zip(one.groups, other.groups, strict=False):
-        if mine is not theirs:
-            break
-        shared = mine
+def shared_group(one: Way, other: Way) -> Policy | Group:
+    """The innermost group that holds both: its rules say whether a call moves between them."""
+    *_, shared = (mine for mine, theirs in zip(one.groups, other.groups, strict=False) if mine is theirs)
     return shared
 
 
-def _members(group: Policy | Group, call: Call, params: Params, random: Random) -> list[Target | Group]:
+def ways(
+    call: Call,
+    policy: Policy,
+    health: Health,
+    *,
+    random: Random,
+    body_params: Params,
+    headers: Mapping[str, str],
+    origin: str | None,
+) -> tuple[list[Way], list[Skip]]:
+    """The ways of a call, the first to be tried first, and the targets that cannot serve it."""
+    caller = _Caller(call, policy, headers, origin)
+    objects = list(_objects(call, body_params)) if len(policy.leaves) > 1 else []
+    bound = caller.encrypted or bool(objects)
+    if bound or caller.named is not None:
+        placed = list(_every(policy, ()))
+    else:
+        placed = list(_ordered(policy, (), call, body_params, random))
+    if caller.named is not None:
+        placed = [(target, groups) for target, groups in placed if caller.names(target, groups)]
+    wanted = headers.get(REGION_HEADER)
+    if wanted is not None:
+        placed.sort(key=lambda each: each[0].region != wanted)
+    found: list[Way] = []
+    skipped: list[Skip] = []
+    for target, groups in placed:
+        reason = caller.why_not(target)
+        if reason is None:
+            found.append(caller.way(target, groups))
+        else:
+            skipped.append(Skip(target.name, reason))
+    if not bound:
+        return found, skipped
+    return _only_home(found, caller, health, objects), skipped
+
+
+def _only_home(found: list[Way], caller: _Caller, health: Health, objects: list[str]) -> list[Way]:
+    """The one way of a call that cannot move: where it was encrypted for, where its object is, else the first."""
+    if caller.encrypted:
+        return [way for way in found if way.here][:1]
+    home = next((name for name in map(health.pinned, objects) if name is not None), None)
+    return found[:1] if home is None else [way for way in found if way.name == home]
+
+
+class _Caller:
+    """What the caller asked for: where, under which key, for which model."""
+
+    def __init__(self, call: Call, policy: Policy, headers: Mapping[str, str], origin: str | None) -> None:
+        self.call = call
+        self.kind = kind_of(call)
+        self.origin = origin
+        self.place = _place(call.url)
+        self.base = call.url.removesuffix(call.path).rstrip("/") if call.path else call.url
+        self.encrypted = headers.get("x-is-encrypted", "").strip().lower() == "true"
+        self.credential = _digest(_credential(headers))
+        self.named, self.model = _unprefixed(call.model, policy)
+        addressed = [target for target in policy.leaves if target.name == origin]
+        self.region = addressed[0].region if addressed else call.region
+        addressed = addressed or [target for target in policy.leaves if self.is_here(target)]
+        addressed = addressed or [target for target in policy.leaves if target.region == self.region]
+        self.zones = {target.zone for target in addressed} - {None}
+
+    def names(self, target: Target, groups: tuple[Policy | Group, ...]) -> bool:
+        """Whether the prefix of the model names the target, or a group that it stands in."""
+        return self.named in {target.name, *(group.name for group in groups if isinstance(group, Group))}
+
+    def is_here(self, target: Target) -> bool:
+        """Whether the caller addressed this target; of a public region, under whichever plan's path."""
+        if target.name == self.origin:
+            return True
+        if target.base_url is not None:
+            return target.address == self.base
+        return _place(target.address) == self.place
+
+    def why_not(self, target: Target) -> Any:
+        """Why a target cannot serve this call at all; None where it can."""
+        if target.only is not None and self.kind not in target.only:
+            return "operation"
+        if self.zones and target.zone not in self.zones:
+            return "zone"
+        if self._is_foreign_endpoint(target):
+            return "model"
+        # A key belongs to the origin that it was given for: elsewhere the call would arrive without one.
+        if target.api_key is None and not (target.region == self.region and self._same_origin(target)):
+            return "dead_credential"
+        return None
+
+    def way(self, target: Target, groups: tuple[Policy | Group, ...]) -> Way:
+        return Way(
+            target=target,
+            groups=groups,
+            retry=target.retry or _retry_of(groups),
+            model=self._mapped(target),
+            credential=_digest(target.api_key) if target.api_key is not None else self.credential,
+            here=self.is_here(target),
+        )
+
+    def _mapped(self, target: Target) -> str | None:
+        if self.model is None:
+            return None
+        return target.models.get(self.model) or target.models.get("*") or self.model
+
+    def _is_foreign_endpoint(self, target: Target) -> bool:
+        mapped = self._mapped(target)
+        return (
+            mapped is not None
+            and mapped == self.model
+            and mapped not in target.models
+            and mapped.startswith("ep-")
+            and target.region != self.region
+        )
+
+    def _same_origin(self, target: Target) -> bool:
+        return target.name == self.origin or _place(target.address) == self.place
+
+
+def _retry_of(groups: tuple[Policy | Group, ...]) -> Retry:
+    policy = groups[0]
+    assert isinstance(policy, Policy), "the outermost group is the policy itself"
+    return policy.retry
+
+
+_Placed = tuple[Target, tuple[Policy | Group, ...]]
+
+
+def _every(group: Policy | Group, outer: tuple[Policy | Group, ...]) -> Iterator[_Placed]:
+    """Every target as written, whatever the modes would choose."""
+    for member in group.targets:
+        if isinstance(member, Group):
+            yield from _every(member, (*outer, group))
+        else:
+            yield member, (*outer, group)
+
+
+def _ordered(
+    group: Policy | Group, outer: tuple[Policy | Group, ...], call: Call, body_params: Params, random: Random
+) -> Iterator[_Placed]:
+    """The targets that the modes choose, in the order in which they are tried."""
+    for member in _members(group, call, body_params, random):
+        if isinstance(member, Group):
+            yield from _ordered(member, (*outer, group), call, body_params, random)
+        else:
+            yield member, (*outer, group)
+
+
+def _members(group: Policy | Group, call: Call, body_params: Params, random: Random) -> list[Target | Group]:
     members = list(group.targets)
-    if group.mode == "single":
-        return members[:1]
-    if group.mode == "loadbalance":
-        members = [member for member in members if member.weight > 0] or members
-        first = random.choices(range(len(members)), [member.weight or 1 for member in members])[0]
-        return [members[first], *members[:first], *members[first + 1 :]]
-    if group.mode == "conditional":
-        chosen = _chosen(group, call, params)
-        return [member for member in members if member.name == chosen] or members[:1]
-    return members
+    match group.mode:
+        case "single":
+            return members[:1]
+        case "loadbalance":
+            members = [member for member in members if member.weight > 0]
+            first = random.choices(range(len(members)), [member.weight for member in members])[0]
+            return [members[first], *members[:first], *members[first + 1 :]]
+        case "conditional":
+            chosen = _chosen(group, call, body_params)
+            return [member for member in members if chosen is not None and member.name == chosen]
+        case _:
+            return members
 
 
-def _chosen(group: Policy | Group, call: Call, params: Params) -> str | None:
+def _chosen(group: Policy | Group, call: Call, body_params: Params) -> str | None:
     for condition in group.conditions:
-        if fits(condition.query, call, params):
+        if fits(condition.query, call, body_params):
             return condition.then
     return group.default
+
+
+def _objects(call: Call, body_params: Params) -> Iterator[str]:
+    """The objects of earlier calls that this one continues or asks for."""
+    if call.resource_id is not None and call.api != "models":
+        yield call.resource_id
+    for name in _EARLIER:
+        if isinstance(call.params.get(name), str):
+            yield call.params[name]
+    if call.api == "responses":
+        yield from _files(body_params().get("input"))
+
+
+def _files(given: Any) -> Iterator[str]:
+    """The ids of uploaded files in the input of a response."""
+    for part in given if isinstance(given, list) else ():
+        if isinstance(part, dict):
+            if isinstance(part.get("file_id"), str):
+                yield part["file_id"]
+            yield from _files(part.get("content"))
+
+
+def _unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | None]:
+    """`@name/model` as the name and the model; without a name that is known, the model as it is."""
+    if model is None or not model.startswith("@") or "/" not in model:
+        return None, model
+    name, _, plain = model[1:].partition("/")
+    if any(name in {target.name, *(g.name for g in groups if isinstance(g, Group))} for target, groups in _every(policy, ())):  # fmt: skip
+        return name, plain
+    if name == "byteplus" or name.startswith("byteplus-"):
+        return None, plain
+    return None, model
+
+
+def _credential(headers: Mapping[str, str]) -> str | None:
+    given = headers.get("authorization")
+    if given is not None:
+        return given.removeprefix("Bearer ").strip()
+    return headers.get("x-api-key")
+
+
+def _digest(credential: str | None) -> str | None:
+    return hashlib.sha256(credential.encode()).hexdigest() if credential else None
+
+
+def _place(url: str) -> tuple[str, str | None, int | None]:
+    """The origin of a URL, in the sense of the web: scheme, host, port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -1,44 +1,42 @@
 """
 One call, told as a story: which target next, may it be sent again, how long to wait.
 
-    plan      filter the targets, then visit them in order, until one answers
-    visit     send, look at what came, repeat where that may help
-    ending    the first informative reply, or the first exception
+    tell      visit the ways in order until one answers; none open: the soonest, once
+    _visit    one target: an attempt, and again where that may help
+    _attempt  one send, a look at what came, and its verdict
+    ...       where it may go, how long it may take, what is learnt, how it ends
 
 Laws:
-- What may have run and may not run twice is never sent again.
-- Nothing is sent after the first output has been seen.
+- What may have run is sent again only where `replay` says so.
+- After the first output nothing is sent.
 - No more sends than `max_attempts`, and none after the deadline.
-- A credential goes only to the target that it was given for; the caller's own only to
-  the region that the caller addressed.
+- A credential goes to the origin that it was given for, and nowhere else (`order.py`).
+- However it ends, also when it is dropped half-way, no probe's slot stays taken.
+
+`total` is a promise to the caller, so the last target gets all that remains; before it
+some is kept back, but only for a call that may move after a timeout at all.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
 from random import Random
 from typing import Literal, NamedTuple
 
 from .._facts import Call, Cause, Skip
-from .classify import SERVED, Verdict, classify_failure, classify_peeked, classify_reply
+from .classify import PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
-from .health import Health
-from .order import Leaf, order, shared_group
-from .policy import Policy, Retry
+from .health import Admission, Health
+from .order import Way, may_run_twice, shared_group, ways
+from .policy import Policy
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Reply, Result, Send, Step, Wait
 
 Plan = Generator[Step, Result, Deliver]
-Visit = Generator[Step, Result, "Verdict | None"]
 
 LONG_COOLDOWN_SECONDS = 300.0
-REGION_HEADER = "x-portkey-byteplus-region"
-
-_KIND_OF_API = {"responses": "responses", "video_task_create": "video"}
-_KIND_OF_OPERATION = {"chat": "chat", "embeddings": "embeddings", "generate_content": "images"}
-_SkipReason = Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+# A timer may fire a little early: what is left then is no time to try anything in.
+_NO_TIME = 0.005
 
 
 def observe(call: Call) -> Plan:
@@ -63,40 +61,33 @@ def plan(
     """
     Try each target in turn until one gives an answer worth delivering.
 
+    Yields steps for the edge to perform and is sent their outcomes. When all fail, the
+    caller meets the error that it would have met without us: the primary's, or the last.
+
     Args:
+        clock: monotonic seconds.
         replayable: the body can be sent again, and rewritten.
-        body_params: the body's top-level fields, for conditions; asked for only by them.
+        body_params: the whole body, parsed when asked; for conditions and file ids.
         headers: the request's, with lower-case names.
-        origin: the target that the caller addressed, if it is one.
+        origin: the name of the target that the caller addressed; None where it was only its region.
         prior: what the call came to that an SDK is sending again.
     """
-    return _Story(call, policy, health, clock, random, replayable, body_params, headers, origin, prior).tell()
+    story = _Story(call, policy, health, clock, random, replayable, prior)
+    found, skipped = ways(
+        call, policy, health, random=random, body_params=body_params, headers=headers, origin=origin
+    )
+    story.skipped = skipped
+    return story.tell(found, origin)
 
 
-def kind_of(call: Call) -> str:
-    """The key of `only` and `replay` that a call falls under."""
-    return _KIND_OF_API.get(call.api) or _KIND_OF_OPERATION.get(call.operation, "other")
+class _Outcome(NamedTuple):
+    """What came of one attempt, and what it means."""
 
-
-def may_run_twice(call: Call, policy: Policy) -> bool:
-    """Whether a call may be sent again when nobody knows whether the first copy ran."""
-    replay = policy.replay.get(kind_of(call), "unsent_only")
-    if replay == "stateless_only":
-        return call.params.get("store") is False and "previous_response_id" not in call.params
-    return replay == "ambiguous"
-
-
-class _Way(NamedTuple):
-    """A leaf, and how this call would travel to it."""
-
-    leaf: Leaf
-    model: str | None
-    credential: str
-    """A digest of the credential that would be sent."""
-
-    @property
-    def name(self) -> str:
-        return self.leaf.target.name
+    verdict: Verdict
+    status: int | None = None
+    """Of a reply that was a refusal."""
+    retry_after_seconds: float | None = None
+    failure: Failure | None = None
 
 
 class _Story:
@@ -108,9 +99,6 @@ class _Story:
         clock: Callable[[], float],
         random: Random,
         replayable: bool,
-        params: Params,
-        headers: Mapping[str, str],
-        origin: str | None,
         prior: Prior | None,
     ) -> None:
         self.call = call
@@ -118,405 +106,366 @@ class _Story:
         self.health = health
         self.clock = clock
         self.random = random
-        self.replayable = replayable
-        self.params = params
-        self.headers = headers
-        self.origin = origin
         self.prior = prior
-        self.kind = kind_of(call)
+        self.replayable = replayable
         self.twice = may_run_twice(call, policy)
         total = policy.deadline.total
         self.deadline_at = clock() + total if total is not None else None
-        self.number = 0
+        self.before = 0
+        """Sends of this call before an SDK sent it again."""
         if prior is not None:
-            self.number = prior.attempts
-            self.deadline_at = prior.deadline_at
-        self.first_number = self.number
+            self.deadline_at, self.before = prior.deadline_at, prior.attempts
+        self.sent = 0
+        self.most = policy.max_attempts - self.before if replayable else 1
         self.skipped: list[Skip] = []
-        self.kept = False
-        self.in_hand = False
-        """A reply was received and not yet discarded."""
-        self.status: int | None = None
-        """Of the last attempt's refusal."""
-        self.failure: Failure | None = None
-        self.last_failure: Failure | None = None
-        self.blamed = False
-        self.unknown_copy = False
-        """A copy that may have run is out there."""
-        self.spared = False
         self.waited = 0.0
+        self.in_hand = False
+        """A reply was received and neither kept nor discarded."""
+        self.kept = False
+        self.failures: list[Failure] = []
+        self.copies = False
+        """A copy that may have run is out there."""
+        self.blamed = False
+        """A server error of this call was counted against a breaker."""
+        self.probing: tuple[str, str] | None = None
 
     # The story.
 
-    def tell(self) -> Plan:
-        if self.prior is not None and self.prior.blocked:
-            return self._deliver(failure=self.prior.failure, spared=True)
+    def tell(self, open_ways: list[Way], origin: str | None) -> Plan:
+        if self.prior is not None and (self.prior.blocked or self.most <= 0 or not self._has_time()):
+            return self._raised_again(self.prior)
+        if not open_ways:
+            return (yield from self._as_addressed(origin))
         self.health.earn()
-        ways = self._ways()
-        at = 0
-        while at < len(ways):
-            way = ways[at]
-            at += 1
-            reason = self._closed(way)
-            if reason is not None:
-                self.skipped.append(Skip(way.name, reason))
+        outcome: _Outcome | None = None
+        rest, closed = open_ways, []
+        while rest and self.sent < self.most and self._has_time():
+            way, *rest = rest
+            admission = self._admission(way)
+            if admission == "no":
+                closed.append(way)
                 continue
-            verdict = yield from self._visit(way, ways[at:])
-            if verdict is None:
-                return self._answered()
-            if self._is_spent():
-                break
-            left = [other for other in ways[at:] if self._moves(way, other, verdict)]
-            if not left:
-                break
-            ways[at:] = left
-        if self.number == self.first_number and not self._is_spent():
-            verdict = yield from self._nowhere_to_go(ways)
-            if verdict is None:
-                return self._answered()
-        if self.in_hand and self.kept and self.policy.final == "primary":
-            self.in_hand = False
-            yield Discard()
-        return self._last_word()
+            outcome = yield from self._visit(way, rest, admission)
+            if outcome.verdict is SERVED:
+                return self._delivered()
+            rest = self._moves(way, rest, outcome)
+        if outcome is None and closed:
+            outcome = yield from self._visit_soonest(closed)
+            if outcome.verdict is SERVED:
+                return self._delivered()
+        return (yield from self._last_word(outcome))
 
-    def _visit(self, way: _Way, others: list[_Way]) -> Visit:
-        """Send to one target, and again where that may help; None where its reply is to be delivered."""
-        admission = self.health.admit(way.name, self.call.operation)
-        cause: Cause = "initial" if self.number == 0 else "fallback"
+    def _visit_soonest(self, closed: list[Way]) -> Generator[Step, Result, _Outcome]:
+        """Every way is closed: the one that opens soonest is tried, once."""
+        way = min(closed, key=self._opens_at)
+        self.skipped = [skip for skip in self.skipped if skip.target != way.name]
+        self.most = min(self.most, 1)
+        admission = self.health.admit(way.name, self.call.operation, insist=True)
+        return (yield from self._visit(way, [], admission))
+
+    def _visit(self, way: Way, rest: list[Way], admission: Admission) -> Generator[Step, Result, _Outcome]:
+        """One target: an attempt, and again where that may help."""
+        cause: Cause = "initial" if self.sent == 0 else "fallback"
         if admission == "probe":
-            cause = "probe"
-        retries = 0
-        backoff = self._retry(way).base
+            cause, self.probing = "probe", (way.name, self.call.operation)
+        repeats, backoff = 0, way.retry.base
         try:
             while True:
-                verdict, retry_after = yield from self._attempt(way, cause, others, retries)
-                if verdict is None:
-                    return None
-                wait = self._repeat_after(way, verdict, retry_after, others, retries, backoff)
+                outcome = yield from self._attempt(way, rest, cause, repeats)
+                backoff = self._backoff(way, backoff)
+                self._learn(way, outcome, backoff)
+                wait = self._wait_before_repeat(way, rest, outcome, repeats, backoff)
                 if wait is None:
-                    break
-                backoff = wait
-                if self.in_hand:
-                    yield from self._set_aside()
-                if wait:
-                    source: Literal["retry-after", "backoff"] = (
-                        "retry-after" if wait == retry_after else "backoff"
-                    )
-                    yield Wait(wait, source, way.name, verdict.reason)
-                self.waited = wait
-                cause, retries = "retry", retries + 1
+                    return outcome
+                yield from self._set_aside()
+                if wait.seconds > 0:
+                    yield wait
+                if not self._has_time():
+                    return outcome
+                cause, repeats, self.waited = "retry", repeats + 1, wait.seconds
         finally:
-            if admission == "probe":
-                self.health.released(way.name, self.call.operation)
-        if (
-            self.in_hand
-            and any(self._moves(way, other, verdict) for other in others)
-            and not self._is_spent()
-        ):
-            yield from self._set_aside()
-        return verdict
+            self._release()
 
     def _attempt(
-        self, way: _Way, cause: Cause, others: list[_Way], retries: int
-    ) -> Generator[Step, Result, tuple[Verdict | None, float | None]]:
-        """One send and what came of it: None for a reply to deliver, else what it means."""
-        self.number += 1
-        may_go_on = self._may_repeat(way, retries) or any(self._closed(other) is None for other in others)
-        came = yield self._send(way, cause, may_go_on)
-        self.skipped, self.waited, self.in_hand = [], 0.0, not isinstance(came, Failure)
-        retry_after = self.status = None
-        if isinstance(came, Reply):
-            retry_after = came.retry_after_seconds
-            if came.status >= 400:
-                self.status = came.status
-                verdict = self._adjusted(classify_reply(came.status, came.code), way, came.status)
-                self._note(way, verdict, retry_after)
-                return verdict, retry_after
-            if not (may_go_on and self.call.operation != "other"):
-                self.health.succeeded(way.name, self.call.operation)
-                return None, None
-            came = yield Peek(self._peek_seconds(came.streaming))
+        self, way: Way, rest: list[Way], cause: Cause, repeats: int
+    ) -> Generator[Step, Result, _Outcome]:
+        """One send, a look at what came, and its verdict."""
+        yield from self._set_aside()
+        self.sent += 1
+        elsewhere = self.sent < self.most and any(self._is_open(other) for other in rest)
+        began, limit = self.clock(), self._limit(elsewhere)
+        came = yield self._send(way, cause, limit, elsewhere)
+        self.skipped, self.waited = [], 0.0
         if isinstance(came, Failure):
+            return self._failed(came)
+        assert isinstance(came, Reply), "a send brings a reply or a failure"
+        self.in_hand = True
+        if came.status >= 400:
+            return _Outcome(classify_reply(came.status, came.code), came.status, came.retry_after_seconds)
+        if not self._looks_closer(came, elsewhere or self._may_repeat(way, repeats)):
+            return _Outcome(SERVED)
+        first_event = self._first_event(elsewhere) if came.streaming else None
+        seen = yield Peek(_least(limit, first_event, since=self.clock() - began))
+        if isinstance(seen, Failure):
             self.in_hand = False
-            self.failure = self.failure or came
-            self.last_failure = came
-            verdict = classify_failure(came)
-            self.unknown_copy = self.unknown_copy or verdict.may_have_run
-        else:
-            verdict = classify_peeked(came) if isinstance(came, Peeked) else SERVED
-            if verdict is SERVED:
-                self.health.succeeded(way.name, self.call.operation)
-                return None, None
-        self._note(way, verdict, retry_after)
-        return verdict, retry_after
+            return self._failed(seen)
+        verdict = classify_peeked(seen) if isinstance(seen, Peeked) else SERVED
+        return _Outcome(verdict, retry_after_seconds=came.retry_after_seconds)
 
-    def _send(self, way: _Way, cause: Cause, may_go_on: bool) -> Send:
-        target = way.leaf.target
-        here = self.origin == target.name
+    def _failed(self, failure: Failure) -> _Outcome:
+        verdict = classify_failure(failure)
+        self.failures.append(failure)
+        self.copies = self.copies or (verdict.may_have_run and not failure.stale_connection)
+        return _Outcome(verdict, failure=failure)
+
+    def _send(self, way: Way, cause: Cause, limit: float | None, elsewhere: bool) -> Send:
+        target = way.target
+        first_event = self._first_event(elsewhere) if self.call.stream else None
         return Send(
             target=target.name,
             region=target.region,
-            base_url=None if here else target.address,
+            base_url=None if way.here else target.address,
             cause=cause,
-            number=self.number,
+            number=self.sent,
             model=way.model if self.replayable and way.model != self.call.model else None,
             override_params=target.override_params if self.replayable else {},
             api_key=target.api_key,
-            timeout_seconds=self._timeout(target.request_timeout, may_go_on),
+            timeout_seconds=_least(limit, first_event, target.request_timeout),
             waited_seconds=self.waited,
             skipped=tuple(self.skipped),
-            replays=self.unknown_copy,
+            replays=self.copies,
             idle_seconds=self.policy.deadline.idle,
         )
 
-    def _note(self, way: _Way, verdict: Verdict, retry_after: float | None) -> None:
-        """Let health know."""
-        target, operation = way.name, self.call.operation
-        if verdict.breaker:
-            # Only the first failure of one call counts: a poisonous request must not close every region.
-            if not (self.blamed and verdict.server_error):
-                self.health.failed(target, operation)
-            self.blamed = self.blamed or verdict.server_error
-        elif verdict.reason not in {"reset", "timeout"}:
-            self.health.succeeded(target, operation)
-        cooling = max(retry_after or 0.0, self._retry(way).base)
-        group = way.leaf.target.quota_group or target
-        if verdict.cools == "target":
-            self.health.cool(("target", target), cooling)
-        elif verdict.cools == "group":
-            self.health.cool(("group", group), cooling)
-        elif verdict.cools == "quota":
-            self.health.cool(("group", group), LONG_COOLDOWN_SECONDS)
-        elif verdict.cools == "model":
-            self.health.cool(("model", target, way.model or ""), LONG_COOLDOWN_SECONDS)
-        elif verdict.cools == "credential":
-            self.health.bury(way.credential, target)
+    def _as_addressed(self, origin: str | None) -> Plan:
+        """No target can serve this call: it travels as if there were no policy."""
+        region = self.call.region
+        came = yield Send(origin or region, region, None, "initial", 1, skipped=tuple(self.skipped))
+        self.skipped, self.sent = [], 1
+        return self._delivered(failure=came if isinstance(came, Failure) else None)
 
-    # Where the call may go.
+    # Where it may go.
 
-    def _ways(self) -> list[_Way]:
-        """Every target that could serve this call, in order; the others are skipped for good."""
-        leaves = order(self.policy, self.call, self.params, self.random)
-        named, model = self._named(leaves)
-        leaves = self._preferred(named or leaves)
-        zone = next((leaf.target.zone for leaf in leaves if leaf.target.name == self.origin), None)
-        ways: list[_Way] = []
-        for leaf in leaves:
-            target = leaf.target
-            mapped = target.models.get(model or "", target.models.get("*", model))
-            reason: _SkipReason | None = None
-            if target.only is not None and self.kind not in target.only:
-                reason = "operation"
-            elif zone is not None and target.zone != zone:
-                reason = "zone"
-            elif mapped == model and (model or "").startswith("ep-") and target.region != self.call.region:
-                reason = "model"
-            elif target.api_key is None and target.region != self.call.region:
-                reason = "dead_credential"
-            if reason is None:
-                ways.append(_Way(leaf, mapped, self._credential(target.api_key)))
-            else:
-                self.skipped.append(Skip(target.name, reason))
-        return self._bound(ways)
-
-    def _named(self, leaves: list[Leaf]) -> tuple[list[Leaf], str | None]:
-        """A model written `@NAME/model` names its target; `@byteplus/model` any of them."""
-        model = self.call.model
-        if model is None or not model.startswith("@") or "/" not in model:
-            return [], model
-        name, _, plain = model[1:].partition("/")
-        return [leaf for leaf in leaves if leaf.target.name == name], plain
-
-    def _preferred(self, leaves: list[Leaf]) -> list[Leaf]:
-        """A region that the request asks for comes first."""
-        wanted = self.headers.get(REGION_HEADER)
-        return sorted(leaves, key=lambda leaf: leaf.target.region != wanted) if wanted else leaves
-
-    def _bound(self, ways: list[_Way]) -> list[_Way]:
-        """A call that cannot move has one way: to the maker of its object, to where it was addressed, or to the first."""
-        made = self.call.resource_id or self.call.params.get("previous_response_id")
-        if made is not None:
-            home = self.health.pinned(str(made))
-            return ([way for way in ways if way.name == home] or ways)[:1]
-        if self.headers.get("x-is-encrypted", "").lower() == "true":
-            return ([way for way in ways if way.name == self.origin] or ways)[:1]
-        return ways if self.replayable else ways[:1]
-
-    def _closed(self, way: _Way) -> _SkipReason | None:
-        """Why a way is closed just now."""
-        target = way.leaf.target
-        if self.health.is_dead(way.credential):
-            return "dead_credential"
-        if self._cool_until(way):
-            return "cooldown"
-        return None if self.health.would_admit(target.name, self.call.operation) else "breaker_open"
-
-    def _cool_until(self, way: _Way) -> float:
-        name = way.name
-        return self.health.cool_until(
-            ("target", name), ("group", way.leaf.target.quota_group or name), ("model", name, way.model or "")
-        )
-
-    def _nowhere_to_go(self, ways: list[_Way]) -> Visit:
-        """Every way is closed: the one that opens soonest is tried, once; with none at all, the caller's own."""
-        if not ways:
-            self.number += 1
-            came = yield Send(
-                target=self.origin or self.call.region,
-                region=self.call.region,
-                base_url=None,
-                cause="initial",
-                number=self.number,
-                skipped=tuple(self.skipped),
-            )
-            self.skipped = []
-            self.in_hand = not isinstance(came, Failure)
-            if isinstance(came, Failure):
-                self.failure = self.last_failure = came
-                return classify_failure(came)
-            return None
-        alive = [way for way in ways if not self.health.is_dead(way.credential)] or ways
-        way = min(alive, key=self._opens_at)
-        admission = self.health.insist(way.name, self.call.operation)
-        try:
-            verdict, _ = yield from self._attempt(
-                way, "probe" if admission == "probe" else "initial", [], 1_000
-            )
-        finally:
-            if admission == "probe":
-                self.health.released(way.name, self.call.operation)
-        return verdict
-
-    def _opens_at(self, way: _Way) -> float:
-        return max(self._cool_until(way), self.health.reopens_at(way.name, self.call.operation))
-
-    def _moves(self, way: _Way, other: _Way, verdict: Verdict) -> bool:
-        """Whether this outcome lets the call go from one way to another."""
-        if self.number >= self.policy.max_attempts or not self._safe(verdict):
-            return False
-        listed = shared_group(way.leaf, other.leaf).on_status_codes
-        if listed is not None and self.status is not None:
-            return self.status in listed
-        if verdict.move == "other_credential":
-            return other.credential != way.credential
-        if verdict.move == "other_model_or_credential":
-            return other.model != way.model or other.credential != way.credential
-        if verdict.move == "other_model_or_region":
-            return other.model != way.model or other.leaf.target.region != way.leaf.target.region
-        if verdict.move == "other_group":
-            return _group(other) != _group(way)
-        return verdict.move == "yes"
-
-    def _safe(self, verdict: Verdict) -> bool:
-        """Whether the call may be sent again after this; what may have run may not always."""
-        return self.twice or not verdict.may_have_run
-
-    def _adjusted(self, verdict: Verdict, way: _Way, status: int) -> Verdict:
-        """Repeats by the target's own list of statuses, where a gateway config gives one."""
-        repeats = self._retry(way).on_status_codes
-        return verdict if repeats is None else replace(verdict, retry="yes" if status in repeats else "no")
-
-    # Time, and how often.
-
-    def _repeat_after(
-        self,
-        way: _Way,
-        verdict: Verdict,
-        retry_after: float | None,
-        others: list[_Way],
-        retries: int,
-        backoff: float,
-    ) -> float | None:
-        """How long to wait before the same target is tried again; None where it is not."""
-        if verdict.retry == "stale" and not (
-            self.last_failure is not None and self.last_failure.stale_connection
-        ):
-            return None
-        if (
-            verdict.retry == "no"
-            or not self._may_repeat(way, retries)
-            or not (verdict.retry == "stale" or self._safe(verdict))
-        ):
-            return None
-        if verdict.retry == "rate" and any(
-            self._closed(other) is None and _group(other) != _group(way) for other in others
-        ):
-            return None
-        retry = self._retry(way)
-        if verdict.retry == "stale":
-            wait = 0.0  # the connection was stale, not the server
+    def _admission(self, way: Way) -> Admission:
+        """Whether a way is open now; a skip is noted where it is not."""
+        if self.health.dead_until(way.credential):
+            self.skipped.append(Skip(way.name, "dead_credential"))
+        elif self._cool_until(way):
+            self.skipped.append(Skip(way.name, "cooldown"))
         else:
-            wait = min(retry.cap, self.random.uniform(retry.base, max(retry.base, 3 * backoff)))
-        if retry_after is not None:
-            if retry_after > retry.retry_after_cap:
-                return None
-            wait = max(wait, retry_after)
-        remaining = self._remaining()
-        if remaining is not None and remaining - wait < self.policy.deadline.min_attempt:
-            return None
-        return wait if self.health.spend() else None
+            admission = self.health.admit(way.name, self.call.operation)
+            if admission == "no":
+                self.skipped.append(Skip(way.name, "breaker_open"))
+            return admission
+        return "no"
 
-    def _retry(self, way: _Way) -> Retry:
-        return way.leaf.target.retry or self.policy.retry
-
-    def _may_repeat(self, way: _Way, retries: int) -> bool:
-        return (
-            self.replayable
-            and retries < self._retry(way).per_target
-            and self.number < self.policy.max_attempts
+    def _is_open(self, way: Way) -> bool:
+        """As `_admission`, without taking anything."""
+        return not (self.health.dead_until(way.credential) or self._cool_until(way)) and (
+            self.health.would_admit(way.name, self.call.operation)
         )
+
+    def _opens_at(self, way: Way) -> float:
+        return max(
+            self.health.dead_until(way.credential),
+            self._cool_until(way),
+            self.health.reopens_at(way.name, self.call.operation),
+        )
+
+    def _cool_until(self, way: Way) -> float:
+        return self.health.cool_until(
+            ("target", way.name), way.quota_group, ("model", way.name, way.model or "")
+        )
+
+    def _moves(self, way: Way, rest: list[Way], outcome: _Outcome) -> list[Way]:
+        """The ways that are left after this outcome."""
+        if self._is_final_copy(outcome.verdict):
+            return []
+        left = []
+        for other in rest:
+            statuses = shared_group(way, other).on_status_codes
+            if statuses is not None and outcome.status is not None:
+                if outcome.status in statuses:
+                    left.append(other)
+            elif _may_move(way, other, outcome.verdict):
+                left.append(other)
+            elif outcome.verdict.move in _SKIPPED_FOR:
+                self.skipped.append(Skip(other.name, _SKIPPED_FOR[outcome.verdict.move]))
+        return left
+
+    def _is_final_copy(self, verdict: Verdict) -> bool:
+        """The work may have been done and must not be done twice."""
+        return verdict.may_have_run and not self.twice
+
+    # How often, and how long.
+
+    def _may_repeat(self, way: Way, repeats: int) -> bool:
+        return self.probing is None and repeats < way.retry.per_target and self.sent < self.most
+
+    def _wait_before_repeat(
+        self, way: Way, rest: list[Way], outcome: _Outcome, repeats: int, backoff: float
+    ) -> Wait | None:
+        """The wait after which the same target is asked again; None where it is not."""
+        if not self._may_repeat(way, repeats) or not self._repeats(way, rest, outcome, repeats):
+            return None
+        seconds, source = backoff, "backoff"
+        asked = outcome.retry_after_seconds if self._heeds_retry_after(way, outcome) else None
+        if outcome.verdict.retry == "stale":
+            seconds = 0.0  # the connection was stale, not the server
+        elif asked is not None:
+            if asked > way.retry.retry_after_cap:
+                return None
+            if asked > seconds:
+                seconds, source = asked, "retry-after"
+        remaining = self._remaining()
+        if remaining is not None and remaining - seconds < self.policy.deadline.min_attempt:
+            return None
+        if not self.health.spend():
+            return None
+        return Wait(
+            seconds, "retry-after" if source == "retry-after" else "backoff", way.name, outcome.verdict.reason
+        )
+
+    def _repeats(self, way: Way, rest: list[Way], outcome: _Outcome, repeats: int) -> bool:
+        """Whether this outcome lets the same target be asked again."""
+        verdict, statuses = outcome.verdict, way.retry.on_status_codes
+        if self._is_final_copy(verdict) or not self.health.would_admit(way.name, self.call.operation):
+            return False
+        if statuses is not None and outcome.status is not None:
+            return outcome.status in statuses
+        match verdict.retry:
+            case "no":
+                return False
+            case "stale":
+                return repeats == 0 and outcome.failure is not None and outcome.failure.stale_connection
+            case "rate":
+                free = (other for other in rest if self._is_open(other))
+                return all(other.quota_group == way.quota_group for other in free)
+            case "yes":
+                return True
+
+    def _backoff(self, way: Way, previous: float) -> float:
+        """Decorrelated jitter."""
+        return min(way.retry.cap, self.random.uniform(way.retry.base, 3 * previous))
+
+    def _heeds_retry_after(self, way: Way, outcome: _Outcome) -> bool:
+        return way.retry.use_retry_after and outcome.verdict.heeds_retry_after
 
     def _remaining(self) -> float | None:
         return None if self.deadline_at is None else self.deadline_at - self.clock()
 
-    def _is_spent(self) -> bool:
+    def _has_time(self) -> bool:
         remaining = self._remaining()
-        return remaining is not None and remaining <= 0
+        return remaining is None or remaining > _NO_TIME
 
-    def _timeout(self, own: float | None, may_go_on: bool) -> float | None:
-        """What an attempt may take: all that remains, less what the targets after it need."""
+    def _limit(self, elsewhere: bool) -> float | None:
+        """How long the attempt may take to its response, of a stream to its first output."""
         remaining = self._remaining()
-        if remaining is None:
-            return own
-        deadline = self.policy.deadline
-        if may_go_on:
-            remaining = max(min((1 - deadline.reserve) * remaining, remaining - deadline.min_attempt), 0.001)
-        return remaining if own is None else min(own, remaining)
+        if remaining is None or not (elsewhere and self.twice):
+            return remaining
+        share = (1 - self.policy.deadline.reserve) * remaining
+        kept_back = remaining - self.policy.deadline.min_attempt
+        return min(share, kept_back) if kept_back > 0 else share
 
-    def _peek_seconds(self, streaming: bool) -> float | None:
-        remaining = self._remaining()
-        limits = [remaining, self.policy.deadline.first_event if streaming else None]
-        known = [limit for limit in limits if limit is not None]
-        return max(min(known), 0.001) if known else None
+    def _first_event(self, elsewhere: bool) -> float | None:
+        return self.policy.deadline.first_event if elsewhere and self.twice else None
 
-    # The ending.
+    def _looks_closer(self, reply: Reply, may_go_on: bool) -> bool:
+        """Whether the body is looked at before it is handed on."""
+        if reply.status >= 300 or self.call.operation == "other":
+            return False
+        return may_go_on or self.deadline_at is not None
+
+    # What is learnt.
+
+    def _learn(self, way: Way, outcome: _Outcome, backoff: float) -> None:
+        """Let health know of an outcome."""
+        verdict, name = outcome.verdict, way.name
+        asked = outcome.retry_after_seconds if self._heeds_retry_after(way, outcome) else None
+        cooling = max(asked or 0.0, backoff)
+        match verdict.cools:
+            case "model":
+                self.health.cool(("model", name, way.model or ""), LONG_COOLDOWN_SECONDS)
+            case "target":
+                self.health.cool(("target", name), cooling)
+            case "group":
+                self.health.cool(way.quota_group, cooling)
+            case "quota":
+                self.health.cool(way.quota_group, LONG_COOLDOWN_SECONDS)
+            case "credential" if way.credential is not None:
+                self.health.bury(way.credential, name)
+        self._judge(way, outcome)
+
+    def _judge(self, way: Way, outcome: _Outcome) -> None:
+        """Count the outcome at the breaker; the caller's own troubles say nothing of the target."""
+        verdict, name, operation = outcome.verdict, way.name, self.call.operation
+        counts = self.health.counts(name, outcome.status, verdict.breaker)
+        if not counts and outcome.failure is not None:
+            return
+        if counts and verdict.server_error:
+            if self.blamed:
+                return
+            self.blamed = True
+        judge = self.health.failed if counts else self.health.succeeded
+        judge(name, operation, probe=self.probing is not None)
+        self.probing = None
+
+    def _release(self) -> None:
+        """A probe that came to no verdict gives its slot back."""
+        if self.probing is not None:
+            self.health.released(*self.probing)
+            self.probing = None
+
+    # How it ends.
 
     def _set_aside(self) -> Generator[Step, Result, None]:
-        """A reply that may yet be the last word is kept; another is discarded."""
+        """Before another send: keep the reply in hand where it may be the last word, else close it."""
+        if not self.in_hand:
+            return
         self.in_hand = False
-        if self.policy.final == "last" or not self.kept:
+        if self.kept and self.policy.final == "primary":
+            yield Discard()
+        else:
             self.kept = True
             yield Keep()
-        else:
-            yield Discard()
 
-    def _answered(self) -> Deliver:
-        return self._deliver()
+    def _last_word(self, outcome: _Outcome | None) -> Plan:
+        """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
+        verdict = outcome.verdict if outcome is not None else None
+        failure = outcome.failure if outcome is not None else None
+        if verdict is PASSED_ON and self.in_hand:
+            return self._delivered()
+        if failure is not None and failure.kind in {"timeout", "idle"} and not self._has_time():
+            return self._delivered(
+                failure=Failure("deadline", failure.reached, error=failure.error),
+                spared=verdict is not None and self._is_final_copy(verdict),
+                final=True,
+            )
+        if failure is not None and verdict is not None and self._must_be_raised(verdict):
+            return self._delivered(failure=failure, spared=self._is_final_copy(verdict), final=True)
+        if self.in_hand and (self.policy.final == "last" or not self.kept):
+            return self._delivered(final=True)
+        if self.kept:
+            if self.in_hand:
+                self.in_hand = False
+                yield Discard()
+            return self._delivered(kept=True, final=True)
+        if not self.failures:
+            return self._delivered(failure=Failure("deadline", reached=False), final=True)
+        return self._delivered(failure=self.failures[-1 if self.policy.final == "last" else 0], final=True)
 
-    def _last_word(self) -> Deliver:
-        """All failed: the first informative reply, else the first exception; of `final="last"`, the last."""
-        spared = self.unknown_copy and not self.twice
-        last = self.policy.final == "last"
-        if self._is_spent() and self.last_failure is not None and not self.in_hand:
-            spent = Failure("deadline", self.last_failure.reached, error=self.last_failure.error)
-            return self._deliver(failure=spent, spared=spared, final=True)
-        if self.kept and not (self.in_hand and last):
-            return self._deliver(kept=True, spared=spared, final=True)
-        if self.in_hand:
-            return self._deliver(spared=spared, final=True)
-        return self._deliver(failure=self.last_failure if last else self.failure, spared=spared, final=True)
+    def _must_be_raised(self, verdict: Verdict) -> bool:
+        """An exception that no earlier reply may hide: the work may have run, or the caller's own side failed."""
+        return self._is_final_copy(verdict) or verdict.move == "no"
 
-    def _deliver(
+    def _raised_again(self, prior: Prior) -> Deliver:
+        """An SDK sent again what may not be sent again, or for which nothing is left."""
+        if prior.blocked or self.most <= 0:
+            return self._delivered(failure=prior.failure, spared=prior.blocked, final=True)
+        spent = Failure("deadline", prior.failure.reached, error=prior.failure.error)
+        return self._delivered(failure=spent, final=True)
+
+    def _delivered(
         self, *, kept: bool = False, failure: Failure | None = None, spared: bool = False, final: bool = False
     ) -> Deliver:
         return Deliver(
@@ -525,14 +474,37 @@ class _Story:
             skipped=tuple(self.skipped),
             spared=spared,
             final=final,
-            attempts=self.number,
+            attempts=self.before + self.sent,
             deadline_at=self.deadline_at,
         )
 
-    def _credential(self, api_key: str | None) -> str:
-        given = f"Bearer {api_key}" if api_key is not None else self.headers.get("authorization", "")
-        return hashlib.sha256(given.encode()).hexdigest()
+
+_SKIPPED_FOR: Mapping[str, Literal["dead_credential", "model", "cooldown"]] = {
+    "other_credential": "dead_credential",
+    "other_model_or_credential": "model",
+    "other_model_or_region": "model",
+    "other_group": "cooldown",
+}
 
 
-def _group(way: _Way) -> str:
-    return way.leaf.target.quota_group or way.name
+def _may_move(way: Way, other: Way, verdict: Verdict) -> bool:
+    """Whether an outcome at one target lets the call go to another one."""
+    match verdict.move:
+        case "no":
+            return False
+        case "yes":
+            return True
+        case "other_credential":
+            return other.credential != way.credential
+        case "other_model_or_credential":
+            return other.model != way.model or other.credential != way.credential
+        case "other_model_or_region":
+            return other.model != way.model or other.target.region != way.target.region
+        case "other_group":
+            return other.quota_group != way.quota_group
+
+
+def _least(*limits: float | None, since: float = 0.0) -> float | None:
+    """The tightest of some limits, less the time that has passed."""
+    known = [limit for limit in limits if limit is not None]
+    return max(min(known) - since, 0.001) if known else None

@@ -53,9 +53,11 @@ class Resends:
     def remember(self, key: Key, prior: Prior) -> None:
         """A call ended with an exception."""
         with self._lock:
-            self._ended[key] = (self._clock() + REMEMBERED_FOR_SECONDS, prior)
-            self._ended.move_to_end(key)
-            while len(self._ended) > REMEMBERED:
+            now = self._clock()
+            self._ended.pop(key, None)
+            self._ended[key] = (now + REMEMBERED_FOR_SECONDS, prior)
+            # The oldest stand first; an exception keeps alive what it came from, so none is kept for nothing.
+            while len(self._ended) > REMEMBERED or next(iter(self._ended.values()))[0] <= now:
                 self._ended.popitem(last=False)
 
     def recall(self, key: Key) -> Prior | None:
