@@ -168,8 +168,8 @@ def _calls(stage: Stage, out: Any) -> list[Trace]:
     out.print("byteplus_trace.instrument()", style="cyan")
     out.print()
     home = stage.ark.region(DEFAULT_REGION)
-    home.delays(headers=0.04, first_event=0.12, between=0.02)
-    home.delays(headers=0.6, on="images")
+    home.delays(headers=0.04, first_event=0.1, between=0.01)
+    home.delays(headers=0.4, on="images")
     told: list[tuple[str, Trace]] = []
     with stage.instrumented(), new_client(home.base_url) as client:
         for step in STEPS:
