@@ -274,7 +274,9 @@ class Jaeger:
         return [
             {
                 **span,
-                "attributes": {one["key"]: next(iter(one["value"].items())) for one in span["attributes"]},
+                "attributes": {
+                    one["key"]: next(iter(one["value"].items())) for one in span.get("attributes", ())
+                },
             }
             for resource in told["result"]["resourceSpans"]
             for scope in resource["scopeSpans"]
@@ -322,8 +324,14 @@ def collector(running, jaeger):
             "PROMETHEUS_PORT": str(series),
             "OWN_METRICS_PORT": str(own),
             "JAEGER_OTLP": jaeger.grpc,
+            "SPAN_METRICS_EVERY": "1s",
         },
     )
     one = Collector(http, series)
     process.until(lambda: httpx.get(one.series).is_success, 30, "the Collector serves series")
     return one
+
+
+@pytest.fixture(name="eventually")
+def _eventually():
+    return eventually
