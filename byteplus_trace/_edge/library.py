@@ -35,7 +35,7 @@ class Library:
     request: Callable[..., Any]
     url: Callable[[str], Any]
     byte_stream: Callable[[bytes], Any]
-    read_timeout: Callable[..., BaseException]
+    read_timeout: Callable[..., Exception]
     observed_stream: Callable[..., Any]
     async_observed_stream: Callable[..., Any]
     transport: Callable[..., Any]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._facts import Call
 from .._routing.resend import Key
-from .._routing.steps import Deliver, Failure, FailureKind, Keep, Peeked, Reply, Send
+from .._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
 from .._telemetry.guard import guard
 from .drive import Plan
 from .library import Library, failure_of, lowered
@@ -231,16 +231,22 @@ class Performer:
             return Peeked(empty=True)
         return Peeked(output=True)
 
-    def raised(self, error: Exception, kind: FailureKind | None = None) -> Failure:
+    def raised(self, error: Exception) -> Failure:
         """What the plan is told of an exception; the attempt is over."""
         named, reached = failure_of(error)
         wire, began = self.wire, self.in_hand is not None
         if wire is not None and not began and named == "reset" and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and _died_silently(error)
-        self.observer.attempt_over("raised", error, kind or named)
+        self.observer.attempt_over("raised", error, named)
         self.in_hand = None
-        return Failure(kind or named, reached, stale, error)
+        return Failure(named, reached, stale, error)
+
+    def too_late(self, cause: Exception | None) -> Failure:
+        """A peek took longer than it may: the library's own word for that."""
+        error = self.library.read_timeout("The reply took too long to begin.", request=self.request)
+        error.__cause__ = cause
+        return self.raised(error)
 
     def keep(self, _step: Keep) -> None:
         """Set the reply in hand aside, in case nothing better comes."""

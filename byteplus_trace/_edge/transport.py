@@ -191,7 +191,7 @@ class SyncPerformer(Performer):
                         return None
             self.drained(held)
         except Exception as error:
-            return self.raised(error, "timeout" if cut.made else None)
+            return self.too_late(error) if cut.made else self.raised(error)
         return None
 
     def _close(self) -> None:
@@ -274,7 +274,7 @@ class AsyncPerformer(Performer):
         except Exception as error:
             return self.raised(error)
         if scope.cancelled_caught:
-            return self.raised(TimeoutError("the first event took too long"), "timeout")
+            return self.too_late(None)
         return None
 
     async def _close(self) -> None:

@@ -191,7 +191,23 @@ def test_a_silent_stream_is_left_for_another_target(http, instrument, told, regi
     assert [("sg", "timeout"), ("eu", "none")] == [(hop[0], hop[2]) for hop in hops(told)]
 
 
-def test_a_stream_that_falls_silent_is_broken_after_the_idle_time(http, instrument, told, region, policy, library):
+def test_streams_that_are_silent_everywhere_end_in_the_librarys_own_timeout(
+    http, instrument, told, region, policy, library
+):
+    region("sg").hangs(after_events=0)
+    region("eu").hangs(after_events=0)
+    instrument(policy=policy(retry=Retry(per_target=1), deadline=Deadline(total=0.6, min_attempt=0.1)))
+
+    with pytest.raises(library.ReadTimeout):
+        http.parts(region("sg").base_url + "/chat/completions", STREAMED)
+
+    assert {"ReadTimeout"} == {attempt.error_type for attempt in told.exchanges[0].attempts}
+    assert "deadline" == told.exchanges[0].outcome
+
+
+def test_a_stream_that_falls_silent_is_broken_after_the_idle_time(
+    http, instrument, told, region, policy, library
+):
     region("sg").hangs(after_events=4)
     instrument(policy=policy(deadline=Deadline(idle=0.3)))
 
@@ -306,7 +322,9 @@ def test_an_sdk_that_resends_an_image_after_an_exception_sends_it_once(instrumen
 @pytest.mark.parametrize("failure", ["refuses", "hangs"])
 def test_a_thousand_calls_survive_a_dead_region(instrument, told, region, policy, failure):
     getattr(region("sg"), failure)()
-    instrument(policy=policy(sg={"request_timeout": 0.5}, breaker=Breaker(consecutive=5, open=0.5, open_max=0.5)))
+    instrument(
+        policy=policy(sg={"request_timeout": 0.5}, breaker=Breaker(consecutive=5, open=0.5, open_max=0.5))
+    )
     url = region("sg").base_url + "/chat/completions"
     statuses = []
 
