@@ -114,7 +114,7 @@ def test_panels_say_what_they_answer_and_how_to_read_it(panel):
 def test_legends_are_words_or_labels_that_the_expression_keeps(panel):
     for target in panel["targets"]:
         legend = target.get("legendFormat", "")
-        assert legend or panel["type"] == "table"
+        assert legend
         for label in re.findall(r"{{(\w+)}}", legend):
             assert re.search(rf"\bby \([^)]*\b{label}\b", target["expr"]), f"{legend}: {target['expr']}"
 

@@ -245,15 +245,12 @@ def _states(panel: Panel) -> Any:
 
 
 def _table(panel: Panel) -> Any:
-    hidden = {"Time": True}
+    (query,) = panel.queries
+    columns = {"excludeByName": {"Time": True}, "renameByName": {"Value": query.legend}}
     return (
         table.Panel()
-        .with_transformation(
-            dashboard.DataTransformerConfig(
-                id_val="organize", options={"excludeByName": hidden, "renameByName": {"Value": "times"}}
-            )
-        )
-        .sort_by([common_builders.TableSortByFieldState().display_name("times").desc(True)])
+        .with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=columns))
+        .sort_by([common_builders.TableSortByFieldState().display_name(query.legend).desc(True)])
         .show_header(True)
         .no_value("none in this time")
     )

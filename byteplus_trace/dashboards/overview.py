@@ -278,7 +278,7 @@ OURSELVES = Row(
             "Of byteplus-trace and the libraries that it watches, and how many processes run them.",
             "table",
             "short",
-            (Query(f"count by ({', '.join(BUILD_INFO.labels)}) ({BUILD_INFO.name})"),),
+            (Query(NOW.gauge(BUILD_INFO, *BUILD_INFO.labels, reduce="count"), "processes"),),
         ),
     ),
 )

@@ -20,14 +20,12 @@ WIDTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression, and the words that its series stand under."""
+    """One expression, and the words that its series stand under; in a table, the column of its values."""
 
     expression: str
     legend: str = ""
     exemplars: bool = False
     """Points that link to a trace, from histograms that carry them."""
-    empty_when_well: str = ""
-    """Why no series at all is a fine answer; empty where there must be some under traffic."""
 
 
 @dataclass(frozen=True, slots=True)

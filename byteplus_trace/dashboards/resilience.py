@@ -108,7 +108,8 @@ RESCUES = Row(
             "short",
             (
                 Query(
-                    f"round({WHOLE.increase(FALLBACKS, 'from_target', 'to_target', 'reason', 'result')}) > 0"
+                    f"round({WHOLE.increase(FALLBACKS, 'from_target', 'to_target', 'reason', 'result')}) > 0",
+                    "times",
                 ),
             ),
             12,

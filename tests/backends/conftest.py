@@ -9,6 +9,7 @@ Everything is started once a session, on free ports, and ended with it.
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import shutil
@@ -215,11 +216,20 @@ class Prometheus:
         return self.ask("/query", query=expression)["result"]
 
     def shown(self, expression):
-        """What a panel would show with everything chosen; waits for one round of the traffic's phases to go by."""
+        """
+        The numbers that a panel would show with everything chosen, of which there must be some.
+
+        Waits for one round of the traffic's phases to go by. A quantile of no calls is not a number.
+        """
         for variable, value in INTERVALS.items():
             expression = expression.replace(variable, value)
         filled = re.sub(r"\$\w+", ".*", expression)
-        return eventually(lambda: self.query(filled), 45, f"something to show for {filled}")
+
+        def numbers():
+            values = [float(series["value"][1]) for series in self.query(filled)]
+            return [value for value in values if not math.isnan(value)]
+
+        return eventually(numbers, 45, f"something to show for {filled}")
 
     def rules(self):
         return [rule for group in self.ask("/rules")["groups"] for rule in group["rules"]]
