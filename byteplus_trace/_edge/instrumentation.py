@@ -138,6 +138,9 @@ class Instrumentation:
         )
         if found is None:
             return None
+        stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
+        if silent and self.policy is None and not stripped:
+            return None
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         observer = Observer(
@@ -147,7 +150,6 @@ class Instrumentation:
             self.config.capture_content,
             self.health.pin if self.policy is not None else None,
         )
-        stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
         deciding, key = self._plan(found, url, headers, body, observer, caller)
         return Begun(deciding, observer, found.call, body, stripped, key)
 

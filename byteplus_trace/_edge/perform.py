@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._facts import Call
 from .._routing.resend import Key
 from .._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
-from .._telemetry.guard import guard
+from .._telemetry.guard import fault, guard
 from .drive import Plan
 from .library import Library, failure_of, lowered
 from .outgoing import outgoing, rewritten_body, target_url
@@ -91,6 +91,8 @@ class Performer:
         self.in_hand: Held | None = None
         self.kept: Held | None = None
         self.sent: Any = None
+        self.word: BaseException | None = None
+        """The exception that the caller is to have."""
         self.wire: WireWatch | None = None
 
     def prepare(self, step: Send) -> tuple[Any, Any, AttemptTelling | None]:
@@ -242,6 +244,13 @@ class Performer:
         self.in_hand = None
         return Failure(named, reached, stale, error)
 
+    def is_unsent_by_a_fault_of_ours(self, error: BaseException) -> bool:
+        """Whether we and not the HTTP library failed, before anything was sent: then the call goes as if we were not here."""
+        if self.sent is not None or error is self.word or not isinstance(error, Exception):
+            return False
+        fault("performing a call", error)
+        return True
+
     def too_late(self, cause: Exception | None) -> Failure:
         """A peek took longer than it may: the library's own word for that."""
         error = self.library.read_timeout("The reply took too long to begin.", request=self.request)
@@ -279,6 +288,7 @@ class Performer:
         if error is None:
             error = self.library.read_timeout("No target answered.", request=self.request)
         self.observer.finish("raised", error, failure.kind)
+        self.word = error
         return error
 
     def _mark(self, held: Held, final: bool) -> None:

@@ -59,11 +59,7 @@ class Transport:
     def _begin(self, request: Any, caller: Callable[[], object]) -> Begun | None:
         """The call that this request is; None where it is to pass as it is."""
         with guard("recognising the call"):
-            instrumentation = self.instrumentation
-            silent = is_silent()
-            if silent and instrumentation.policy is None:
-                return None
-            return instrumentation.begin(request, silent, caller)
+            return self.instrumentation.begin(request, is_silent(), caller)
         return None
 
 
@@ -79,6 +75,8 @@ class SyncTransport(Transport):
             held = performer.deliverable(run(begun.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
+            if performer.is_unsent_by_a_fault_of_ours(error):
+                return self.transport.handle_request(request)
             raise
         return performer.settle(held, self._library.observed_stream)
 
@@ -105,6 +103,8 @@ class AsyncTransport(Transport):
             held = performer.deliverable(await arun(begun.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
+            if performer.is_unsent_by_a_fault_of_ours(error):
+                return await self.transport.handle_async_request(request)
             raise
         return performer.settle(held, self._library.async_observed_stream)
 

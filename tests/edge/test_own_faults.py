@@ -1,0 +1,51 @@
+"""None of our own faults reach the call."""
+
+import pytest
+
+from byteplus_trace._edge import instrumentation as built
+from byteplus_trace._edge.perform import Performer
+from byteplus_trace._telemetry import guard
+from byteplus_trace._wire.body import Body
+
+CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
+
+
+def broken(*args, **kwargs):
+    raise RuntimeError("a bug of ours")
+
+
+@pytest.fixture(
+    params=[
+        (built, "recognise"),
+        (built, "observe"),
+        (Performer, "prepare"),
+        (Body, "feed"),
+        (Body, "answer"),
+        (built.Recorder, "begin"),
+    ],
+    ids=lambda place: place[1],
+)
+def fault(request, monkeypatch):
+    place, name = request.param
+    monkeypatch.setattr(place, name, broken)
+    guard.strict = False
+
+
+def test_a_fault_of_ours_costs_telemetry_and_never_the_call(fault, http, instrument, told, sg, caplog):
+    instrument()
+
+    reply = http.post(sg + "/chat/completions", CHAT)
+
+    assert 200 == reply.status_code
+    assert reply.json()["choices"]
+    assert told.series("modelark_telemetry_errors_total") > 0
+
+
+def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, told, sg):
+    guard.strict = False
+    instrument(on_exchange=broken)
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    assert 1 == told.series("modelark_operations_total", outcome="ok")
+    assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
