@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import anyio
 import pytest
+from hypothesis import HealthCheck, settings
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -15,6 +16,12 @@ from prometheus_client import CollectorRegistry
 import byteplus_trace
 from byteplus_trace._telemetry import guard
 from byteplus_trace.testing import ModelArk
+
+# The same examples in every run, and none that a busy machine can fail.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)
