@@ -84,16 +84,17 @@ class Sink:
     def record(self, exchange: Exchange, points: Iterable[Point], exemplar: Mapping[str, str] | None) -> None:
         """Add what one exchange came to; `exemplar` is its `trace_id` and `span_id`, where they are sampled."""
         child = self._series.child
-        metadata = exchange.call.metadata
-        extra = tuple(metadata.get(key, "") for key in self._metadata_labels)
+        extra: tuple[str, ...] = ()
+        if self._metadata_labels:
+            metadata = exchange.call.metadata
+            extra = tuple(metadata.get(key, "") for key in self._metadata_labels)
         exemplar = exemplar if self._exemplars else None
         for instrument, values, amount in points:
-            labels = values + extra if instrument.metadata else values
+            series = child(instrument, values + extra if instrument.metadata and extra else values)
             if instrument.kind == "counter":
-                child(instrument, labels).inc(amount)
+                series.inc(amount)
             else:
-                told = exemplar if instrument.name in WITH_EXEMPLARS else None
-                child(instrument, labels).observe(amount, told)
+                series.observe(amount, exemplar if instrument.name in WITH_EXEMPLARS else None)
 
     def in_flight(self, operation: str, change: int) -> None:
         self._series.child(IN_FLIGHT, (operation,)).inc(change)

@@ -19,8 +19,10 @@ Attributes = dict[str, Value]
 
 LONGEST = 256
 
+_Params = tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]], ...]
+
 # ModelArk's name of a request parameter, the attribute, and the type that it must have.
-_PARAMS: tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]], ...] = (
+_PARAMS: _Params = (
     ("temperature", "gen_ai.request.temperature", float),
     ("top_p", "gen_ai.request.top_p", float),
     ("frequency_penalty", "gen_ai.request.frequency_penalty", float),
@@ -37,7 +39,7 @@ _PARAMS: tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]]
     ("service_tier", OWN + "service_tier", str),
     ("inputs", OWN + "embedding.inputs", int),
 )
-_IMAGE_PARAMS: tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]], ...] = (
+_IMAGE_PARAMS: _Params = (
     ("size", OWN + "image.size", str),
     ("width", OWN + "image.width", int),
     ("height", OWN + "image.height", int),
@@ -73,12 +75,12 @@ def start_attributes(call: facts.Call) -> Attributes:
         sc.SERVER_ADDRESS: call.host,
         sc.SERVER_PORT: call.port,
         sc.CLOUD_REGION: call.region,
-        OWN + "api": call.api,
+        sc.API: call.api,
     }
     if call.model is not None:
         given[sc.REQUEST_MODEL] = call.model[:LONGEST]
         if call.model.startswith("ep-"):
-            given[OWN + "endpoint_id"] = call.model[:LONGEST]
+            given[sc.ENDPOINT_ID] = call.model[:LONGEST]
     if call.stream:
         given[sc.REQUEST_STREAM] = True
     if call.params:
@@ -87,22 +89,20 @@ def start_attributes(call: facts.Call) -> Attributes:
         if call.api == "images":
             _put_params(given, _IMAGE_PARAMS, call.params)
     if call.api == "images":
-        given[OWN + "image.requested"] = _images_requested(call.params)
+        given[sc.IMAGE_REQUESTED] = _images_requested(call.params)
     output_type = _OUTPUT_TYPE_OF_API.get(call.api)
     if output_type is not None:
         given[sc.OUTPUT_TYPE] = output_type
     if call.client_request_id is not None:
-        given[OWN + "client_request_id"] = call.client_request_id[:LONGEST]
+        given[sc.CLIENT_REQUEST_ID] = call.client_request_id[:LONGEST]
     if call.sdk_retry:
-        given[OWN + "sdk_retry"] = call.sdk_retry
+        given[sc.SDK_RETRY] = call.sdk_retry
     if call.metadata:
         _put_metadata(given, call.metadata)
     return given
 
 
-def _put_params(
-    given: Attributes, table: tuple[tuple[str, str, type], ...], params: Mapping[str, Any]
-) -> None:
+def _put_params(given: Attributes, table: _Params, params: Mapping[str, Any]) -> None:
     for name, attribute, kind in table:
         value = params.get(name)
         if value is None:
@@ -149,10 +149,6 @@ def _put_metadata(given: Attributes, metadata: Mapping[str, str]) -> None:
 
 def end_attributes(exchange: facts.Exchange) -> Attributes:
     """What is known when the call has ended, under the conventions' names and our own."""
-    return {**_genai_end(exchange), **own_end_attributes(exchange)}
-
-
-def _genai_end(exchange: facts.Exchange) -> Attributes:
     given: Attributes = {}
     answer = exchange.answer
     if answer.id is not None:
@@ -170,6 +166,11 @@ def _genai_end(exchange: facts.Exchange) -> Attributes:
             count = getattr(answer.usage, name)
             if count is not None:
                 given[attribute] = count
+    _put_own(given, exchange)
+    # The span has the place that was addressed since its start, and a span's attribute costs half a microsecond to set.
+    call = exchange.call
+    if exchange.host != call.host or exchange.port != call.port or exchange.region != call.region:
+        _put_place(given, exchange)
     return given
 
 
@@ -185,42 +186,57 @@ def finish_reasons(exchange: facts.Exchange) -> list[str]:
 
 
 def own_end_attributes(exchange: facts.Exchange) -> Attributes:
-    """Ours alone: what an outer GenAI span of another instrumentation is given too."""
-    answer = exchange.answer
-    error_code = answer.error.code if answer.error is not None else None
-    given: Attributes = {
-        OWN + "outcome": exchange.outcome,
-        OWN + "attempts": len(exchange.attempts),
-        OWN + "target": exchange.target,
-        sc.SERVER_ADDRESS: exchange.host,
-        sc.SERVER_PORT: exchange.port,
-        sc.CLOUD_REGION: exchange.region,
-    }
-    optional: tuple[tuple[str, Value | None], ...] = (
-        (sc.ERROR_TYPE, exchange.error_type),
-        (OWN + "error.code", error_code),
-        (OWN + "request_id", exchange.request_id),
-        (OWN + "upstream_ms", exchange.upstream_ms),
-        (OWN + "service_tier", answer.service_tier),
-        (OWN + "fallback.from", exchange.fallback_from),
-        (OWN + "fallback.reason", exchange.fallback_reason),
-        (OWN + "server_fallback", answer.server_fallback),
-        (OWN + "time_to_first_answer", exchange.first_answer_seconds),
-        (OWN + "cost_usd", float(exchange.cost_usd) if exchange.cost_usd is not None else None),
-    )
-    for name, value in optional:
-        if value is not None:
-            given[name] = value[:LONGEST] if isinstance(value, str) else value
-    if exchange.call.stream:
-        given[OWN + "chunks"] = exchange.chunks
-    if answer.images is not None:
-        given[OWN + "image.generated"] = answer.images.generated
-        given[OWN + "image.failed"] = answer.images.failed
-        if answer.images.output_tokens is not None:
-            given[OWN + "image.output_tokens"] = answer.images.output_tokens
-        if answer.images.size is not None:
-            given[OWN + "image.size"] = answer.images.size[:LONGEST]
+    """Ours alone: what an outer GenAI span of another instrumentation is given."""
+    given: Attributes = {}
+    _put_own(given, exchange)
+    _put_place(given, exchange)
     return given
+
+
+def _put_place(given: Attributes, exchange: facts.Exchange) -> None:
+    given[sc.SERVER_ADDRESS] = exchange.host
+    given[sc.SERVER_PORT] = exchange.port
+    given[sc.CLOUD_REGION] = exchange.region
+
+
+def _put_own(given: Attributes, exchange: facts.Exchange) -> None:
+    answer = exchange.answer
+    given[sc.OUTCOME] = exchange.outcome
+    given[sc.ATTEMPTS] = len(exchange.attempts)
+    given[sc.TARGET] = exchange.target
+    if exchange.error_type is not None:
+        given[sc.ERROR_TYPE] = exchange.error_type[:LONGEST]
+    if answer.error is not None and answer.error.code is not None:
+        given[sc.ERROR_CODE] = answer.error.code[:LONGEST]
+    if exchange.request_id is not None:
+        given[sc.REQUEST_ID] = exchange.request_id[:LONGEST]
+    if exchange.upstream_ms is not None:
+        given[sc.UPSTREAM_MS] = exchange.upstream_ms
+    if answer.service_tier is not None:
+        given[sc.SERVICE_TIER] = answer.service_tier[:LONGEST]
+    if exchange.fallback_from is not None:
+        given[sc.FALLBACK_FROM] = exchange.fallback_from[:LONGEST]
+    if exchange.fallback_reason is not None:
+        given[sc.FALLBACK_REASON] = exchange.fallback_reason
+    if answer.server_fallback is not None:
+        given[sc.SERVER_FALLBACK] = answer.server_fallback[:LONGEST]
+    if exchange.first_answer_seconds is not None:
+        given[sc.TIME_TO_FIRST_ANSWER] = exchange.first_answer_seconds
+    if exchange.cost_usd is not None:
+        given[sc.COST_USD] = float(exchange.cost_usd)
+    if exchange.call.stream:
+        given[sc.CHUNKS] = exchange.chunks
+    if answer.images is not None:
+        _put_images(given, answer.images)
+
+
+def _put_images(given: Attributes, images: facts.Images) -> None:
+    given[sc.IMAGE_GENERATED] = images.generated
+    given[sc.IMAGE_FAILED] = images.failed
+    if images.output_tokens is not None:
+        given[sc.IMAGE_OUTPUT_TOKENS] = images.output_tokens
+    if images.size is not None:
+        given[sc.IMAGE_SIZE] = images.size[:LONGEST]
 
 
 def content_attributes(
@@ -242,14 +258,13 @@ def content_attributes(
 
 def attempt_end_attributes(attempt: facts.Attempt) -> Attributes:
     """What one send came to."""
-    optional: tuple[tuple[str, Value | None], ...] = (
-        (sc.HTTP_STATUS, attempt.status),
-        (sc.ERROR_TYPE, attempt.error_type),
-        (OWN + "error.code", attempt.error_code),
-        (OWN + "request_id", attempt.request_id),
-    )
-    return {
-        name: value[:LONGEST] if isinstance(value, str) else value
-        for name, value in optional
-        if value is not None
-    }
+    given: Attributes = {}
+    if attempt.status is not None:
+        given[sc.HTTP_STATUS] = attempt.status
+    if attempt.error_type is not None:
+        given[sc.ERROR_TYPE] = attempt.error_type[:LONGEST]
+    if attempt.error_code is not None:
+        given[sc.ERROR_CODE] = attempt.error_code[:LONGEST]
+    if attempt.request_id is not None:
+        given[sc.REQUEST_ID] = attempt.request_id[:LONGEST]
+    return given

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from operator import attrgetter
 
-from .._facts import Attempt, Exchange, Outcome, Result, Usage
+from .._facts import Attempt, Exchange, Images, Outcome, Result, Usage
 from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
@@ -46,27 +47,51 @@ RESULTS: dict[Outcome, Result] = {
 
 # The label `type` and the count behind it. The rows below the first two are subsets of them.
 TOKEN_TYPES: tuple[tuple[str, Callable[[Usage], int | None]], ...] = (
-    ("input", lambda usage: usage.input_tokens),
-    ("output", lambda usage: usage.output_tokens),
-    ("cache_read", lambda usage: usage.cache_read_tokens),
-    ("reasoning", lambda usage: usage.reasoning_tokens),
-    ("text_input", lambda usage: usage.text_input_tokens),
-    ("image_input", lambda usage: usage.image_input_tokens),
-    ("audio_input", lambda usage: usage.audio_input_tokens),
+    ("input", attrgetter("input_tokens")),
+    ("output", attrgetter("output_tokens")),
+    ("cache_read", attrgetter("cache_read_tokens")),
+    ("reasoning", attrgetter("reasoning_tokens")),
+    ("text_input", attrgetter("text_input_tokens")),
+    ("image_input", attrgetter("image_input_tokens")),
+    ("audio_input", attrgetter("audio_input_tokens")),
 )
 
 
 def points(exchange: Exchange) -> list[Point]:
     """All that one exchange adds to the series."""
-    return [
-        *_ending(exchange),
-        *_stream_times(exchange),
-        *_consumption(exchange),
-        *_sends(exchange),
-        *_moves(exchange),
-        *_stream_breaks(exchange),
-        *_oddities(exchange),
+    call, answer, outcome = exchange.call, exchange.answer, exchange.outcome
+    operation = call.operation
+    model, region = call.model or "", exchange.region or call.region
+    who = operation, model, region
+    stream = "true" if call.stream else "false"
+    told: list[Point] = [
+        (OPERATIONS, (operation, call.api, model, region, outcome, exchange.error_type or ""), 1),
+        (OPERATION_DURATION, (operation, model, region, stream, RESULTS[outcome]), exchange.duration_seconds),
     ]
+    # A response that is fetched was counted when it was made.
+    if answer.usage is not None and operation != "fetch_response":
+        for kind, count in TOKEN_TYPES:
+            tokens = count(answer.usage)
+            if tokens:
+                told.append((TOKENS, (operation, model, region, kind), tokens))
+    if answer.images is not None:
+        told += _images(answer.images, model, region)
+    if exchange.cost_usd:
+        told.append((COST, who, float(exchange.cost_usd)))
+    for attempt in exchange.attempts:
+        target, result = attempt.target, attempt.result
+        told.append((ATTEMPTS, (operation, target, attempt.region, result, attempt.reason), 1))
+        told.append((ATTEMPT_DURATION, (operation, target, attempt.region, result), attempt.duration_seconds))
+    if call.stream:
+        told += _stream_times(exchange, who)
+        told += _stream_breaks(exchange)
+    if len(exchange.attempts) > 1 or exchange.skipped:
+        told += _moves(exchange)
+    if answer.server_fallback is not None:
+        told.append((SERVER_FALLBACKS, (operation, model), 1))
+    if exchange.duplicate is not None:
+        told.append((DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1))
+    return told
 
 
 def mean_chunk_gap(exchange: Exchange) -> float | None:
@@ -77,52 +102,20 @@ def mean_chunk_gap(exchange: Exchange) -> float | None:
     return (last - first) / (exchange.chunks - 1)
 
 
-def _ending(exchange: Exchange) -> Iterator[Point]:
-    operation, model, region = _who(exchange)
-    call, outcome = exchange.call, exchange.outcome
-    yield OPERATIONS, (operation, call.api, model, region, outcome, exchange.error_type or ""), 1
-    stream = "true" if call.stream else "false"
-    yield OPERATION_DURATION, (operation, model, region, stream, RESULTS[outcome]), exchange.duration_seconds
-
-
-def _stream_times(exchange: Exchange) -> Iterator[Point]:
-    if not exchange.call.stream or exchange.first_chunk_seconds is None:
+def _stream_times(exchange: Exchange, who: tuple[str, str, str]) -> Iterator[Point]:
+    if exchange.first_chunk_seconds is None:
         return
-    yield FIRST_CHUNK, _who(exchange), exchange.first_chunk_seconds
+    yield FIRST_CHUNK, who, exchange.first_chunk_seconds
     gap = mean_chunk_gap(exchange)
     if gap is not None:
-        yield PER_CHUNK, _who(exchange), gap
+        yield PER_CHUNK, who, gap
 
 
-def _consumption(exchange: Exchange) -> Iterator[Point]:
-    operation, model, region = _who(exchange)
-    answer = exchange.answer
-    # A response that is fetched was counted when it was made.
-    if answer.usage is not None and operation != "fetch_response":
-        for kind, tokens in _known_tokens(answer.usage):
-            yield TOKENS, (operation, model, region, kind), tokens
-    if answer.images is not None:
-        if answer.images.generated:
-            yield IMAGES, (model, region, "generated"), answer.images.generated
-        if answer.images.failed:
-            yield IMAGES, (model, region, "failed"), answer.images.failed
-    if exchange.cost_usd:
-        yield COST, (operation, model, region), float(exchange.cost_usd)
-
-
-def _known_tokens(usage: Usage) -> Iterator[tuple[str, int]]:
-    for kind, count in TOKEN_TYPES:
-        tokens = count(usage)
-        if tokens:
-            yield kind, tokens
-
-
-def _sends(exchange: Exchange) -> Iterator[Point]:
-    operation = exchange.call.operation
-    for attempt in exchange.attempts:
-        place = operation, attempt.target, attempt.region, attempt.result
-        yield ATTEMPTS, (*place, attempt.reason), 1
-        yield ATTEMPT_DURATION, place, attempt.duration_seconds
+def _images(images: Images, model: str, region: str) -> Iterator[Point]:
+    if images.generated:
+        yield IMAGES, (model, region, "generated"), images.generated
+    if images.failed:
+        yield IMAGES, (model, region, "failed"), images.failed
 
 
 def _moves(exchange: Exchange) -> Iterator[Point]:
@@ -142,26 +135,11 @@ def _stream_breaks(exchange: Exchange) -> Iterator[Point]:
 
     Only the last attempt can have shown the caller any output: earlier ones were given up for a retry or another target.
     """
-    if not exchange.call.stream:
-        return
     for attempt in exchange.attempts:
         if attempt.result == "error" and _began(attempt):
             shown = attempt is exchange.attempts[-1] and exchange.chunks > 0
             phase = "after_output" if shown else "before_output"
             yield STREAM_BREAKS, (exchange.call.operation, attempt.target, phase, attempt.reason), 1
-
-
-def _oddities(exchange: Exchange) -> Iterator[Point]:
-    operation, model, region = _who(exchange)
-    if exchange.answer.server_fallback is not None:
-        yield SERVER_FALLBACKS, (operation, model), 1
-    if exchange.duplicate is not None:
-        yield DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1
-
-
-def _who(exchange: Exchange) -> tuple[str, str, str]:
-    call = exchange.call
-    return call.operation, call.model or "", exchange.region or call.region
 
 
 def _began(attempt: Attempt) -> bool:
