@@ -30,6 +30,7 @@ DEAD_FOR_SECONDS = 300.0
 REMEMBERED = 10_000
 BUDGET_MOST = 10.0
 BUDGET_PER_SECOND = 1.0
+_ONE = 1 - 1e-9  # ten tenths are a little less than one
 
 Admission = Literal["yes", "probe", "no"]
 State = Literal[0, 1, 2]
@@ -259,7 +260,7 @@ class Health:
         """Take one retry from the budget; false where there is none."""
         with self._lock:
             self._refill()
-            if self._budget < 1:
+            if self._budget < _ONE:
                 return False
             self._budget -= 1
             return True

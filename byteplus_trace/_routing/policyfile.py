@@ -30,7 +30,7 @@ def load(source: Policy | Mapping[str, Any] | str | os.PathLike[str], environ: M
     """See `Policy.load`."""
     if isinstance(source, Policy):
         return source
-    content: object = source if isinstance(source, Mapping) else _read(source)
+    content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
     filled = _filled(content, environ, "policy")

@@ -50,6 +50,10 @@ class Resends:
         self._lock = threading.Lock()
         self._ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
 
+    def __len__(self) -> int:
+        """How many calls are remembered; where none is, nobody needs to make a key to ask."""
+        return len(self._ended)
+
     def remember(self, key: Key, prior: Prior) -> None:
         """A call ended with an exception."""
         with self._lock:

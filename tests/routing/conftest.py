@@ -158,7 +158,7 @@ class World:
         return outcome
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world():
     """world(policy)"""
     return World
@@ -182,7 +182,7 @@ def _call(api="chat_completions", region=SG, **facts):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def call():
     """call(api, ...facts): addressed to the public host of ap-southeast-1, unless said otherwise."""
     return _call
@@ -193,13 +193,13 @@ def _target(name, region=None, **settings):
     return Target(name, region=region, **{"api_key": f"key-of-{name}", **settings})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def target():
     """target(name, ...): with a key of its own, in eu-west-1 where the name begins with eu."""
     return _target
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def two():
     """two(sg={...}, eu={...}, ...): a policy of sg, then eu."""
 

@@ -1,0 +1,76 @@
+"""Portkey's query language over a call's own facts."""
+
+import pytest
+
+from byteplus_trace import SettingError
+from byteplus_trace._routing.conditions import checked_query, fits
+
+FITS = [
+    ({"metadata.plan": "paid"}, True),
+    ({"metadata.plan": {"$eq": "paid"}}, True),
+    ({"metadata.plan": {"$eq": "free"}}, False),
+    ({"metadata.plan": {"$ne": "free"}}, True),
+    ({"metadata.absent": {"$eq": None}}, False),
+    ({"metadata.absent": {"$ne": "free"}}, False),
+    ({"metadata.absent": {"$nin": ["free"]}}, False),
+    ({"metadata.plan": {"$in": ["paid", "free"]}}, True),
+    ({"metadata.plan": {"$nin": ["paid"]}}, False),
+    ({"metadata.plan": {"$regex": "^pa"}}, True),
+    ({"metadata.plan": {"$regex": "^PA"}}, False),
+    ({"params.max_tokens": {"$gt": 100}}, True),
+    ({"params.max_tokens": {"$gte": 200, "$lte": 200}}, True),
+    ({"params.max_tokens": {"$lt": "200"}}, False),
+    ({"params.model": {"$gt": 1}}, False),
+    ({"params.stream": True}, True),
+    ({"params.stream": 1}, False),
+    ({"params.max_tokens": 200.0}, True),
+    ({"metadata.age": {"$gt": 30}}, True),
+    ({"url.pathname": "/v1/chat/completions"}, True),
+    ({"url.pathname": "/api/v3/chat/completions"}, True),
+    ({"url.pathname": {"$ne": "/v1/chat/completions"}}, False),
+    ({"url.pathname": {"$regex": "embeddings"}}, False),
+    ({"metadata.plan": "paid", "params.stream": False}, False),
+    ({"$and": [{"metadata.plan": "paid"}, {"params.stream": True}]}, True),
+    ({"$or": [{"metadata.plan": "free"}, {"params.stream": True}]}, True),
+    ({"$or": [{"metadata.plan": "free"}, {"$and": [{"params.stream": False}]}]}, False),
+]
+
+
+@pytest.mark.parametrize(("query", "holds"), FITS)
+def test_a_query_fits(query, holds, call):
+    asked = call(metadata={"plan": "paid", "age": "41"})
+
+    assert holds is fits(
+        checked_query(query), asked, lambda: {"max_tokens": 200, "stream": True, "model": "seed"}
+    )
+
+
+def test_the_body_is_not_parsed_for_what_does_not_ask_for_it(call):
+    def parse():
+        raise AssertionError("nobody asked")
+
+    assert not fits({"metadata.plan": "paid", "params.stream": True}, call(), parse)
+
+
+WRONG = {
+    "must be a mapping": {},
+    "the operator '$equals' of 'metadata.a' is not known": {"metadata.a": {"$equals": 1}},
+    "Did you mean '$regex'?": {"metadata.a": {"$regx": "x"}},
+    "the field 'metdata.a' is not known": {"metdata.a": 1},
+    "Did you mean 'metadata'?": {"metdata.a": 1},
+    "the field 'url.host' is not known": {"url.host": "x"},
+    "'$eq' cannot stand here": {"$eq": 1},
+    "$and takes a list of queries": {"$and": {"metadata.a": 1}},
+    "$in of 'metadata.a' takes a list": {"metadata.a": {"$in": "abc"}},
+    "$gt of 'params.n' takes a number": {"params.n": {"$gt": "many"}},
+    "$regex of 'metadata.a' is not a regular expression": {"metadata.a": {"$regex": "("}},
+    "compares with nothing": {"metadata.a": {}},
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_refused(said):
+    with pytest.raises(SettingError) as refused:
+        checked_query(WRONG[said])
+
+    assert said in str(refused.value)

@@ -1,0 +1,94 @@
+"""`byteplus-trace config check FILE`: how a file is understood, and never a part of a key."""
+
+import json
+
+import pytest
+
+from byteplus_trace._cli import main
+from byteplus_trace._cli.config import check
+
+SECRET = "sk-a-very-secret-key"
+TABLE = {
+    "targets": [
+        {"name": "sg", "region": "ap-southeast-1", "api_key": "${KEY}", "quota_group": "acct"},
+        {"name": "eu", "region": "eu-west-1", "api_key": "${KEY}", "only": ["chat"], "models": {"a": "ep-b"},
+         "retry": {"per_target": 0}, "override_params": {"thinking": {"type": "disabled"}}, "zone": "eu"},
+    ],
+    "deadline": {"total": 30},
+}  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A file of that content."""
+
+    def write(content):
+        path = tmp_path / "policy.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    return write
+
+
+def test_it_tells_the_policy_as_it_is_understood(written, capsys):
+    status = check(written(TABLE), {"KEY": SECRET})
+
+    said = capsys.readouterr().out
+    assert 0 == status
+    for part in (
+        "targets, tried in this order:", "1. sg", "https://ark.eu-west.bytepluses.com/api/v3", "set\n", "a -> ep-b",
+        "acct", "thinking", "30 s total", "at most 6 a call", "images: unsent_only", "retry      never",
+        "warning: Calls may cross regions: 'sg' (ap-southeast-1) -> 'eu' (eu-west-1).", "valid, 1 warning",
+    ):  # fmt: skip
+        assert part in said
+    assert not any(SECRET[at : at + 4] in said for at in range(len(SECRET) - 3))
+
+
+def test_a_file_that_cannot_be_followed_says_what_to_write(written, capsys):
+    assert 2 == check(written(TABLE), {})
+
+    assert "the environment variable KEY is not set" in capsys.readouterr().err
+
+
+def test_warnings_fail_where_that_is_asked_for(written):
+    assert 1 == check(written(TABLE), {"KEY": SECRET}, strict=True)
+
+
+def test_settings_without_a_policy_are_valid_too(written, capsys):
+    assert 0 == check(written({"service_name": "shop"}), {})
+
+    assert "holds no policy" in capsys.readouterr().out
+
+
+def test_other_settings_of_the_environment_are_not_the_files(written):
+    assert 0 == check(written({"service_name": "shop"}), {"BYTEPLUS_TRACE_METRICS_PORT": "no number"})
+
+
+def test_groups_conditions_and_weights_are_told(written, capsys):
+    check(
+        written(
+            {
+                "strategy": {"mode": "conditional", "default": "rest", "conditions": [{"query": {"metadata.a": 1}, "then": "one"}]},
+                "targets": [
+                    {"provider": "byteplus", "name": "one", "cb_config": {"failure_threshold": 2}},
+                    {"name": "rest", "strategy": {"mode": "loadbalance", "on_status_codes": [503]}, "retry": {"attempts": 2, "on_status_codes": [429]},
+                     "targets": [{"provider": "byteplus", "weight": 2, "request_timeout": 500}]},
+                ],
+            }
+        ),
+        {},
+    )  # fmt: skip
+
+    said = capsys.readouterr().out
+    for part in (
+        "where {'metadata.a': 1} -> one", "otherwise -> rest", "weight 2", "moving on at 503 alone", "2 times a target, at 429",
+        "opens after 2 failures in a row, for", "0.5 s", "none: the caller's own",
+    ):  # fmt: skip
+        assert part in said
+
+
+def test_it_is_a_command(written, capsys, monkeypatch):
+    monkeypatch.setenv("KEY", SECRET)
+
+    assert 0 == main(["config", "check", written(TABLE)])
+    assert "valid" in capsys.readouterr().out

@@ -1,0 +1,303 @@
+"""A policy says what is wrong with it, in the user's words, before any call is made."""
+
+import json
+import pickle
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+import byteplus_trace
+from byteplus_trace import Breaker, Deadline, Policy, Retry, SettingError, Target
+from byteplus_trace._routing.policy import Condition, Group, warnings_of
+
+SG, EU = "ap-southeast-1", "eu-west-1"
+
+
+def sg(**settings):
+    return Target("sg", **{"region": SG, **settings})
+
+
+WRONG = {
+    "Region 'eu-wst' is not known (known: ap-southeast-1, eu-west-1, cn-beijing). Did you mean 'eu-west-1'?": lambda: Target("t", region="eu-wst"),
+    "only: 'imges' is not known (known: chat, responses, embeddings, images, video, other). Did you mean 'images'?": lambda: sg(only={"imges"}),
+    "only='chat' must be a set of kinds, such as {'chat', 'responses'}": lambda: sg(only="chat"),
+    "only is empty, so it would serve nothing": lambda: sg(only=set()),
+    "plain http, which would show keys and prompts": lambda: sg(base_url="http://ark.example/api/v3"),
+    "not a base URL. Write it whole": lambda: sg(base_url="ark.example/api/v3"),
+    "must not hold a query, a fragment or credentials": lambda: sg(base_url="https://user:pass@ark.example/api/v3"),
+    "api_key is empty": lambda: sg(api_key=" "),
+    "weight=-1 must be 0 or more": lambda: sg(weight=-1),
+    "request_timeout=0 must be more than 0": lambda: sg(request_timeout=0),
+    "override_params cannot hold 'model'; set it by models={'*': ...}": lambda: sg(override_params={"model": "m"}),
+    "override_params cannot hold 'stream'": lambda: sg(override_params={"stream": True}),
+    "models must map": lambda: sg(models=["m"]),
+    "a name has no '/'": lambda: Target("a/b", region=SG),
+    "the name must be a text": lambda: Target("", region=SG),
+    "retry={'per_target': 2} must be a Retry(...)": lambda: sg(retry={"per_target": 2}),
+    "targets is empty. Name at least one Target": lambda: Policy(targets=[]),
+    "targets must be a list of Target": lambda: Policy(targets=sg()),
+    "targets may hold Target and Group, not 'sg'": lambda: Policy(targets=["sg"]),
+    "Two targets are named 'sg'": lambda: Policy(targets=[sg(), sg()]),
+    "Two targets are named 'x'": lambda: Policy(targets=[Group([sg()], name="x"), Target("x", region=EU)]),
+    "One address stands for one region": lambda: Policy(targets=[sg(base_url="https://p.example/v3"), Target("eu", region=EU, base_url="https://p.example/v3/")]),
+    "mode: 'fallbak' is not known (known: fallback, loadbalance, conditional, single). Did you mean 'fallback'?": lambda: Policy(targets=[sg()], mode="fallbak"),
+    "every weight is 0": lambda: Policy(targets=[sg(weight=0)], mode="loadbalance"),
+    "mode 'conditional' needs conditions": lambda: Policy(targets=[sg()], mode="conditional"),
+    "conditions and default need mode='conditional'": lambda: Policy(targets=[sg()], default="sg"),
+    "no target is named 'eu' (known: sg)": lambda: Policy(targets=[sg()], mode="conditional", conditions=[Condition({"metadata.a": 1}, "eu")]),
+    "replay: 'image' is not known": lambda: Policy(targets=[sg()], replay={"image": "ambiguous"}),
+    "replay['chat']: 'twice' is not known": lambda: Policy(targets=[sg()], replay={"chat": "twice"}),
+    "'stateless_only' is for responses alone": lambda: Policy(targets=[sg()], replay={"chat": "stateless_only"}),
+    "final: 'first' is not known": lambda: Policy(targets=[sg()], final="first"),
+    "max_attempts=0 must be a whole number of 1 or more": lambda: Policy(targets=[sg()], max_attempts=0),
+    "'9999' is not an HTTP status": lambda: Policy(targets=[sg()], on_status_codes=["9999"]),
+    "must be a list of HTTP statuses": lambda: Policy(targets=[sg()], on_status_codes=429),
+    "retry.per_target=True must be a whole number": lambda: Retry(per_target=True),
+    "retry.base=0 must be more than 0": lambda: Retry(base=0),
+    "retry.cap=0.1 must be at least retry.base": lambda: Retry(cap=0.1),
+    "retry.use_retry_after=1 must be true or false": lambda: Retry(use_retry_after=1),
+    "breaker.ratio=2 must be 1 or less": lambda: Breaker(ratio=2),
+    "breaker.open_max=1 must be at least breaker.open": lambda: Breaker(open_max=1),
+    "breaker.window='30' must be a number": lambda: Breaker(window="30"),
+    "deadline.total=-1 must be more than 0": lambda: Deadline(total=-1),
+    "deadline.reserve=1 must be less than 1": lambda: Deadline(reserve=1),
+    "deadline.idle=nan must be a number": lambda: Deadline(idle=float("nan")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_refused(said):
+    with pytest.raises(SettingError) as refused:
+        WRONG[said]()
+
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8080/api/v3", "http://127.0.0.1/api/v3", "http://[::1]:1/v3"]
+)
+def test_plain_http_is_fine_on_the_loopback(url):
+    assert url == sg(base_url=url).address
+
+
+def test_plain_http_elsewhere_must_be_meant():
+    assert "http://ark.internal/v3" == sg(base_url="http://ark.internal/v3", allow_http=True).address
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    policy = Policy(targets=[sg()])
+
+    assert Retry(per_target=1, base=0.25, cap=8, retry_after_cap=10, budget_ratio=0.1) == policy.retry
+    assert (
+        Breaker(window=30, min_requests=10, ratio=0.5, consecutive=5, open=15, open_max=120) == policy.breaker
+    )
+    assert Deadline(total=None, first_event=60, idle=None, min_attempt=1.0, reserve=0.3) == policy.deadline
+    assert ("fallback", 6, "primary") == (policy.mode, policy.max_attempts, policy.final)
+    assert {
+        "chat": "ambiguous", "embeddings": "ambiguous", "responses": "stateless_only", "images": "unsent_only",
+        "video": "unsent_only", "other": "unsent_only",
+    } == policy.replay  # fmt: skip
+
+
+def test_what_replay_does_not_name_keeps_its_default():
+    assert "unsent_only" == Policy(targets=[sg()], replay={"chat": "unsent_only"}).replay["images"]
+
+
+def test_a_policy_is_frozen_and_copies_what_it_was_given():
+    models = {"a": "b"}
+    target = sg(models=models)
+    models["c"] = "d"
+
+    assert {"a": "b"} == target.models
+    with pytest.raises(FrozenInstanceError):
+        target.name = "other"
+    assert target == pickle.loads(pickle.dumps(target))
+
+
+def test_a_key_is_never_shown():
+    policy = Policy(targets=[sg(api_key="very-secret")])
+
+    assert "very-secret" not in repr(policy) + str(policy)
+    with pytest.raises(SettingError) as refused:
+        Target("t", region="nowhere", api_key="very-secret")
+    assert "very-secret" not in str(refused.value)
+
+
+def test_the_leaves_are_the_targets_of_all_groups_in_order():
+    policy = Policy(targets=[Group([sg(), Target("eu", region=EU)]), Target("last", region=SG)])
+
+    assert ["sg", "eu", "last"] == [target.name for target in policy.leaves]
+
+
+# Reading.
+
+TABLE = {
+    "targets": [
+        {"name": "sg", "region": SG, "api_key": "${ARK_SG}"},
+        {"name": "eu", "region": EU, "api_key": "${ARK_EU}", "only": ["chat"], "retry": {"per_target": 2}},
+    ],
+    "retry": {"per_target": 0},
+    "deadline": {"total": 30},
+}
+TOML = """
+[[targets]]
+name = "sg"
+region = "ap-southeast-1"
+api_key = "${ARK_SG}"
+
+[[targets]]
+name = "eu"
+region = "eu-west-1"
+api_key = "${ARK_EU}"
+only = ["chat"]
+retry = {per_target = 2}
+
+[retry]
+per_target = 0
+
+[deadline]
+total = 30
+"""
+ENVIRON = {"ARK_SG": "one", "ARK_EU": "two"}
+
+
+@pytest.mark.parametrize("written", ["mapping", "toml", "json", "inline json"])
+def test_it_reads_the_same_however_it_is_written(written, tmp_path):
+    path = tmp_path / f"policy.{written}"
+    path.write_text(TOML if written == "toml" else json.dumps(TABLE))
+    source = {"mapping": TABLE, "inline json": json.dumps(TABLE)}.get(written, path)
+
+    policy = Policy.load(source, ENVIRON)
+
+    assert (
+        Policy(
+            targets=[
+                sg(api_key="one"),
+                Target("eu", region=EU, api_key="two", only={"chat"}, retry=Retry(per_target=2)),
+            ],
+            retry=Retry(per_target=0),
+            deadline=Deadline(total=30),
+        )
+        == policy
+    )
+    assert policy is Policy.load(policy)
+
+
+def test_groups_and_conditions_are_written_as_tables():
+    policy = Policy.load(
+        {
+            "mode": "conditional",
+            "conditions": [{"query": {"metadata.plan": "paid"}, "then": "both"}],
+            "default": "cheap",
+            "targets": [
+                {"name": "both", "mode": "loadbalance", "targets": [
+                    {"name": "sg", "region": SG, "weight": 3}, {"name": "eu", "region": EU},
+                ]},
+                {"name": "cheap", "region": SG},
+            ],
+        },
+        {},
+    )  # fmt: skip
+
+    assert ["sg", "eu", "cheap"] == [target.name for target in policy.leaves]
+    assert "loadbalance" == policy.targets[0].mode
+
+
+UNREADABLE = {
+    "policy.targets[0].api_key: the environment variable ARK_SG is not set. Set it": (TABLE, {"ARK_EU": "x"}),
+    "the environment variable ARK_SG is empty": (TABLE, {"ARK_SG": "", "ARK_EU": "x"}),
+    "policy: 'target' is not known": ({"target": []}, {}),
+    "Did you mean 'targets'?": ({"target": []}, {}),
+    "policy: 'targets' is missing": ({"mode": "fallback"}, {}),
+    "policy.targets[0]: 'regin' is not known": ({"targets": [{"name": "a", "region": SG, "regin": SG}]}, {}),
+    "target 'a' needs a region, such as": ({"targets": [{"name": "a"}]}, {}),
+    "policy.targets[0]: 'name' is missing": ({"targets": [{"region": SG}]}, {}),
+    "policy.targets must be a list of tables, not str": ({"targets": "sg"}, {}),
+    "policy.targets[0] must be a table, not str": ({"targets": ["sg"]}, {}),
+    "retry: 'per_targt' is not known": ({"targets": [], "retry": {"per_targt": 1}}, {}),
+    "policy.conditions[0]: 'then' is missing": ({"targets": [{"name": "a", "region": SG}], "conditions": [{"query": {}}]}, {}),
+    "cannot be read: No such file": ("/nowhere/policy.toml", {}),
+    "is not valid JSON": ("{not json", {}),
+    "A policy is a table with targets, not list": ([], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", UNREADABLE)
+def test_what_cannot_be_read(said):
+    source, environ = UNREADABLE[said]
+
+    with pytest.raises(SettingError) as refused:
+        Policy.load(source, environ)
+
+    assert said in str(refused.value)
+
+
+def test_a_toml_file_with_a_mistake_says_where(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text("targets = [")
+
+    with pytest.raises(SettingError, match=r"policy\.toml' is not valid TOML"):
+        Policy.load(path, {})
+
+
+def test_the_public_names_are_these_classes():
+    assert byteplus_trace.Policy is Policy
+
+
+# Warnings.
+
+
+def test_an_ordinary_pair_is_told_of_once():
+    policy = Policy(targets=[sg(api_key="a"), Target("eu", region=EU, api_key="b")])
+
+    assert [f"Calls may cross regions: 'sg' ({SG}) <-> 'eu' ({EU})."] == warnings_of(policy)
+
+
+def test_a_zone_keeps_its_calls_and_takes_in_others():
+    policy = Policy(targets=[sg(api_key="a"), Target("eu", region=EU, api_key="b", zone="eu")])
+
+    assert [f"Calls may cross regions: 'sg' ({SG}) -> 'eu' ({EU})."] == warnings_of(policy)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ({"zone": "a"}, {"zone": "b"}),
+        ({"only": {"chat"}}, {"only": {"images"}}),
+        ({"zone": "a"}, {"api_key": None}),
+    ],
+)
+def test_targets_that_no_call_crosses_between_are_not_told_of(here, there):
+    policy = Policy(
+        targets=[
+            sg(**{"api_key": "a", **here}),
+            Target("eu", region=EU, **{"api_key": "b", "zone": "e", **there}),
+        ]
+    )
+
+    assert [] == [warning for warning in warnings_of(policy) if "cross" in warning]
+
+
+def test_what_a_region_is_not_known_to_serve_is_told_of():
+    eu = Target(
+        "eu", region=EU, models={"a": "seed-1-8", "b": "seed-2-0-lite-260428", "c": "ep-1", "d": "seedream-5-0-260128"},
+        only={"chat", "embeddings"},
+    )  # fmt: skip
+
+    first, second = warnings_of(Policy(targets=[eu]))
+
+    assert first.startswith("Target 'eu' maps to 'seed-1-8', which eu-west-1 is not known to serve")
+    assert "Target 'eu' is to serve embeddings, which eu-west-1 is not known to serve." == second
+
+
+def test_a_target_without_a_key_among_others_is_told_of():
+    first, *_ = warnings_of(Policy(targets=[sg(), Target("sg2", region=SG, api_key="a")]))
+
+    assert "Target 'sg' has no api_key: it serves only calls addressed to ap-southeast-1, with the caller's own key." == first  # fmt: skip
+    assert [] == warnings_of(Policy(targets=[sg()]))
+
+
+def test_targets_that_the_mode_never_uses_are_told_of():
+    policy = Policy(targets=[sg(api_key="a"), Target("b", region=SG, api_key="b")], mode="single")
+
+    assert ["Never used, because of the mode 'single': 'b'."] == warnings_of(policy)
