@@ -1,0 +1,25 @@
+"""
+gunicorn, several workers, one /metrics that tells the sums of all.
+
+    mkdir -p /run/shop-metrics && rm -f /run/shop-metrics/*.db
+    PROMETHEUS_MULTIPROC_DIR=/run/shop-metrics gunicorn -c examples/gunicorn.conf.py shop:app
+
+The application mounts `byteplus_trace.prometheus.metrics_app()`, or gives `metrics_port` below: the worker that has the
+port then tells for all. There are no exemplars in this mode.
+"""
+
+workers = 4
+
+
+def post_fork(server, worker):
+    """After the fork: threads and sockets of the master would not survive it."""
+    import byteplus_trace
+
+    byteplus_trace.instrument(metrics_port=9464)
+
+
+def child_exit(server, worker):
+    """The gauges of a dead worker end with it."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)

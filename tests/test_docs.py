@@ -1,0 +1,202 @@
+"""
+The documentation is true: its code runs as it is written, its policies load, its links and names exist.
+
+A block that cannot run here says why: `<!-- not run: the reason -->` on the line above it. A block is run alone, against
+a fake ModelArk that stands where the regions are; `client` is the reader's own OpenAI client.
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import httpx2
+import openai
+import prometheus_client
+import pytest
+import yaml
+
+import byteplus_trace
+from byteplus_trace import _regions, pytest_plugin
+from byteplus_trace._config import configure
+from byteplus_trace._edge.instrumentation import Instrumentation
+from byteplus_trace._instruments import INSTRUMENTS
+from byteplus_trace._routing import policy
+from byteplus_trace._telemetry import attributes, recorder, semconv
+from byteplus_trace.pytest_plugin import modelark, modelark_exchanges  # noqa: F401 - fixtures for documented tests
+from byteplus_trace.testing import ModelArk
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+KEYS = {name: "key" for name in ("ARK_API_KEY", "ARK_API_KEY_SG", "ARK_API_KEY_EU")}
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
+)
+
+
+def blocks(*languages):
+    """The blocks of these languages that are to be run, each with the place where it stands."""
+    return list(_blocks(languages))
+
+
+def _blocks(languages):
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in BLOCK.finditer(text):
+            if found["language"] in languages and not found["why"]:
+                line = text.count("\n", 0, found.start("code")) + 1
+                place = f"{page.relative_to(ROOT)}:{line}"
+                yield pytest.param(page, line, found["code"], id=place)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """A fake ModelArk stands where the regions are; nothing is exported, and every registry is new."""
+
+    class Local(_regions.Region):
+        @property
+        def base_url(self):
+            return ark.base_url(self.id)
+
+    with ModelArk() as ark:
+        for region in ark.regions:
+            monkeypatch.setitem(
+                _regions._BY_ID, region.name, Local(region.name, "127.0.0.1", _regions.MODELARK)
+            )
+        places = ",".join(f"{url}={region}" for url, region in ark.base_urls.items())
+        monkeypatch.setenv("BYTEPLUS_TRACE_BASE_URLS", places)
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+        for name, key in KEYS.items():
+            monkeypatch.setenv(name, key)
+        monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
+        monkeypatch.setattr(Instrumentation, "_default", None)
+        monkeypatch.chdir(ROOT)
+        yield ark
+        byteplus_trace.uninstrument()
+
+
+@pytest.mark.parametrize(("page", "line", "code"), blocks("python"))
+def test_documented_code_runs(here, request, page, line, code):
+    reader = openai.OpenAI(base_url=here.base_url("ap-southeast-1"), api_key="key", max_retries=0)
+    namespace = {"__name__": "documented", "byteplus_trace": byteplus_trace, "client": reader, "os": os}
+
+    exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+
+    for name, test in list(namespace.items()):
+        if name.startswith("test_"):
+            wanted = test.__code__.co_varnames[: test.__code__.co_argcount]
+            test(**{fixture: request.getfixturevalue(fixture) for fixture in wanted})
+    for made in namespace.values():
+        if isinstance(made, (httpx.Client, httpx2.Client, openai.OpenAI)):
+            made.close()
+
+
+@pytest.mark.parametrize(("page", "line", "code"), blocks("toml", "json"))
+def test_documented_policies_and_settings_load(tmp_path, page, line, code):
+    file = tmp_path / f"documented.{'json' if code.lstrip().startswith('{') else 'toml'}"
+    file.write_text(code, encoding="utf-8")
+
+    configure({}, {**KEYS, "BYTEPLUS_TRACE_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize(("page", "line", "code"), blocks("yaml"))
+def test_documented_yaml_is_yaml(page, line, code):
+    assert yaml.safe_load(code)
+
+
+def test_the_reference_agrees_with_the_code():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "reference.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (done.returncode, done.stdout + done.stderr)
+
+
+def slug(heading):
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower().replace("`", "")).replace(" ", "-")
+
+
+def links():
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not target.startswith(("http:", "https:", "mailto:")):
+                yield pytest.param(page, target, id=f"{page.relative_to(ROOT)} -> {target}")
+
+
+@pytest.mark.parametrize(("page", "target"), list(links()))
+def test_links_lead_somewhere(page, target):
+    file, _, anchor = target.partition("#")
+    there = page if not file else (page.parent / file).resolve()
+
+    assert there.exists()
+    if anchor:
+        assert anchor in {
+            slug(heading) for heading in re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.M)
+        }
+
+
+def attributes_in_code():
+    """Every attribute name that the telling wing can set."""
+    found = {
+        value
+        for name, value in vars(semconv).items()
+        if name.isupper() and isinstance(value, str) and name not in {"OWN", "METADATA"}
+    }
+    for module in (attributes, recorder):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            match node:
+                case ast.BinOp(left=ast.Name(id="OWN"), right=ast.Constant(value=str(name))):
+                    found.add(semconv.OWN + name)
+                case ast.Constant(value=str(name)) if re.fullmatch(r"gen_ai(\.\w+)+", name):
+                    found.add(name)
+    return {*found, semconv.METADATA + "<key>"}
+
+
+def reference():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_explains_exactly_the_attributes_that_the_code_sets():
+    explained = [each.name for each in reference().ATTRIBUTES]
+
+    assert sorted(attributes_in_code()) == sorted(explained)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_series_and_attributes_in_the_documentation_exist(page):
+    text = page.read_text(encoding="utf-8")
+    series = {each.name for each in INSTRUMENTS}
+    others = {"modelark_exchanges"} & set(vars(pytest_plugin))
+    for name in set(re.findall(r"\bmodelark_\w+", text)):
+        assert re.sub(r"_(bucket|sum|count)$", "", name) in series | others or name in series
+    known = attributes_in_code()
+    for name in set(re.findall(r"byteplus\.modelark\.[a-z_.]*[a-z_]", text)):
+        assert name in known or name == "byteplus.modelark.metadata" or name.startswith(semconv.METADATA)
+
+
+@pytest.mark.parametrize(
+    "kind", [policy.Policy, policy.Target, policy.Retry, policy.Breaker, policy.Deadline]
+)
+def test_the_policy_page_has_every_field_and_its_default(kind):
+    text = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")
+    section = re.search(rf"^### {kind.__name__}$(.*?)^#", text, re.M | re.S)[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.M))
+
+    assert list(told) == [each.name for each in dataclasses.fields(kind)]
+    for each in dataclasses.fields(kind):
+        if each.default is not dataclasses.MISSING and isinstance(each.default, (int, float, str)):
+            default = str(each.default).lower() if isinstance(each.default, bool) else f"{each.default}"
+            assert told[each.name].strip("`") == re.sub(r"\.0$", "", default)
