@@ -53,6 +53,8 @@ def ending(
         return _raised(error, kind, code, began=status is not None)
     if status is not None and status >= 400:
         return Ending("error", reason_of(status, code), code_family(code) if code else str(status))
+    if status is not None and status >= 300:
+        return OK  # a redirect: its reply promises nothing to read
     if answer.error is not None or answer.status == "failed" or (body is not None and body.failed):
         reason = reason_of(status, code) if code else "stream_error"
         return Ending(
