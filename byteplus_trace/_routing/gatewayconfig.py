@@ -229,7 +229,7 @@ def _object(table: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any
 def _objects(table: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
     given = table.get(name, [])
     if not isinstance(given, (list, tuple)):
-        raise SettingError(f"{where}{name} must be a list of objects, not {given!r}.")
+        raise SettingError(f"{where}{name} must be a list of objects, not a {type(given).__name__}.")
     return [_checked(each, None, f"{where}{name}[{at}]") for at, each in enumerate(given)]
 
 

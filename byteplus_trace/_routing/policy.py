@@ -6,22 +6,19 @@ it is made, in the user's words, because nothing may be raised once calls are un
 How it is read from a file is in `policyfile.py`; what follows from it for one call, in
 `order.py` and `plan.py`.
 
-Seconds everywhere. A key is never in a `repr`, a message or a warning.
+Seconds everywhere. What is allowed but may surprise is in `surprises.py`. A key is never in a `repr`, a message or a warning.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from itertools import combinations
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from .._errors import SettingError
 from .._regions import did_you_mean, region_named
+from . import checks
 from .conditions import checked_query
 
 Mode = Literal["fallback", "loadbalance", "conditional", "single"]
@@ -61,13 +58,13 @@ class Retry:
     use_retry_after: bool = True
 
     def __post_init__(self) -> None:
-        _whole("retry.per_target", self.per_target, least=0)
-        _positive("retry.base", self.base)
-        _number("retry.cap", self.cap, least=self.base, because="at least retry.base")
-        _number("retry.retry_after_cap", self.retry_after_cap, least=0)
-        _number("retry.budget_ratio", self.budget_ratio, least=0)
-        _set(self, on_status_codes=_statuses("retry.on_status_codes", self.on_status_codes))
-        _yes_or_no("retry.use_retry_after", self.use_retry_after)
+        checks.whole("retry.per_target", self.per_target, least=0)
+        checks.positive("retry.base", self.base)
+        checks.number("retry.cap", self.cap, least=self.base, because="at least retry.base")
+        checks.number("retry.retry_after_cap", self.retry_after_cap, least=0)
+        checks.number("retry.budget_ratio", self.budget_ratio, least=0)
+        _set(self, on_status_codes=checks.statuses("retry.on_status_codes", self.on_status_codes))
+        checks.yes_or_no("retry.use_retry_after", self.use_retry_after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +84,16 @@ class Breaker:
     """The statuses that count as failures; None: as the error codes say."""
 
     def __post_init__(self) -> None:
-        _positive("breaker.window", self.window)
-        _whole("breaker.min_requests", self.min_requests, least=1)
+        checks.positive("breaker.window", self.window)
+        checks.whole("breaker.min_requests", self.min_requests, least=1)
         if self.ratio is not None:
-            _positive("breaker.ratio", self.ratio)
-            _number("breaker.ratio", self.ratio, most=1)
+            checks.positive("breaker.ratio", self.ratio)
+            checks.number("breaker.ratio", self.ratio, most=1)
         if self.consecutive is not None:
-            _whole("breaker.consecutive", self.consecutive, least=1)
-        _positive("breaker.open", self.open)
-        _number("breaker.open_max", self.open_max, least=self.open, because="at least breaker.open")
-        _set(self, on_status_codes=_statuses("breaker.on_status_codes", self.on_status_codes))
+            checks.whole("breaker.consecutive", self.consecutive, least=1)
+        checks.positive("breaker.open", self.open)
+        checks.number("breaker.open_max", self.open_max, least=self.open, because="at least breaker.open")
+        _set(self, on_status_codes=checks.statuses("breaker.on_status_codes", self.on_status_codes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +114,9 @@ class Deadline:
     def __post_init__(self) -> None:
         for name in ("total", "first_event", "idle"):
             if getattr(self, name) is not None:
-                _positive(f"deadline.{name}", getattr(self, name))
-        _number("deadline.min_attempt", self.min_attempt, least=0)
-        _number("deadline.reserve", self.reserve, least=0)
+                checks.positive(f"deadline.{name}", getattr(self, name))
+        checks.number("deadline.min_attempt", self.min_attempt, least=0)
+        checks.number("deadline.reserve", self.reserve, least=0)
         if self.reserve >= 1:
             raise SettingError(f"deadline.reserve={self.reserve!r} must be less than 1: it is a share.")
 
@@ -164,20 +161,20 @@ class Target:
     def __post_init__(self) -> None:
         _check_name("Target", self.name)
         called = f"target {self.name!r}"
-        region_named(_text(f"{called}: region", self.region))
-        _yes_or_no(f"{called}: allow_http", self.allow_http)
+        region_named(checks.text(f"{called}: region", self.region))
+        checks.yes_or_no(f"{called}: allow_http", self.allow_http)
         if self.base_url is not None:
-            _check_base_url(called, self.base_url, self.allow_http)
+            checks.base_url(called, self.base_url, self.allow_http)
         if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key.strip()):
             raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
         for name in ("zone", "quota_group"):
             if getattr(self, name) is not None:
-                _text(f"{called}: {name}", getattr(self, name))
-        _number(f"{called}: weight", self.weight, least=0)
+                checks.text(f"{called}: {name}", getattr(self, name))
+        checks.number(f"{called}: weight", self.weight, least=0)
         if self.request_timeout is not None:
-            _positive(f"{called}: request_timeout", self.request_timeout)
-        _instance(f"{called}: retry", self.retry, Retry)
-        _instance(f"{called}: breaker", self.breaker, Breaker)
+            checks.positive(f"{called}: request_timeout", self.request_timeout)
+        checks.instance(f"{called}: retry", self.retry, Retry)
+        checks.instance(f"{called}: breaker", self.breaker, Breaker)
         _set(
             self,
             models=_checked_models(called, self.models),
@@ -204,7 +201,7 @@ class Condition:
     then: str
 
     def __post_init__(self) -> None:
-        _text("condition: then", self.then)
+        checks.text("condition: then", self.then)
         _set(self, query=checked_query(self.query))
 
 
@@ -226,7 +223,7 @@ class Group:
         called = "Group" if self.name is None else f"Group {self.name!r}"
         if self.name is not None:
             _check_name("Group", self.name)
-        _number(f"{called}: weight", self.weight, least=0)
+        checks.number(f"{called}: weight", self.weight, least=0)
         _settle_tree(called, self)
 
 
@@ -265,11 +262,11 @@ class Policy:
 
     def __post_init__(self) -> None:
         _settle_tree("Policy", self)
-        _instance("retry", self.retry, Retry)
-        _instance("breaker", self.breaker, Breaker)
-        _instance("deadline", self.deadline, Deadline)
-        _whole("max_attempts", self.max_attempts, least=1)
-        _choice("final", self.final, FINALS)
+        checks.instance("retry", self.retry, Retry)
+        checks.instance("breaker", self.breaker, Breaker)
+        checks.instance("deadline", self.deadline, Deadline)
+        checks.whole("max_attempts", self.max_attempts, least=1)
+        checks.choice("final", self.final, FINALS)
         _set(self, replay=_checked_replay(self.replay))
         _check_names(self)
         _check_addresses(self.leaves)
@@ -301,68 +298,9 @@ class Policy:
 
 def warnings_of(policy: Policy) -> list[str]:
     """What is allowed but may surprise, one sentence each: for the log at startup and for `config check`."""
-    leaves = policy.leaves
-    return [
-        *(warning for target in leaves for warning in _region_warnings(target)),
-        *(_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1),
-        *_idle_warnings(policy),
-        *(crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None),
-    ]
+    from .surprises import surprises
 
-
-# What a region is known to serve, where that is not everything (ModelArk docs 1544106, 2026-11).
-_SERVED_MODELS: Mapping[str, tuple[str, ...]] = {
-    "eu-west-1": ("seed-2-0", "seedream-5-0-lite", "seedream-5-0-260128"),
-}
-_UNSERVED_KINDS: Mapping[str, tuple[str, ...]] = {"eu-west-1": ("embeddings", "video")}
-
-
-def _region_warnings(target: Target) -> Iterator[str]:
-    served = _SERVED_MODELS.get(target.region)
-    if served is not None:
-        for model in dict.fromkeys(target.models.values()):
-            if not model.startswith(("ep-", *served)):
-                yield (
-                    f"Target {target.name!r} maps to {model!r}, which {target.region} is not known to serve "
-                    f"(known: the seed-2-0 family and seedream-5-0-260128)."
-                )
-    for kind in _UNSERVED_KINDS.get(target.region, ()):
-        if target.only is not None and kind in target.only:
-            yield f"Target {target.name!r} is to serve {kind}, which {target.region} is not known to serve."
-
-
-def _keyless(target: Target) -> str:
-    return (
-        f"Target {target.name!r} has no api_key: it serves only calls addressed to {target.region}, "
-        "with the caller's own key."
-    )
-
-
-def _idle_warnings(policy: Policy) -> Iterator[str]:
-    for group in _groups(policy):
-        unused = [_name(each) for each in group.targets[1:]] if group.mode == "single" else []
-        unused += [_name(each) for each in group.targets if group.mode == "loadbalance" and each.weight == 0]
-        if unused:
-            yield f"Never used, because of the mode {group.mode!r}: {', '.join(map(repr, unused))}."
-
-
-def _crossing(one: Target, other: Target) -> str | None:
-    if one.region == other.region:
-        return None
-    there, back = _lets(one, other), _lets(other, one)
-    if not (there or back):
-        return None
-    first, arrow, second = (one, "<->" if back else "->", other) if there else (other, "->", one)
-    return (
-        f"Calls may cross regions: {first.name!r} ({first.region}) {arrow} {second.name!r} ({second.region})."
-    )
-
-
-def _lets(addressed: Target, server: Target) -> bool:
-    """Whether a call addressed to one target may be served by another one."""
-    in_zone = addressed.zone is None or addressed.zone == server.zone
-    kinds = set(KINDS if addressed.only is None else addressed.only)
-    return in_zone and server.api_key is not None and bool(kinds & set(server.only or KINDS))
+    return list(surprises(policy))
 
 
 def _leaves(targets: Iterable[Target | Group]) -> Iterator[Target]:
@@ -373,28 +311,29 @@ def _leaves(targets: Iterable[Target | Group]) -> Iterator[Target]:
             yield each
 
 
-def _groups(root: Policy | Group) -> Iterator[Policy | Group]:
+def groups_of(root: Policy | Group) -> Iterator[Policy | Group]:
+    """A policy and every group in it, the outer ones first."""
     yield root
     for each in root.targets:
         if isinstance(each, Group):
-            yield from _groups(each)
-
-
-def _name(each: Target | Group) -> str:
-    return each.name or "an unnamed group"
+            yield from groups_of(each)
 
 
 def _settle_tree(called: str, group: Policy | Group) -> None:
     """Check what policies and groups share, and make their sequences tuples."""
     if isinstance(group.targets, (Target, Group, str)) or not isinstance(group.targets, Iterable):
-        raise SettingError(f"{called}: targets must be a list of Target, not {group.targets!r}.")
+        raise SettingError(
+            f"{called}: targets must be a list of Target, not a {type(group.targets).__name__}."
+        )
     targets = tuple(group.targets)
     if not targets:
         raise SettingError(f"{called}: targets is empty. Name at least one Target.")
     for each in targets:
         if not isinstance(each, (Target, Group)):
-            raise SettingError(f"{called}: targets may hold Target and Group, not {each!r}.")
-    _choice(f"{called}: mode", group.mode, MODES)
+            raise SettingError(
+                f"{called}: targets may hold Target and Group, not a {type(each).__name__}; Policy.load() reads plain tables."
+            )
+    checks.choice(f"{called}: mode", group.mode, MODES)
     if group.mode == "loadbalance" and not any(each.weight for each in targets):
         raise SettingError(f"{called}: every weight is 0, so nothing could serve a call. Give one a weight.")
     conditions = tuple(group.conditions)
@@ -408,7 +347,7 @@ def _settle_tree(called: str, group: Policy | Group) -> None:
             raise SettingError(
                 f"{called}: no target is named {name!r} (known: {', '.join(names)}).{did_you_mean(name, names)}"
             )
-    statuses = _statuses(f"{called}: on_status_codes", group.on_status_codes)
+    statuses = checks.statuses(f"{called}: on_status_codes", group.on_status_codes)
     _set(group, targets=targets, conditions=conditions, on_status_codes=statuses)
 
 
@@ -420,7 +359,7 @@ def _instance_of_condition(called: str, each: object) -> Condition:
 
 def _check_names(policy: Policy) -> None:
     seen: set[str] = set()
-    for group in _groups(policy):
+    for group in groups_of(policy):
         for each in group.targets:
             if each.name in seen:
                 raise SettingError(f"Two targets are named {each.name!r}. Give each a name of its own.")
@@ -448,40 +387,12 @@ def _check_name(what: str, name: object) -> None:
         )
 
 
-def _check_base_url(called: str, url: object, allow_http: bool) -> None:
-    parts = urlsplit(_text(f"{called}: base_url", url))
-    try:
-        port_is_read = parts.port is None or parts.port > 0
-    except ValueError:
-        port_is_read = False
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_read:
-        raise SettingError(
-            f"{called}: base_url is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
-        )
-    if parts.query or parts.fragment or parts.username is not None:
-        raise SettingError(f"{called}: base_url must not hold a query, a fragment or credentials.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
-        raise SettingError(
-            f"{called}: base_url is plain http, which would show keys and prompts to the network. "
-            "Write https, or allow_http=True if that is meant."
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _checked_models(called: str, models: object) -> dict[str, str]:
     if not isinstance(models, Mapping):
         raise SettingError(f"{called}: models must map the caller's model to the one here, not {models!r}.")
     for model, mapped in models.items():
-        _text(f"{called}: a key of models", model)
-        _text(f"{called}: models[{model!r}]", mapped)
+        checks.text(f"{called}: a key of models", model)
+        checks.text(f"{called}: models[{model!r}]", mapped)
     return dict(models)
 
 
@@ -498,7 +409,7 @@ def _checked_only(called: str, only: object) -> frozenset[str] | None:
             f"{called}: only is empty, so it would serve nothing. Leave it out to serve everything."
         )
     for kind in kinds:
-        _choice(f"{called}: only", kind, KINDS)
+        checks.choice(f"{called}: only", kind, KINDS)
     return kinds
 
 
@@ -522,71 +433,13 @@ def _checked_replay(given: object) -> dict[str, Replay]:
     if not isinstance(given, Mapping):
         raise SettingError(f"replay={given!r} must map kinds of call to one of {', '.join(REPLAYS)}.")
     for kind, word in given.items():
-        _choice("replay", kind, KINDS)
-        _choice(f"replay[{kind!r}]", word, REPLAYS)
+        checks.choice("replay", kind, KINDS)
+        checks.choice(f"replay[{kind!r}]", word, REPLAYS)
         if word == "stateless_only" and kind != "responses":
             raise SettingError(
                 f"replay[{kind!r}]='stateless_only' is for responses alone; write 'ambiguous' or 'unsent_only'."
             )
     return {**DEFAULT_REPLAY, **given}
-
-
-def _statuses(name: str, given: object) -> frozenset[int] | None:
-    if given is None:
-        return None
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise SettingError(f"{name}={given!r} must be a list of HTTP statuses, such as [429, 503].")
-    found = frozenset(given)
-    for status in found:
-        if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
-            raise SettingError(
-                f"{name}: {status!r} is not an HTTP status. Write whole numbers, such as [429, 503]."
-            )
-    return found
-
-
-def _choice(name: str, word: object, known: Sequence[str]) -> None:
-    if word not in known:
-        raise SettingError(
-            f"{name}: {word!r} is not known (known: {', '.join(known)}).{did_you_mean(str(word), known)}"
-        )
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise SettingError(f"{name} must be a text, not {value!r}.")
-    return value
-
-
-def _yes_or_no(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise SettingError(f"{name}={value!r} must be true or false.")
-
-
-def _instance(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={value!r} must be a {kind.__name__}(...).")
-
-
-def _number(
-    name: str, value: object, *, least: float = -math.inf, most: float = math.inf, because: str | None = None
-) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise SettingError(f"{name}={value!r} must be a number.")
-    if not least <= value <= most:
-        bound = because or (f"{least:g} or more" if value < least else f"{most:g} or less")
-        raise SettingError(f"{name}={value!r} must be {bound}.")
-
-
-def _positive(name: str, value: object) -> None:
-    _number(name, value)
-    if value <= 0:  # type: ignore[operator]  # a number: checked in the line above
-        raise SettingError(f"{name}={value!r} must be more than 0.")
-
-
-def _whole(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SettingError(f"{name}={value!r} must be a whole number of {least} or more.")
 
 
 def _set(target: object, **values: object) -> None:

@@ -36,7 +36,7 @@ WRONG = {
     "retry={'per_target': 2} must be a Retry(...)": lambda: sg(retry={"per_target": 2}),
     "targets is empty. Name at least one Target": lambda: Policy(targets=[]),
     "targets must be a list of Target": lambda: Policy(targets=sg()),
-    "targets may hold Target and Group, not 'sg'": lambda: Policy(targets=["sg"]),
+    "targets may hold Target and Group, not a str; Policy.load() reads plain tables": lambda: Policy(targets=["sg"]),
     "Two targets are named 'sg'": lambda: Policy(targets=[sg(), sg()]),
     "Two targets are named 'x'": lambda: Policy(targets=[Group([sg()], name="x"), Target("x", region=EU)]),
     "One address stands for one region": lambda: Policy(targets=[sg(base_url="https://p.example/v3"), Target("eu", region=EU, base_url="https://p.example/v3/")]),
@@ -120,6 +120,28 @@ def test_a_key_is_never_shown():
     assert "very-secret" not in repr(policy) + str(policy)
     with pytest.raises(SettingError) as refused:
         Target("t", region="nowhere", api_key="very-secret")
+    assert "very-secret" not in str(refused.value)
+
+
+SECRET = {"name": "sg", "region": SG, "provider": "byteplus", "api_key": "very-secret"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Policy(targets=[SECRET]),
+        lambda: Policy(targets=SECRET),
+        lambda: Policy.load({"targets": SECRET}),
+        lambda: Policy.load({"targets": [{**SECRET, "targets": []}]}),
+        lambda: Policy.load({"strategy": {"mode": "single"}, "targets": SECRET}),
+        lambda: Policy.load({**SECRET, "wieght": 1}),
+        lambda: sg(api_key=["very-secret"]),
+    ],
+)
+def test_a_key_is_not_in_any_refusal(make):
+    with pytest.raises(SettingError) as refused:
+        make()
+
     assert "very-secret" not in str(refused.value)
 
 
