@@ -19,14 +19,14 @@ QUESTION = [{"role": "user", "content": "Name three rivers of Asia."}]
 def main() -> None:
     byteplus_trace.instrument(service_name="openai-chat", include_usage=True)
     base_url = byteplus_trace.base_url("ap-southeast-1")
-    with openai.OpenAI(base_url=base_url, api_key=os.environ["ARK_API_KEY"]) as client:
-        with byteplus_trace.metadata(user="u-7", team="examples"):
-            reply = client.chat.completions.create(model=MODEL, messages=QUESTION)
-            print(reply.choices[0].message.content)
+    client = openai.OpenAI(base_url=base_url, api_key=os.environ["ARK_API_KEY"])
+    with client, byteplus_trace.metadata(user="u-7", team="examples"):
+        reply = client.chat.completions.create(model=MODEL, messages=QUESTION)
+        print(reply.choices[0].message.content)
 
-            for chunk in client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True):
-                print(chunk.choices[0].delta.content or "", end="", flush=True)
-            print()
+        for chunk in client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True):
+            print(chunk.choices[0].delta.content or "", end="", flush=True)
+        print()
     byteplus_trace.flush()
 
 

@@ -33,9 +33,10 @@ from byteplus_trace.testing import ModelArk
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-KEYS = {name: "key" for name in ("ARK_API_KEY", "ARK_API_KEY_SG", "ARK_API_KEY_EU")}
+KEYS = dict.fromkeys(("ARK_API_KEY", "ARK_API_KEY_SG", "ARK_API_KEY_EU"), "key")
 BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
+    r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -127,7 +128,7 @@ def slug(heading):
 
 def links():
     for page in PAGES:
-        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
             if not target.startswith(("http:", "https:", "mailto:")):
                 yield pytest.param(page, target, id=f"{page.relative_to(ROOT)} -> {target}")
@@ -141,7 +142,8 @@ def test_links_lead_somewhere(page, target):
     assert there.exists()
     if anchor:
         assert anchor in {
-            slug(heading) for heading in re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.M)
+            slug(heading)
+            for heading in re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
         }
 
 
@@ -192,8 +194,8 @@ def test_series_and_attributes_in_the_documentation_exist(page):
 )
 def test_the_policy_page_has_every_field_and_its_default(kind):
     text = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")
-    section = re.search(rf"^### {kind.__name__}$(.*?)^#", text, re.M | re.S)[1]
-    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.M))
+    section = re.search(rf"^### {kind.__name__}$(.*?)^#", text, re.MULTILINE | re.DOTALL)[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.MULTILINE))
 
     assert list(told) == [each.name for each in dataclasses.fields(kind)]
     for each in dataclasses.fields(kind):

@@ -1,0 +1,130 @@
+"""The examples run as they stand, each in a process of its own against a fake ModelArk that is where the regions are."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from byteplus_trace._config import configure
+from byteplus_trace.testing import ModelArk
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+# A region's address is looked up in one table; the first statement of each process moves the regions to the fake.
+MOVED = """
+import sys
+from byteplus_trace import _regions
+class Local(_regions.Region):
+    @property
+    def base_url(self):
+        return {addresses}[self.id]
+for name in {addresses}:
+    _regions._BY_ID[name] = Local(name, "127.0.0.1", _regions.MODELARK)
+sys.argv = {argv}
+import runpy
+"""
+
+
+@pytest.fixture
+def fake():
+    with ModelArk() as ark:
+        yield ark
+
+
+def command(fake, argv, then):
+    addresses = {name: url for url, name in fake.base_urls.items()}
+    return [sys.executable, "-W", "error", "-c", MOVED.format(addresses=addresses, argv=argv) + then]
+
+
+def environment(fake):
+    places = ",".join(f"{url}={region}" for url, region in fake.base_urls.items())
+    keys = dict.fromkeys(("ARK_API_KEY", "ARK_API_KEY_SG", "ARK_API_KEY_EU"), "key")
+    return {**os.environ, **keys, "BYTEPLUS_TRACE_BASE_URLS": places, "OTEL_TRACES_EXPORTER": "console"}
+
+
+def run(fake, name):
+    then = f"runpy.run_path({str(EXAMPLES / name)!r}, run_name='__main__')"
+    done = subprocess.run(
+        command(fake, [name], then),
+        env=environment(fake),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
+
+
+def test_openai_chat(fake):
+    told = run(fake, "openai_chat.py")
+
+    assert 2 == len(fake.requests)
+    assert 2 == told.count('"name": "chat seed-2-0-lite-260428"')
+    assert 2 == told.count('"byteplus.modelark.metadata.team": "examples"')
+    assert 2 == told.count('"gen_ai.usage.output_tokens"')
+
+
+def test_ark_sdk_moves_on_by_its_policy(fake):
+    fake.region("ap-southeast-1").refuses()
+
+    told = run(fake, "ark_sdk.py")
+
+    assert ["eu-west-1"] * 3 == [request.region for request in fake.requests]
+    assert 3 == told.count('"byteplus.modelark.outcome": "rescued_fallback"')
+
+
+def test_asgi_app_answers_and_shows_its_series(fake):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [
+        "uvicorn",
+        "--app-dir",
+        str(EXAMPLES),
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+        "asgi_app:app",
+    ]
+    then = "runpy.run_module('uvicorn', run_name='__main__')"
+    told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command(fake, argv, then), env=environment(fake), **told) as server:
+        try:
+            answer = patiently(f"http://127.0.0.1:{port}/")
+            series = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        finally:
+            server.terminate()
+
+    assert (200, "Hello! How can I help you today?") == (answer.status_code, answer.text)
+    assert 'outcome="ok",region="ap-southeast-1"} 1.0' in series
+
+
+def patiently(url):
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return httpx.get(url)
+        except httpx.ConnectError:
+            assert time.monotonic() < until, "the server never came up"
+            time.sleep(0.1)
+
+
+def test_the_policy_loads(monkeypatch):
+    keys = {"ARK_API_KEY_SG": "key", "ARK_API_KEY_EU": "key"}
+    settled = configure({}, {**keys, "BYTEPLUS_TRACE_CONFIG": str(EXAMPLES / "policy.toml")})
+
+    assert ["sg", "eu", "eu-mini"] == [target.name for target in settled.policy.leaves]
+
+
+def test_the_gunicorn_configuration_is_python_with_both_hooks():
+    found = {}
+    exec((EXAMPLES / "gunicorn.conf.py").read_text(encoding="utf-8"), found)
+
+    assert {"workers", "post_fork", "child_exit"} <= set(found)
