@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,6 +25,9 @@ from ._wire.routes import Route, match
 PORTKEY_HOST = "api.portkey.ai"
 PORTKEY_PREFIX = "x-portkey-"
 LONGEST_METADATA = 128
+
+TOLD_HEADERS = frozenset({"x-stainless-retry-count", "x-client-request-id"})
+"""The headers that are looked at here, beside Portkey's."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOTHING_ASKED = Asked()
@@ -58,6 +62,18 @@ class Place:
         )
 
 
+class Addressed(NamedTuple):
+    """What a method and a URL say by themselves: the same for every call of one API in one place."""
+
+    route: Route
+    path: str
+    resource_id: str | None
+    url: str
+    port: int
+    region: str
+    provider: str
+
+
 class Places:
     """Every place that is ModelArk's."""
 
@@ -65,6 +81,8 @@ class Places:
         self._by_host: dict[str, list[Place]] = {}
         for place in places:
             self._by_host.setdefault(place.host, []).append(place)
+        self.addressed = lru_cache(maxsize=1024)(self._addressed)
+        """As `_addressed`, remembered: an application has few URLs, some of them with ids in."""
 
     def may_be(self, host: str) -> bool:
         """Whether a request to this host deserves a closer look; asked for every request of every client."""
@@ -81,6 +99,22 @@ class Places:
             return max(inside, key=lambda place: len(place.prefix))
         region = region_of(host)
         return Place(scheme, host, port, "", region.id, region.provider) if region is not None else None
+
+    def _addressed(
+        self, method: str, scheme: str, host: str, port: int | None, path: str
+    ) -> Addressed | None:
+        """What is addressed; None where it is not ModelArk's."""
+        standard = _DEFAULT_PORTS.get(scheme, 0)
+        port = port or standard
+        if host == PORTKEY_HOST:
+            place: Place | None = Place(scheme, host, port, "", DEFAULT_REGION)
+        else:
+            place = self.place_of(scheme, host, port, path)
+        if place is None:
+            return None
+        route, suffix, resource_id = match(method, path)
+        url = f"{scheme}://{host}{path}" if port == standard else f"{scheme}://{host}:{port}{path}"
+        return Addressed(route, suffix, resource_id, url, port, place.region, place.provider)
 
 
 class Recognised(NamedTuple):
@@ -109,49 +143,41 @@ def recognise(
     """
     Say which call a request is; None where it is not ModelArk's.
 
-    `headers` are lower-cased. `body` is None where it cannot be read without taking it
-    from the caller.
+    `headers` have lower-case names; those of `TOLD_HEADERS` and Portkey's are enough.
+    `body` is None where it cannot be read without taking it from the caller.
     """
-    port = port or _DEFAULT_PORTS.get(scheme, 0)
-    behind_gateway = host == PORTKEY_HOST
-    place = (
-        _gateway_place(scheme, port, headers) if behind_gateway else places.place_of(scheme, host, port, path)
-    )
-    if place is None:
+    addressed = places.addressed(method, scheme, host, port, path)
+    if addressed is None:
         return None
-    matched = match(method, path)
-    route = matched.route
+    route, region = addressed.route, addressed.region
     asked = route.family.asked(body, capture) if body and route.family is not None else _NOTHING_ASKED
-    if behind_gateway and not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
-        return None
+    behind_gateway = host == PORTKEY_HOST
+    if behind_gateway:
+        if not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
+            return None
+        region = headers.get("x-portkey-byteplus-region", region)
     told, cut = _metadata(metadata, headers)
-    standard = port == _DEFAULT_PORTS.get(scheme)
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(
         operation=route.operation,
         api=route.api,
         method=method,
-        url=f"{scheme}://{host}{path}" if standard else f"{scheme}://{host}:{port}{path}",
+        url=addressed.url,
         host=host,
-        port=port,
-        path=matched.suffix,
-        region=place.region,
-        provider=place.provider,
+        port=addressed.port,
+        path=addressed.path,
+        region=region,
+        provider=addressed.provider,
         model=asked.model,
         stream=asked.stream,
         params=asked.params,
         metadata=told,
-        resource_id=matched.resource_id,
+        resource_id=addressed.resource_id,
         client_request_id=headers.get("x-client-request-id"),
         sdk_retry=int(retries) if retries.isdecimal() else 0,
         content=asked.content,
     )
     return Recognised(call, route, behind_gateway, cut)
-
-
-def _gateway_place(scheme: str, port: int, headers: Mapping[str, str]) -> Place:
-    region = headers.get("x-portkey-byteplus-region", DEFAULT_REGION)
-    return Place(scheme, PORTKEY_HOST, port, "", region)
 
 
 def _is_byteplus(provider: str, model: str | None) -> bool:

@@ -32,13 +32,12 @@ from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
 from ..prometheus import Server, Sink, serve
 from .drive import Plan
-from .library import lowered
+from .library import lowered, told
 from .perform import Begun
 
 logger = logging.getLogger("byteplus_trace")
 
 REGION_HEADER = "x-portkey-byteplus-region"
-CONFIG_HEADER = "x-portkey-config"
 
 
 class Instrumentation:
@@ -77,7 +76,7 @@ class Instrumentation:
             )
             self.sink.start_targets([(region, region) for region in regions], routed=False)
         self.server: Server | None = None
-        self._warned_headers: set[str] = set()
+        self._warned_region_header = False
         guarding.on_fault = self.sink.telemetry_error
         self.sink.build_info(
             version=__version__,
@@ -123,7 +122,7 @@ class Instrumentation:
     def begin(self, request: Any, silent: bool, caller: Callable[[], object]) -> Begun | None:
         """Say which call a request is and set it going; None where it is not ours."""
         url = request.url
-        headers = lowered(request.headers)
+        headers = told(request.headers)
         body = getattr(request, "_content", None)
         found = recognise(
             self.places,
@@ -142,10 +141,6 @@ class Instrumentation:
         stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
         if silent and self.policy is None and not stripped:
             return None
-        if CONFIG_HEADER in headers and not found.behind_gateway:
-            self._warn_of(
-                CONFIG_HEADER, "a request cannot choose its policy; give the config to instrument(policy=...)"
-            )
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         observer = Observer(
@@ -155,24 +150,24 @@ class Instrumentation:
             self.config.capture_content,
             self.health.pin if self.policy is not None else None,
         )
-        deciding, key = self._plan(found, url, headers, body, observer, caller)
+        deciding, key = self._plan(found, request, headers, body, observer, caller)
         return Begun(deciding, observer, found.call, body, stripped, key)
 
     def _plan(
         self,
         found: Recognised,
-        url: Any,
+        request: Any,
         headers: Mapping[str, str],
         body: bytes | None,
         observer: Observer,
         caller: Callable[[], object],
     ) -> tuple[Plan, Key | None]:
         """Who decides: the policy for a call addressed to one of its targets, else nobody."""
-        policy, call = self.policy, found.call
+        policy, call, url = self.policy, found.call, request.url
         origin = self._origin_of(url, call) if policy is not None and not found.behind_gateway else None
         if policy is None or origin is None:
             if REGION_HEADER in headers and not found.behind_gateway:
-                self._warn_of(REGION_HEADER, "without a policy nothing is moved")
+                self._warn_region_header()
             return observe(call), None
         key = Key(caller(), str(url), hashlib.sha256(body).digest()) if body is not None else None
         prior = self.resends.recall(key) if key is not None else None
@@ -187,7 +182,7 @@ class Instrumentation:
             random=self.random,
             replayable=body is not None,
             body_params=lambda: _fields(body),
-            headers=headers,
+            headers=lowered(request.headers),
             origin=origin or None,
             prior=prior,
         )
@@ -201,11 +196,12 @@ class Instrumentation:
             return named
         return "" if url.host in self._region_hosts else None
 
-    def _warn_of(self, header: str, why: str) -> None:
-        """Say once of a header that it is not followed."""
-        if header not in self._warned_headers:
-            self._warned_headers.add(header)
-            logger.warning("A request carries %s, which is not followed: %s.", header, why)
+    def _warn_region_header(self) -> None:
+        if not self._warned_region_header:
+            self._warned_region_header = True
+            logger.warning(
+                "A request carries %s, which needs a policy to be followed; it is ignored.", REGION_HEADER
+            )
 
     def breaker_changed(self, target: str, operation: str, state: int) -> None:
         """A breaker opened, closed, or lets a probe through."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Protocol
 
+from .._recognise import PORTKEY_PREFIX, TOLD_HEADERS
 from .._routing.steps import FailureKind
 
 
@@ -95,3 +97,30 @@ def failure_of(error: BaseException) -> tuple[FailureKind, bool]:
 def lowered(headers: Any) -> dict[str, str]:
     """A library's headers as a plain dict with lower-case names; of repeated ones the last."""
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
+
+
+_TOLD = TOLD_HEADERS | {
+    "content-encoding",
+    "content-type",
+    "retry-after",
+    "retry-after-ms",
+    "x-envoy-upstream-service-time",
+    "x-request-id",
+}
+
+
+def told(headers: Any) -> dict[str, str]:
+    """As `lowered`, but only the few headers that are looked at: an SDK's request has twenty others."""
+    found: dict[str, str] = {}
+    for key, value in headers.raw:
+        name = _name_of_told(key)
+        if name is not None:
+            found[name] = value.decode("latin-1")
+    return found
+
+
+@lru_cache(maxsize=512)
+def _name_of_told(key: bytes) -> str | None:
+    """The name of a header that is looked at; remembered, for a name is spelled alike in every request of a client."""
+    name = key.decode("latin-1").lower()
+    return name if name in _TOLD or name.startswith(PORTKEY_PREFIX) else None

@@ -17,7 +17,7 @@ from .._routing.resend import Key
 from .._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
 from .drive import Plan
-from .library import Library, failure_of, lowered
+from .library import Library, failure_of, told
 from .outgoing import outgoing, rewritten_body, target_url
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ class Begun(NamedTuple):
 class Held:
     """A reply in hand, and what was read of it."""
 
-    __slots__ = ("drained", "number", "parts", "response", "rest", "size")
+    __slots__ = ("drained", "headers", "number", "parts", "response", "rest", "size")
 
     def __init__(self, response: Any, number: int) -> None:
         self.response = response
         self.number = number
+        self.headers: dict[str, str] = {}
+        """Those that are looked at."""
         self.parts: list[bytes] = []
         self.size = 0
         self.rest: Any = None
@@ -155,7 +157,7 @@ class Performer:
         """Response headers came."""
         held = self.in_hand = Held(response, step.number)
         self._bound_silence(step.idle_seconds)
-        headers = lowered(response.headers)
+        headers = held.headers = told(response.headers)
         content = getattr(response, "_content", None)
         if content is not None:  # already read and decoded: a mock, or a cache's hit
             headers.pop("content-encoding", None)
@@ -179,7 +181,6 @@ class Performer:
         """What the plan is told of a reply; without a policy only that it came."""
         if not self.routed:
             return Reply(held.response.status_code)
-        headers = lowered(held.response.headers)
         code = None
         body = self.observer.body
         if held.response.status_code >= 400 and held.drained and body is not None:
@@ -188,7 +189,7 @@ class Performer:
         return Reply(
             status=held.response.status_code,
             code=code,
-            retry_after_seconds=retry_after(headers, time.time()),
+            retry_after_seconds=retry_after(held.headers, time.time()),
             streaming=body is not None and body.streaming,
         )
 

@@ -108,7 +108,7 @@ def _put_params(given: Attributes, table: _Params, params: Mapping[str, Any]) ->
         if value is None:
             continue
         if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-            given[attribute] = value[:LONGEST] if isinstance(value, str) else value  # type: ignore[assignment]  # checked by `kind`
+            given[attribute] = value[:LONGEST] if isinstance(value, str) else value
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             given[attribute] = float(value)
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw
 
 from .reader import Asked
 from .shape import UNREADABLE
-
-Field = Raw | UnsetType
 
 _WORDS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "seed", "frequency_penalty",
@@ -24,25 +22,23 @@ _WORDS = (
     "encoding_format", "dimensions", "size", "width", "height", "guidance_scale", "watermark", "output_format", "context_id",
 )  # fmt: skip
 # A field that is an object, what of it is told and under which name; or a plain word in its place.
-_OBJECTS = (
-    ("thinking", "type", "thinking"),
-    ("reasoning", "effort", "reasoning_effort"),
-    ("response_format", "type", "response_format"),
-    ("conversation", "id", "conversation"),
-    ("session", "id", "session_id"),
-    ("stream_options", "include_usage", "include_usage"),
-    ("sequential_image_generation_options", "max_images", "max_images"),
-)
-_OTHERS = ("model", "stream", "stop", "stop_sequences", "text", "input", "negative_prompt")
+_OBJECTS = {
+    "thinking": ("type", "thinking"),
+    "reasoning": ("effort", "reasoning_effort"),
+    "response_format": ("type", "response_format"),
+    "conversation": ("id", "conversation"),
+    "session": ("id", "session_id"),
+    "stream_options": ("include_usage", "include_usage"),
+    "sequential_image_generation_options": ("max_images", "max_images"),
+}
+_OTHERS = ("stop", "stop_sequences", "text", "input", "negative_prompt")
+# Told in this order, for where two of them say the same thing the later one counts.
+_RANKS = {name: rank for rank, name in enumerate((*_WORDS, *_OBJECTS, *_OTHERS))}
 
 _LONGEST_WORD = 256
 _LONGEST_LIST = 16
 _LARGEST_NUMBER = 2**63
 
-_Fields = msgspec.defstruct(
-    "_Fields", [(name, Field, UNSET) for name in (*_WORDS, *(row[0] for row in _OBJECTS), *_OTHERS)], gc=False
-)
-_fields = msgspec.json.Decoder(_Fields).decode
 _any = msgspec.json.Decoder().decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _list = msgspec.json.Decoder(list[Raw]).decode
@@ -51,33 +47,33 @@ _list = msgspec.json.Decoder(list[Raw]).decode
 def asked(body: bytes, *, counted: bool = False) -> Asked:
     """Read a request's body; one that is no JSON object asks for nothing known. `counted`: tell how many inputs."""
     try:
-        fields: Any = _fields(body)
+        fields = _object(body)
     except UNREADABLE:
         return Asked()
     params: dict[str, Any] = {}
-    for name in _WORDS:
-        field = getattr(fields, name)
-        if field is not UNSET:
+    # A body has a handful of fields and few of those are told: only they are looked at.
+    for name in sorted(_RANKS.keys() & fields.keys(), key=_RANKS.__getitem__):
+        field = fields[name]
+        if name in _OBJECTS:
+            part, told_as = _OBJECTS[name]
+            _put(params, told_as, _part(field, part))
+        elif name == "text":
+            _put(params, "response_format", _written(field))
+        elif name == "stop" or (name == "stop_sequences" and "stop" not in fields):
+            _put_stop(params, _value(field))
+        elif name == "negative_prompt":
+            params["has_negative_prompt"] = bool(_value(field))
+        elif name == "input":
+            if counted:
+                _put(params, "inputs", _length(field))
+        elif name != "stop_sequences":
             _put(params, name, _value(field))
-    for name, part, told in _OBJECTS:
-        field = getattr(fields, name)
-        if field is not UNSET:
-            _put(params, told, _part(field, part))
-    if fields.text is not UNSET:
-        _put(params, "response_format", _written(fields.text))
-    stop = fields.stop if fields.stop is not UNSET else fields.stop_sequences
-    if stop is not UNSET:
-        _put_stop(params, _value(stop))
-    if fields.negative_prompt is not UNSET:
-        params["has_negative_prompt"] = bool(_value(fields.negative_prompt))
-    if counted and fields.input is not UNSET:
-        _put(params, "inputs", _length(fields.input))
-    model = _value(fields.model)
-    return Asked(model if isinstance(model, str) else None, _value(fields.stream) is True, params)
+    model = _value(fields.get("model"))
+    return Asked(model if isinstance(model, str) else None, _value(fields.get("stream")) is True, params)
 
 
-def _value(field: Field) -> Any:
-    if isinstance(field, UnsetType):
+def _value(field: Raw | None) -> Any:
+    if field is None:
         return None
     try:
         return _any(field)
@@ -88,7 +84,7 @@ def _value(field: Field) -> Any:
 def _part(field: Raw, part: str) -> Any:
     """One field of an object; a plain word stands for it."""
     try:
-        return _value(_object(field).get(part, UNSET))
+        return _value(_object(field).get(part))
     except UNREADABLE:
         word = _value(field)
         return word if isinstance(word, str) else None

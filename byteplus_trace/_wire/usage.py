@@ -23,13 +23,14 @@ def usage_of(given: Any, bot_usage: Any = None) -> Usage | None:
     outputs = _count(usage, "completion_tokens", "output_tokens")
     asked = _details(usage, "prompt_tokens_details", "input_tokens_details")
     answered = _details(usage, "completion_tokens_details", "output_tokens_details")
-    cache_read = _count(asked, "cached_tokens")
+    cache_read = _count(asked, "cached_tokens") if asked else None
     # /messages counts what it reads from and writes to the cache beside its input, the conventions inside of it.
-    read = _count(usage, "cache_read_input_tokens")
-    written = _count(usage, "cache_creation_input_tokens")
-    if read is not None or written is not None:
-        inputs = (inputs or 0) + (read or 0) + (written or 0)
-        cache_read = read
+    if "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+        read = _count(usage, "cache_read_input_tokens")
+        written = _count(usage, "cache_creation_input_tokens")
+        if read is not None or written is not None:
+            inputs = (inputs or 0) + (read or 0) + (written or 0)
+            cache_read = read
     if bot_usage is not None:
         inputs, outputs = _of_bot(bot_usage, inputs, outputs)
     if inputs is None and outputs is None:
@@ -38,10 +39,10 @@ def usage_of(given: Any, bot_usage: Any = None) -> Usage | None:
         input_tokens=inputs,
         output_tokens=outputs,
         cache_read_tokens=cache_read,
-        reasoning_tokens=_count(answered, "reasoning_tokens"),
-        text_input_tokens=_count(asked, "text_tokens"),
-        image_input_tokens=_count(asked, "image_tokens"),
-        audio_input_tokens=_count(asked, "audio_tokens"),
+        reasoning_tokens=_count(answered, "reasoning_tokens") if answered else None,
+        text_input_tokens=_count(asked, "text_tokens") if asked else None,
+        image_input_tokens=_count(asked, "image_tokens") if asked else None,
+        audio_input_tokens=_count(asked, "audio_tokens") if asked else None,
     )
 
 
@@ -71,17 +72,15 @@ def _of_bot(bot_usage: Any, inputs: int | None, outputs: int | None) -> tuple[in
     )
 
 
-def _count(given: dict[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = given.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-    return None
+def _count(given: dict[str, Any], name: str, other: str | None = None) -> int | None:
+    value = given.get(name)
+    if type(value) is int and value >= 0:  # not a bool
+        return value
+    return _count(given, other) if other is not None else None
 
 
-def _details(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    for name in names:
-        value = given.get(name)
-        if isinstance(value, dict):
-            return value
-    return {}
+def _details(given: dict[str, Any], name: str, other: str) -> dict[str, Any] | None:
+    value = given.get(name)
+    if not isinstance(value, dict):
+        value = given.get(other)
+    return value if isinstance(value, dict) else None
