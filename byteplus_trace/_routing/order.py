@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit
@@ -302,6 +303,7 @@ def _digest(credential: str | None) -> str | None:
     return hashlib.sha256(credential.encode()).hexdigest() if credential else None
 
 
+@lru_cache(maxsize=1024)
 def _place(url: str) -> tuple[str, str | None, int | None]:
     """The origin of a URL, in the sense of the web: scheme, host, port."""
     parts = urlsplit(url)

@@ -142,7 +142,7 @@ class Deliver:
     spared: bool = False
     """The call ends here although another target was left, because the last copy may have run: a second charge is avoided."""
     final: bool = False
-    """The last word after several attempts: SDKs above are told not to try again (`x-should-retry: false`)."""
+    """The plan's last word on a failure: SDKs above are told not to try again (`x-should-retry: false`)."""
     attempts: int = 0
     """Sends of this call, those before an SDK's resend included."""
     deadline_at: float | None = None
