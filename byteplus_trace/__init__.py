@@ -212,7 +212,7 @@ def client(
 
     from ._httpx import ModelArkTransport
 
-    transport = ModelArkTransport(**({"policy": policy} if policy is not None else {}))
+    transport = ModelArkTransport() if policy is None else ModelArkTransport(policy=policy)
     return httpx.Client(**_client_options(region, api_key, options), transport=transport)
 
 
@@ -227,7 +227,7 @@ def async_client(
 
     from ._httpx import AsyncModelArkTransport
 
-    transport = AsyncModelArkTransport(**({"policy": policy} if policy is not None else {}))
+    transport = AsyncModelArkTransport() if policy is None else AsyncModelArkTransport(policy=policy)
     return httpx.AsyncClient(**_client_options(region, api_key, options), transport=transport)
 
 

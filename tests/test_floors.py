@@ -25,7 +25,7 @@ UPWARD = {("_edge", "")}
 
 
 def room_of(module: str) -> str:
-    return module.split(".")[0] if module else ""
+    return module.split(".", maxsplit=1)[0] if module else ""
 
 
 def imports_of(path: Path):
@@ -46,10 +46,20 @@ def imports_of(path: Path):
             for name in names:
                 yield "byteplus_trace", ".".join([*base, name]), node.lineno, id(node) in typing_only
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0], node.module.partition(".")[2], node.lineno, id(node) in typing_only
+            yield (
+                node.module.split(".")[0],
+                node.module.partition(".")[2],
+                node.lineno,
+                id(node) in typing_only,
+            )
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name.split(".")[0], alias.name.partition(".")[2], node.lineno, id(node) in typing_only
+                yield (
+                    alias.name.split(".")[0],
+                    alias.name.partition(".")[2],
+                    node.lineno,
+                    id(node) in typing_only,
+                )
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
