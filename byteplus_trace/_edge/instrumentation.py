@@ -38,6 +38,7 @@ from .perform import Begun
 logger = logging.getLogger("byteplus_trace")
 
 REGION_HEADER = "x-portkey-byteplus-region"
+CONFIG_HEADER = "x-portkey-config"
 
 
 class Instrumentation:
@@ -76,7 +77,7 @@ class Instrumentation:
             )
             self.sink.start_targets([(region, region) for region in regions], routed=False)
         self.server: Server | None = None
-        self._warned_region_header = False
+        self._warned_headers: set[str] = set()
         guarding.on_fault = self.sink.telemetry_error
         self.sink.build_info(
             version=__version__,
@@ -141,6 +142,10 @@ class Instrumentation:
         stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
         if silent and self.policy is None and not stripped:
             return None
+        if CONFIG_HEADER in headers and not found.behind_gateway:
+            self._warn_of(
+                CONFIG_HEADER, "a request cannot choose its policy; give the config to instrument(policy=...)"
+            )
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         observer = Observer(
@@ -167,7 +172,7 @@ class Instrumentation:
         origin = self._origin_of(url, call) if policy is not None and not found.behind_gateway else None
         if policy is None or origin is None:
             if REGION_HEADER in headers and not found.behind_gateway:
-                self._warn_region_header()
+                self._warn_of(REGION_HEADER, "without a policy nothing is moved")
             return observe(call), None
         key = Key(caller(), str(url), hashlib.sha256(body).digest()) if body is not None else None
         prior = self.resends.recall(key) if key is not None else None
@@ -196,12 +201,11 @@ class Instrumentation:
             return named
         return "" if url.host in self._region_hosts else None
 
-    def _warn_region_header(self) -> None:
-        if not self._warned_region_header:
-            self._warned_region_header = True
-            logger.warning(
-                "A request carries %s, which needs a policy to be followed; it is ignored.", REGION_HEADER
-            )
+    def _warn_of(self, header: str, why: str) -> None:
+        """Say once of a header that it is not followed."""
+        if header not in self._warned_headers:
+            self._warned_headers.add(header)
+            logger.warning("A request carries %s, which is not followed: %s.", header, why)
 
     def breaker_changed(self, target: str, operation: str, state: int) -> None:
         """A breaker opened, closed, or lets a probe through."""
@@ -228,8 +232,8 @@ class Instrumentation:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Tell what is waiting to be told, and have it exported."""
-        _reaper.drain()
-        return self.recorder.tracers.flush(timeout_seconds)
+        told = _reaper.drain(timeout_seconds)
+        return self.recorder.tracers.flush(timeout_seconds) and told
 
     def shutdown(self) -> None:
         """Stop what was started."""
