@@ -49,6 +49,9 @@ def ending(
     refusal, else the exception's class name, else the reason.
     """
     code = answer.error.code if answer.error is not None else None
+    left = how in {"closed", "forgotten"}
+    if left and status is None:
+        return CANCELLED  # nobody waited for the reply
     if how == "raised":
         return _raised(error, kind, code, began=status is not None)
     if status is not None and status >= 400:
@@ -66,7 +69,7 @@ def ending(
         return Ending("error", "stream_error", "stream_error")
     if answer.complete or body is None or not body.legible:
         return OK
-    if how in {"closed", "forgotten"}:
+    if left:
         return CANCELLED
     return _incomplete(call, answer, body)
 

@@ -91,6 +91,7 @@ class Observer:
         "_call",
         "_capture",
         "_family",
+        "_forks",
         "_made",
         "_open",
         "_over",
@@ -115,6 +116,7 @@ class Observer:
         self._family = family
         self._capture = capture
         self._made = made
+        self._forks = _reaper.forks
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
@@ -235,7 +237,7 @@ class Observer:
 
     def later(self, how: How) -> None:
         """As `finish`, but from where only a queue may be touched; the call ends now all the same."""
-        if self._pending:
+        if self._pending and self._forks == _reaper.forks:
             ended = time.perf_counter()
             _reaper.put(lambda: self.finish(how, ended=ended))
 

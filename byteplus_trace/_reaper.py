@@ -4,7 +4,7 @@ A thread that finishes what was noticed where nothing may be recorded.
 A stream that is forgotten is noticed by the garbage collector, and so is a stream whose
 owner closes it on collection. The collector may run while this very thread holds a
 lock of prometheus_client's or of an exporter's: recording there deadlocks. So `put` is
-all that is done there (a `SimpleQueue` may be put to from a destructor), and this
+all that is done there (a deque and a `SimpleQueue` may be added to in a destructor), and this
 thread, or a `flush()`, does the rest.
 """
 
@@ -12,18 +12,25 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 Job = Callable[[], None]
 
-_queue: SimpleQueue[Job] = SimpleQueue()
+forks = 0
+"""How many forks this process came out of: what is older than the last one is its parent's to tell."""
+
+_jobs: deque[Job] = deque()
+_wake: SimpleQueue[None] = SimpleQueue()
+_working = threading.RLock()  # held while a job is done, so that who drains waits for the one in hand too
 _thread: threading.Thread | None = None
 
 
 def put(job: Job) -> None:
     """Have a job done soon, by another thread; safe anywhere, the garbage collector included."""
-    _queue.put(job)
+    _jobs.append(job)
+    _wake.put(None)
 
 
 def start() -> None:
@@ -34,24 +41,28 @@ def start() -> None:
         _thread.start()
 
 
-def drain() -> None:
-    """Do, in this thread, whatever is waiting."""
-    while True:
-        try:
-            job = _queue.get_nowait()
-        except Empty:
-            return
-        job()
+def drain(timeout_seconds: float = -1) -> bool:
+    """Have done what is waiting, in this thread or already in the other; false where that took too long."""
+    if not _working.acquire(timeout=timeout_seconds):
+        return False
+    try:
+        while _jobs:
+            _jobs.popleft()()
+    finally:
+        _working.release()
+    return True
 
 
 def _work() -> None:
     while True:
-        _queue.get()()
+        _wake.get()
+        drain()
 
 
 def _restart_in_child() -> None:
-    global _queue, _thread  # noqa: PLW0603 - the parent's jobs are the parent's, and its thread did not come along
-    _queue = SimpleQueue()
+    global forks, _jobs, _wake, _working, _thread  # noqa: PLW0603 - the parent's jobs are the parent's, and its thread did not come along
+    forks += 1
+    _jobs, _wake, _working = deque(), SimpleQueue(), threading.RLock()
     if _thread is not None:
         _thread = None
         start()

@@ -101,6 +101,9 @@ class AsyncTransport(Transport):
         performer = AsyncPerformer(self._library, self.instrumentation, request, begun, self._transport_for)
         try:
             held = performer.deliverable(await arun(begun.plan, performer))
+        except GeneratorExit:  # nobody waits any more; perhaps it is the collector that says so
+            begun.observer.later("forgotten")
+            raise
         except BaseException as error:
             begun.observer.finish("raised", error)
             if performer.is_unsent_by_a_fault_of_ours(error):

@@ -17,6 +17,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -259,7 +260,9 @@ class AttemptTelling:
         return otel_context.attach(self._sending)
 
     def detach(self, token: Any) -> None:
-        otel_context.detach(token)
+        # As OpenTelemetry's own, which logs an error where a coroutine is stopped from another context.
+        with suppress(ValueError):
+            token.var.reset(token)
 
     def inject(self, headers: MutableMapping[str, str]) -> None:
         """Write the trace context into a request's headers."""
