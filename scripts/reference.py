@@ -229,11 +229,8 @@ def _attributes() -> Iterator[str]:
         )
         if when == "attempt":
             yield ""
-            yield (
-                "and, each as above but of this attempt alone: "
-                + ", ".join(f"`{name}`" for name in ON_ATTEMPTS)
-                + "."
-            )
+            yield "and, each as above but of this attempt alone:"
+            yield ", ".join(f"`{name}`" for name in ON_ATTEMPTS) + "."
     yield ""
     yield "### Events on the call's span"
     yield ""
@@ -252,8 +249,8 @@ def _series() -> Iterator[str]:
     yield "*metadata*: the keys that `metadata_labels` allows. With exemplars (`trace_id`, `span_id`):"
     yield ", ".join(f"`{name}`" for name in sorted(WITH_EXEMPLARS)) + "."
     limits = ", ".join(f"`{label}` {most}" for label, most in sorted(collectors.LIMITS.items()))
-    yield f"Distinct values of a label before the rest count as `other`: `model` as `max_models` says, {limits},"
-    yield f"a metadata key {collectors.METADATA_VALUES}. Buckets of all histograms, in seconds:"
+    yield "Distinct values of a label before the rest count as `other`: `model` as `max_models` says,"
+    yield f"{limits}, a metadata key {collectors.METADATA_VALUES}. Buckets of all histograms, in seconds:"
     yield ", ".join(f"{edge:g}" for edge in SECONDS) + "."
 
 
