@@ -83,8 +83,8 @@ class Observer:
     """
     One exchange, observed.
 
-    `telling` opens the call's span; None where the context asked for silence. `made`
-    is told each object (response, task, file) that the service made, and where.
+    `telling` opens the call's span; None where the context asked for silence. `heard`
+    is given the exchange before it is told, silence or not.
     """
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Observer:
         "_capture",
         "_family",
         "_forks",
-        "_made",
+        "_heard",
         "_open",
         "_over",
         "_pending",
@@ -110,12 +110,12 @@ class Observer:
         family: Family | None,
         telling: Callable[[Call, int], Telling] | None,
         capture: bool,
-        made: Callable[[str, str], None] | None = None,
+        heard: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._call = call
         self._family = family
         self._capture = capture
-        self._made = made
+        self._heard = heard
         self._forks = _reaper.forks
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
@@ -281,9 +281,8 @@ class Observer:
         else:
             final = None
         exchange = self._exchange(how, error, kind, final, ended)
-        made = exchange.answer.id or exchange.answer.task_id
-        if self._made is not None and final is not None and final.end.result == "ok" and made is not None:
-            self._made(made, exchange.target)
+        if self._heard is not None:
+            self._heard(exchange)
         if self._telling is not None:
             self._telling.ends(exchange, self._ns(ended))
 

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 
 from .. import _reaper
 from .._config import Config, configure
-from .._facts import Call
+from .._facts import Call, Exchange
 from .._observer import Observer
 from .._recognise import PORTKEY_PREFIX, Place, Places, Recognised, recognise
 from .._regions import MODELARK, REGIONS, region_named
@@ -39,6 +40,9 @@ logger = logging.getLogger("byteplus_trace")
 
 REGION_HEADER = "x-portkey-byteplus-region"
 CONFIG_HEADER = "x-portkey-config"
+ANSWERED = frozenset({"ok", "rescued_retry", "rescued_fallback"})
+MAKERS = frozenset({"responses", "video_task_create", "files", "context_create"})
+"""The APIs that make an object which lives where it was made."""
 
 
 class Instrumentation:
@@ -153,7 +157,7 @@ class Instrumentation:
             found.route.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
-            self.health.pin if self.policy is not None else None,
+            self._heard if self.policy is not None else None,
         )
         deciding, key = self._plan(found, request, headers, body, observer, caller)
         return Begun(deciding, observer, found.call, body, stripped, key)
@@ -166,7 +170,7 @@ class Instrumentation:
         body: bytes | None,
         observer: Observer,
         caller: Callable[[], object],
-    ) -> tuple[Plan, Key | None]:
+    ) -> tuple[Plan, Callable[[], Key] | None]:
         """Who decides: the policy for a call addressed to one of its targets, else nobody."""
         policy, call, url = self.policy, found.call, request.url
         origin = self._origin_of(url, call) if policy is not None and not found.behind_gateway else None
@@ -174,10 +178,11 @@ class Instrumentation:
             if REGION_HEADER in headers and not found.behind_gateway:
                 self._warn_of(REGION_HEADER, "without a policy nothing is moved")
             return observe(call), None
-        key = Key(caller(), str(url), hashlib.sha256(body).digest()) if body is not None else None
-        prior = self.resends.recall(key) if key is not None else None
+        key = partial(_key, caller(), url, body) if body is not None else None
+        prior = self.resends.recall(key()) if key is not None and self.resends else None
         if prior is not None and not call.sdk_retry:
-            observer.duplicate = "sdk_resend" if prior.blocked else None
+            # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
+            observer.duplicate = "sdk_resend" if prior.failure.reached else None
             prior = None
         deciding = plan(
             call,
@@ -218,11 +223,20 @@ class Instrumentation:
             target,
         )
 
-    def remember(self, key: Key | None, delivery: Deliver) -> None:
+    def remember(self, key: Callable[[], Key] | None, delivery: Deliver) -> None:
         """A call ended with an exception: an SDK may send it again."""
         if key is not None and delivery.failure is not None:
             prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
-            self.resends.remember(key, prior)
+            self.resends.remember(key(), prior)
+
+    def _heard(self, exchange: Exchange) -> None:
+        """Learn from a call that has ended: where its object lives, or that its target broke off."""
+        made = exchange.answer.task_id or exchange.answer.id
+        if exchange.outcome in ANSWERED:
+            if made is not None and exchange.call.api in MAKERS:
+                self.health.pin(made, exchange.target)
+        elif exchange.status == 200 and exchange.chunks and exchange.outcome == "error":
+            self.health.broke(exchange.target, exchange.call.operation)
 
     def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:
         """A transport whose sends OpenTelemetry's own instrumentation tells of."""
@@ -248,6 +262,10 @@ def _places(config: Config) -> list[Place]:
     if config.policy is not None:
         places += [Place.at(target.address, target.region) for target in config.policy.leaves]
     return places
+
+
+def _key(caller: object, url: Any, body: bytes) -> Key:
+    return Key(caller, str(url), hashlib.sha256(body).digest())
 
 
 def _fields(body: bytes | None) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ class Begun(NamedTuple):
     call: Call
     body: bytes | None
     stripped: bool
-    key: Key | None
+    key: Callable[[], Key] | None
     """How an SDK's resend would be known; None where none can be."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
 from typing import Any, assert_never
 
 from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
@@ -18,6 +19,9 @@ from .drive import arun, run
 from .instrumentation import Instrumentation
 from .library import Library, library_named
 from .perform import Begun, Held, Performer, WireWatch
+
+KEPT_WITHIN_SECONDS = 1.0
+"""What is left of a failed stream comes at once or not at all."""
 
 
 class Transport:
@@ -148,6 +152,7 @@ class SyncPerformer(Performer):
                 self._close()
                 return None
             case Keep():
+                self._read_on()
                 self.keep(step)
                 self._close()
                 return None
@@ -197,6 +202,16 @@ class SyncPerformer(Performer):
             return self.too_late(error) if cut.made else self.raised(error)
         return None
 
+    def _read_on(self) -> None:
+        """Have all of a reply that may yet be delivered, as far as it comes soon."""
+        held = self.in_hand
+        if held is None or held.rest is None or held.drained:
+            return
+        with suppress(Exception), Cut(held.response, KEPT_WITHIN_SECONDS):
+            for part in held.rest:
+                held.parts.append(part)
+        held.drained = True
+
     def _close(self) -> None:
         held, self.in_hand = self.in_hand, None
         if held is not None:
@@ -228,6 +243,7 @@ class AsyncPerformer(Performer):
                 await self._close()
                 return None
             case Keep():
+                await self._read_on()
                 self.keep(step)
                 await self._close()
                 return None
@@ -279,6 +295,18 @@ class AsyncPerformer(Performer):
         if scope.cancelled_caught:
             return self.too_late(None)
         return None
+
+    async def _read_on(self) -> None:
+        """Have all of a reply that may yet be delivered, as far as it comes soon."""
+        import anyio
+
+        held = self.in_hand
+        if held is None or held.rest is None or held.drained:
+            return
+        with suppress(Exception), anyio.move_on_after(KEPT_WITHIN_SECONDS):
+            async for part in held.rest:
+                held.parts.append(part)
+        held.drained = True
 
     async def _close(self) -> None:
         held, self.in_hand = self.in_hand, None

@@ -246,6 +246,45 @@ def test_when_all_fail_the_caller_gets_the_first_and_sdks_are_told_to_stop(
     assert "ServerOverloaded" == told.one.attributes["error.type"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
+def test_when_all_fail_the_caller_gets_all_of_the_first_stream(http, instrument, told, region, policy):
+    region("sg").errors_in_stream(after_events=0, code="InternalServiceError")
+    region("eu").fails(503, code="ServerOverloaded")
+    instrument(policy=policy())
+
+    stream = b"".join(http.parts(region("sg").base_url + "/chat/completions", STREAMED))
+
+    assert b"InternalServiceError" in stream
+    assert b"ServerOverloaded" not in stream
+    assert "InternalServiceError" == told.one.attributes["error.type"]
+
+
+def test_streams_that_break_after_their_first_output_open_the_breaker(http, instrument, told, region, policy):
+    region("sg").errors_in_stream(after_events=3, code="InternalServiceError")
+    instrument(policy=policy(breaker=Breaker(consecutive=2)))
+
+    for _ in range(3):
+        http.parts(region("sg").base_url + "/chat/completions", STREAMED)
+
+    assert ["sg", "sg", "eu"] == [exchange.target for exchange in told.exchanges]
+
+
+def test_a_response_is_followed_where_it_lives(http, instrument, told, region, policy):
+    """The region that made it is asked, whoever comes first in the policy."""
+    region("sg").refuses()
+    instrument(policy=policy())
+    url = region("sg").base_url + "/responses"
+    made = http.post(url, {"model": "seed-2-0-lite-260228", "input": "Name three rivers."}).json()["id"]
+    region("sg").accepts()
+
+    followed = http.post(
+        url, {"model": "seed-2-0-lite-260228", "input": "And lakes?", "previous_response_id": made}
+    )
+
+    assert 200 == followed.status_code
+    assert ["eu", "eu"] == [exchange.target for exchange in told.exchanges]
+
+
 def test_each_target_gets_its_own_model_key_and_parameters(http, instrument, told, region, policy, ark):
     region("sg").refuses()
     region("eu").keys = {"the eu key": "key-eu"}
