@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from . import httpx2, prometheus, testing
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
-    from ._routing.policy import Breaker, Deadline, Policy, Retry, Target
+    from ._routing.policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
     from .instrumentor import ModelArkInstrumentor
 
 __all__ = [
@@ -43,9 +43,11 @@ __all__ = [
     "Breaker",
     "ByteplusTraceError",
     "Call",
+    "Condition",
     "Content",
     "Deadline",
     "Exchange",
+    "Group",
     "Images",
     "ModelArkInstrumentor",
     "ModelArkTransport",
@@ -76,7 +78,9 @@ _LAZY = {
     "AsyncModelArkTransport": "_httpx",
     "ModelArkTransport": "_httpx",
     "Breaker": "_routing.policy",
+    "Condition": "_routing.policy",
     "Deadline": "_routing.policy",
+    "Group": "_routing.policy",
     "Policy": "_routing.policy",
     "Retry": "_routing.policy",
     "Target": "_routing.policy",
@@ -119,6 +123,7 @@ def instrument(
     http_spans: str | None = None,
     propagate: bool | None = None,
     include_usage: bool | None = None,
+    token_histograms: bool | None = None,
     on_exchange: Callable[[Exchange], None] | None = None,
 ) -> None:
     """
@@ -152,6 +157,7 @@ def instrument(
             opentelemetry-instrumentation-httpx makes them, and propagates as it does.
         propagate: send `traceparent` to ModelArk (`own` spans only); off.
         include_usage: ask for usage on streamed chats that did not, and take the extra chunk out again; off.
+        token_histograms: record each call's token counts as OpenTelemetry histograms too, for percentiles; off.
         on_exchange: called with each finished `Exchange`; an exception of its is logged and swallowed.
 
     Raises:

@@ -65,6 +65,7 @@ class Config:
     http_spans: str = "own"
     propagate: bool = False
     include_usage: bool = False
+    token_histograms: bool = False
     on_exchange: Callable[[Exchange], None] | None = None
 
 
@@ -225,4 +226,5 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "http_spans": _read_text,
     "propagate": _read_yes,
     "include_usage": _read_yes,
+    "token_histograms": _read_yes,
 }

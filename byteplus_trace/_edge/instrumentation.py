@@ -62,7 +62,7 @@ class Instrumentation:
         self.recorder = Recorder(
             tracers,
             self.sink,
-            MeterSink(config.meter_provider),
+            MeterSink(config.meter_provider, token_histograms=config.token_histograms),
             Settings(
                 http_spans=config.http_spans,
                 capture=config.capture_content,

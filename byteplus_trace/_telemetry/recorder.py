@@ -212,12 +212,15 @@ class Telling:
             return
         if span.is_recording():
             span.set_attributes(end_attributes(exchange))
-            if self._recorder.settings.capture:
-                span.set_attributes(
-                    content_attributes(exchange.call.content, exchange.answer.content, self._write)
-                )
             if exchange.outcome in _GENAI_FAILURES:
                 span.set_status(Status(StatusCode.ERROR, self._describe(exchange)))
+            if self._recorder.settings.capture:
+                with guard(
+                    "capturing content"
+                ):  # a `redact` of the user's may raise: then nothing is captured
+                    span.set_attributes(
+                        content_attributes(exchange.call.content, exchange.answer.content, self._write)
+                    )
         span.end(ended_ns)
 
     def _describe(self, exchange: facts.Exchange) -> str:
@@ -227,7 +230,8 @@ class Telling:
         if exchange.request_id is not None:
             words.append(f"request id {exchange.request_id}")
         if error is not None and error.message is not None and self._recorder.settings.capture:
-            words.append(self._redacted(error.message))
+            with guard("capturing content"):
+                words.append(self._redacted(error.message))
         return "; ".join(words)
 
     def _write(self, content: Any) -> str:

@@ -49,3 +49,15 @@ def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, to
 
     assert 1 == told.series("modelark_operations_total", outcome="ok")
     assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
+
+
+def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrument, told, sg):
+    guard.strict = False
+    instrument(capture_content=True, redact=broken)
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    span = told.one
+    assert "gen_ai.usage.input_tokens" in span.attributes
+    assert "Name three rivers" not in span.to_json()
+    assert 1 == told.series("modelark_telemetry_errors_total", where="capturing content")
