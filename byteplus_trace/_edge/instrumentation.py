@@ -18,7 +18,7 @@ from .. import _reaper
 from .._config import Config, configure
 from .._facts import Call, Exchange
 from .._observer import Observer
-from .._recognise import PORTKEY_PREFIX, Place, Places, Recognised, recognise
+from .._recognise import PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import MODELARK, REGIONS, region_named
 from .._routing.health import Health
 from .._routing.plan import observe, plan
@@ -37,6 +37,8 @@ from .library import lowered, told
 from .perform import Begun
 
 logger = logging.getLogger("byteplus_trace")
+
+clock = time.monotonic
 
 REGION_HEADER = "x-portkey-byteplus-region"
 CONFIG_HEADER = "x-portkey-config"
@@ -72,7 +74,7 @@ class Instrumentation:
         )
         self.places = Places(_places(config))
         self.random = random.Random()
-        self.resends = Resends(time.monotonic)
+        self.resends = Resends(clock)
         if config.policy is not None:
             self._use(config.policy)
         else:
@@ -112,7 +114,7 @@ class Instrumentation:
             return cls._default
 
     def _use(self, policy: Policy) -> None:
-        self.health = Health(policy, time.monotonic, self.random, self)
+        self.health = Health(policy, clock, self.random, self)
         self._targets = {target.address: target.name for target in reversed(policy.leaves)}
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
         self.sink.start_targets([(target.name, target.region) for target in policy.leaves])
@@ -152,51 +154,52 @@ class Instrumentation:
             )
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
+        origin = (
+            self._origin_of(url, found.call) if self.policy is not None and not found.behind_gateway else None
+        )
         observer = Observer(
             found.call,
             found.route.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
-            self._heard if self.policy is not None else None,
+            self._heard if origin is not None else None,
         )
-        deciding, key = self._plan(found, request, headers, body, observer, caller)
-        return Begun(deciding, observer, found.call, body, stripped, key)
+        if origin is None:
+            if REGION_HEADER in headers and not found.behind_gateway:
+                self._warn_of(REGION_HEADER, "no policy moves this call")
+            return Begun(observe(found.call), observer, found.call, body, stripped)
+        key = partial(_key, caller(), url, body) if body is not None else None
+        deciding = self._plan(found.call, lowered(request.headers), body, origin, observer, key)
+        return Begun(deciding, observer, found.call, body, stripped, routed=True, key=key)
 
     def _plan(
         self,
-        found: Recognised,
-        request: Any,
+        call: Call,
         headers: Mapping[str, str],
         body: bytes | None,
+        origin: str,
         observer: Observer,
-        caller: Callable[[], object],
-    ) -> tuple[Plan, Callable[[], Key] | None]:
-        """Who decides: the policy for a call addressed to one of its targets, else nobody."""
-        policy, call, url = self.policy, found.call, request.url
-        origin = self._origin_of(url, call) if policy is not None and not found.behind_gateway else None
-        if policy is None or origin is None:
-            if REGION_HEADER in headers and not found.behind_gateway:
-                self._warn_of(REGION_HEADER, "without a policy nothing is moved")
-            return observe(call), None
-        key = partial(_key, caller(), url, body) if body is not None else None
+        key: Callable[[], Key] | None,
+    ) -> Plan:
+        """What the policy makes of a call."""
+        assert self.policy is not None, "only a policy's targets have an origin"
         prior = self.resends.recall(key()) if key is not None and self.resends else None
         if prior is not None and not call.sdk_retry:
             # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
             observer.duplicate = "sdk_resend" if prior.failure.reached else None
             prior = None
-        deciding = plan(
+        return plan(
             call,
-            policy,
+            self.policy,
             self.health,
-            clock=time.monotonic,
+            clock=clock,
             random=self.random,
             replayable=body is not None,
             body_params=lambda: _fields(body),
-            headers=lowered(request.headers),
+            headers=headers,
             origin=origin or None,
             prior=prior,
         )
-        return deciding, key
 
     def _origin_of(self, url: Any, call: Call) -> str | None:
         """The target that a URL addresses; an empty name for the public host of a target's region; None for neither."""

@@ -38,7 +38,9 @@ class Begun(NamedTuple):
     call: Call
     body: bytes | None
     stripped: bool
-    key: Callable[[], Key] | None
+    routed: bool = False
+    """A policy decides."""
+    key: Callable[[], Key] | None = None
     """How an SDK's resend would be known; None where none can be."""
 
 
@@ -81,7 +83,7 @@ class Performer:
         self.body = body = begun.body
         self.key = begun.key
         self.transport_for = transport_for
-        self.routed = instrumentation.policy is not None
+        self.routed = begun.routed
         self.asks_usage = (
             instrumentation.config.include_usage
             and call.stream
@@ -238,7 +240,7 @@ class Performer:
         """What the plan is told of an exception; the attempt is over."""
         named, reached = failure_of(error)
         wire, began = self.wire, self.in_hand is not None
-        if wire is not None and not began and named == "reset" and not wire.request_began:
+        if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and _died_silently(error)
         self.observer.attempt_over("raised", error, named)
@@ -333,7 +335,8 @@ class WireWatch:
     """
     What httpcore's trace extension says of one send: was a connection reused, had the request begun.
 
-    The caller's own trace function is called too.
+    The caller's own trace function is called too. A transport that is not httpcore's says
+    nothing here, and of its silence nothing follows.
     """
 
     def __init__(self, outer: Any) -> None:

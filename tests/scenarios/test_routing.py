@@ -10,6 +10,7 @@ from byteplussdkarkruntime import Ark
 from opentelemetry.trace import StatusCode
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
+from byteplus_trace._edge import instrumentation
 
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -310,9 +311,13 @@ def test_each_target_gets_its_own_model_key_and_parameters(http, instrument, tol
     assert "seed-2-0-lite-260228" == told.one.attributes["gen_ai.request.model"]
 
 
-def test_a_broken_region_is_left_alone_until_a_probe_finds_it_well(http, instrument, told, region, policy):
+def test_a_broken_region_is_left_alone_until_a_probe_finds_it_well(
+    http, instrument, told, region, policy, monkeypatch
+):
+    later = 0.0
+    monkeypatch.setattr(instrumentation, "clock", lambda: time.monotonic() + later)
     region("sg").refuses()
-    instrument(policy=policy(breaker=Breaker(consecutive=2, open=0.2)))
+    instrument(policy=policy(breaker=Breaker(consecutive=2, open=60)))
     url = region("sg").base_url + "/chat/completions"
 
     for _ in range(4):
@@ -322,7 +327,7 @@ def test_a_broken_region_is_left_alone_until_a_probe_finds_it_well(http, instrum
     assert 2 == told.series("modelark_targets_skipped_total", target="sg", reason="breaker_open")
     assert 2 == told.series("modelark_breaker_state", target="sg", operation="chat")
     region("sg").accepts()
-    time.sleep(0.3)
+    later = 90.0
     http.post(url, CHAT)
     assert "probe" == told.exchanges[-1].attempts[0].cause
     assert 0 == told.series("modelark_breaker_state", target="sg", operation="chat")
