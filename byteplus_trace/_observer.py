@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -21,13 +22,16 @@ from msgspec.structs import replace
 from . import _prices, _reaper
 from ._ending import Ending, How, ending, outcome_of
 from ._facts import Answer, Attempt, Call, Cause, Exchange, Skip
-from ._telemetry.guard import guard
+from ._telemetry.guard import fault, guard
 from ._wire.body import Body
 
 if TYPE_CHECKING:
     from ._routing.steps import FailureKind
     from ._telemetry.recorder import AttemptTelling, Telling
     from ._wire.reader import Family
+
+
+NANOSECONDS_A_DAY = 24 * 60 * 60 * 10**9
 
 
 class _Open:
@@ -222,9 +226,13 @@ class Observer:
         attempt = self._open
         if attempt is None or attempt.body is None:
             return
-        with guard("reading the body"):
-            attempt.body.feed(part)
-        if attempt.body.ended:
+        body = attempt.body
+        # Not `guard`, here and below: it takes longer than reading a small part does.
+        try:
+            body.feed(part)
+        except Exception as error:
+            fault("reading the body", error)
+        if body.ended:
             self.finish("complete")
 
     def exhausted(self) -> None:
@@ -260,8 +268,10 @@ class Observer:
             self._pending.pop()
         except IndexError:
             return
-        with guard("finishing"):
+        try:
             self._finish(how, error, kind, kept, ended if ended is not None else time.perf_counter())
+        except Exception as own:
+            fault("finishing", own)
 
     def _finish(
         self,
@@ -319,8 +329,10 @@ class Observer:
         over = _Over(closed, end, answer, body)
         self._over.append(over)
         if attempt.telling is not None:
-            with guard("telling the attempt"):
+            try:
                 attempt.telling.ends(closed, self._ns(ended))
+            except Exception as own:
+                fault("telling the attempt", own)
         return over
 
     def _exchange(
@@ -332,7 +344,7 @@ class Observer:
         ended: float,
     ) -> Exchange:
         call = self._call
-        attempts = tuple(over.attempt for over in self._over)
+        attempts = tuple([over.attempt for over in self._over])
         last = attempts[-1] if attempts else None
         answer = final.answer if final is not None else Answer()
         body = final.body if final is not None else None
@@ -379,7 +391,7 @@ class Observer:
 def _cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:
     if call.operation == "fetch_response" or (answer.usage is None and answer.images is None):
         return None
-    on = datetime.datetime.fromtimestamp(started_ns / 1e9, datetime.UTC).date()
+    on = _day(started_ns // NANOSECONDS_A_DAY)
     with guard("estimating the cost"):
         return _prices.estimate(
             answer.model or call.model,
@@ -390,6 +402,11 @@ def _cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:
             batch=call.api.startswith("batch_"),
         )
     return None
+
+
+@lru_cache(maxsize=2)
+def _day(number: int) -> datetime.date:
+    return datetime.date(1970, 1, 1) + datetime.timedelta(days=number)
 
 
 # A poller sees the usage of a finished task again and again; it was spent once.

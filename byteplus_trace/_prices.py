@@ -120,6 +120,13 @@ def _prices_of(model: str) -> tuple[Price, ...]:
     return table().prices(model)
 
 
+def _price_on(model: str, on: datetime.date) -> Price | None:
+    for price in _prices_of(model):
+        if price.starts <= on:
+            return price
+    return None
+
+
 def estimate(
     model: str | None,
     usage: Usage | None,
@@ -132,7 +139,7 @@ def estimate(
     """The estimated cost in US dollars of a call made that day, None where no price is known."""
     if model is None:
         return None
-    price = next((row for row in _prices_of(model) if row.starts <= on), None)
+    price = _price_on(model, on)
     if price is None:
         return None
     of_tokens = _of_tokens(price, usage, service_tier, batch) if usage is not None else None
@@ -147,7 +154,7 @@ def _of_tokens(price: Price, usage: Usage, service_tier: str | None, batch: bool
         return None
     factor = _factor(price, service_tier, batch)
     sent, output = max(usage.input_tokens, 0), max(usage.output_tokens, 0)
-    tier = next((tier for tier in price.tokens if tier.up_to is None or sent <= tier.up_to), None)
+    tier = _tier_of(price, sent)
     if factor is None or tier is None:
         return None
     cost = _EXACT.multiply(tier.output, output)
@@ -158,6 +165,13 @@ def _of_tokens(price: Price, usage: Usage, service_tier: str | None, batch: bool
         cost = _EXACT.fma(tier.cached, cached, cost)
     cost = _EXACT.fma(tier.input, sent - cached, cost)
     return cost if factor == 1 else _EXACT.multiply(cost, factor)
+
+
+def _tier_of(price: Price, sent: int) -> Tier | None:
+    for tier in price.tokens:
+        if tier.up_to is None or sent <= tier.up_to:
+            return tier
+    return None
 
 
 def _factor(price: Price, service_tier: str | None, batch: bool) -> Decimal | int | None:

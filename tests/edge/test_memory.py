@@ -1,0 +1,111 @@
+"""What is held of a call does not grow with its length, and nothing of it stays when it is over."""
+
+import gc
+import json
+import tracemalloc
+
+import httpx2
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+
+from byteplus_trace import _reaper
+from byteplus_trace.httpx2 import ModelArkTransport
+
+URL = "https://ark.ap-southeast.bytepluses.com/api/v3/chat/completions"
+ASKED = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Count."}], "stream": True}
+LAST = b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+MOST_HELD_OF_A_STREAM = 64 * 1024
+MOST_LEFT_OF_A_CALL = 48
+"""Bytes, on average: less than the smallest object that could be kept of each, and its place in a dict or list."""
+
+
+def event(number):
+    said = {"id": "1", "choices": [{"index": 0, "delta": {"content": f"word {number}"}}], "created": number}
+    return b"data: " + json.dumps(said).encode() + b"\n\n"
+
+
+class Words(httpx2.SyncByteStream):
+    """A stream of so many events, made when they are read."""
+
+    def __init__(self, events):
+        self.events = events
+
+    def __iter__(self):
+        for number in range(self.events):
+            yield event(number)
+        yield LAST
+
+
+@pytest.fixture
+def answering():
+    """A client whose server streams so many events."""
+
+    def make(events):
+        def answer(request):
+            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Words(events))
+
+        transport = ModelArkTransport(
+            httpx2.MockTransport(answer),
+            tracer_provider=TracerProvider(shutdown_on_exit=False),
+            registry=CollectorRegistry(),
+        )
+        return httpx2.Client(transport=transport)
+
+    return make
+
+
+@pytest.fixture
+def traced():
+    """The bytes that are held now, garbage aside."""
+
+    def held():
+        _reaper.drain()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    yield held
+    tracemalloc.stop()
+
+
+def read_whole(client):
+    with client.stream("POST", URL, json=ASKED) as reply:
+        for _ in reply.iter_raw():
+            pass
+
+
+def leave_early(client):
+    with client.stream("POST", URL, json=ASKED) as reply:
+        next(reply.iter_raw())
+
+
+def forget(client):
+    reply = client.send(client.build_request("POST", URL, json=ASKED), stream=True)
+    next(reply.iter_raw())
+
+
+def test_a_stream_of_fifty_thousand_events_is_held_no_more_than_a_short_one(answering, traced):
+    client = answering(50_000)
+    read_whole(answering(10))
+    before = traced()
+    tracemalloc.reset_peak()
+
+    read_whole(client)
+
+    assert tracemalloc.get_traced_memory()[1] - before < MOST_HELD_OF_A_STREAM
+
+
+@pytest.mark.parametrize("use", [read_whole, leave_early, forget])
+def test_nothing_stays_of_thousands_of_calls(answering, traced, use):
+    client = answering(3)
+    for _ in range(200):
+        use(client)
+    before = traced()
+    calls = 1_000
+
+    for _ in range(calls):
+        use(client)
+
+    assert (traced() - before) / calls < MOST_LEFT_OF_A_CALL
