@@ -81,6 +81,7 @@ class _Over(NamedTuple):
     end: Ending
     answer: Answer
     body: Body | None
+    error: BaseException | None
 
 
 class Observer:
@@ -281,13 +282,14 @@ class Observer:
         kept: int | None,
         ended: float,
     ) -> None:
+        final: _Over | None
         if self._open is not None:
             attempt, self._open = self._open, None
             final = self._close(attempt, how, error, kind, ended)
         elif kept is not None:
             final = next(over for over in self._over if over.attempt.number == kept)
-        elif self._over and kind != "deadline":
-            final = self._over[-1]
+        elif error is not None and kind != "deadline":
+            final = next((over for over in self._over if over.error is error), None)
         else:
             final = None
         exchange = self._exchange(how, error, kind, final, ended)
@@ -326,7 +328,7 @@ class Observer:
             upstream_ms=attempt.upstream_ms,
             waited_seconds=attempt.waited_seconds,
         )
-        over = _Over(closed, end, answer, body)
+        over = _Over(closed, end, answer, body, error)
         self._over.append(over)
         if attempt.telling is not None:
             try:
@@ -348,7 +350,7 @@ class Observer:
         last = attempts[-1] if attempts else None
         answer = final.answer if final is not None else Answer()
         body = final.body if final is not None else None
-        end = final.end if final is not None else ending(call, "raised", answer, error=error, kind=kind)
+        end = final.end if final is not None else ending(call, how, answer, error=error, kind=kind)
         left = next((a for a in attempts if last is not None and a.target != last.target), None)
         if answer.task_id is not None and answer.usage is not None and not _first_usage_of(answer.task_id):
             answer = replace(answer, usage=None)

@@ -459,6 +459,7 @@ def test_collecting_while_a_lock_of_prometheus_is_held(library, instrument, told
     bounded(lambda: collect_under_lock(kept.pop()))
     client.close()
 
+    byteplus_trace.flush()
     ended_once(told, told.exchanges[0].outcome)
     assert told.exchanges[0].outcome in {"abandoned", "cancelled"}
 
@@ -614,3 +615,29 @@ def test_the_span_of_a_stream_lasts_as_long_as_the_stream(http, instrument, told
     assert began - 1_000_000 <= span.start_time
     assert span.end_time <= ended + 1_000_000
     assert span.attributes["gen_ai.response.time_to_first_chunk"] >= 0.05
+
+
+@pytest.mark.parametrize("colour", ["asyncio", "trio"])
+def test_a_call_that_is_cancelled_between_two_attempts(http, instrument, told, ark, sg, url):
+    """The attempt failed, the call did not: its caller went away while it waited to try again."""
+    ark.region("ap-southeast-1").fails(503)
+    target = byteplus_trace.Target("sg", region="ap-southeast-1", base_url=sg, api_key="key")
+    instrument(
+        policy=byteplus_trace.Policy(
+            targets=[target], retry=byteplus_trace.Retry(per_target=1, base=5, cap=8)
+        )
+    )
+
+    async def work(client):
+        with anyio.move_on_after(0.3) as scope:
+            await client.post(url, json=CHAT)
+        assert scope.cancelled_caught
+
+    http.run(work)
+
+    byteplus_trace.flush()
+    (exchange,) = told.exchanges
+    assert "cancelled" == exchange.outcome
+    assert ["error"] == [attempt.result for attempt in exchange.attempts]
+    assert StatusCode.UNSET is told.one.status.status_code
+    assert 0 == told.series("modelark_operations_in_flight")
