@@ -242,14 +242,28 @@ def a_chunk(
     memory: InMemory, clients: dict[str, openai.OpenAI], rounds: int, *, whole: bool, most: float
 ) -> bool:
     """Measure and tell a streamed chunk: a long stream less a short one is what its chunks cost, and nothing else."""
-    bare, watched = 0.0, 0.0
-    for length, sign in ((CHUNKS, 1), (FEW, -1)):
+
+    def streaming(name: str, length: int) -> Work:
         parts = [chunk(number) for number in range(length)] + TAIL
-        memory.parts = [b"".join(parts)] if whole else parts
-        works = {name: lambda sdk=clients[name]: stream(sdk) for name in ("bare", "watched")}
-        costs = costs_of(works, 1 if length == CHUNKS else 5, 12 * rounds)
-        bare += sign * statistics.median(costs["bare"]) / (CHUNKS - FEW)
-        watched += sign * added(costs, "watched") / (CHUNKS - FEW)
+        parts = [b"".join(parts)] if whole else parts
+
+        def work() -> None:
+            memory.parts = parts
+            stream(clients[name])
+
+        return work
+
+    names = ("bare", "watched")
+    works = {f"{name} {length}": streaming(name, length) for name in names for length in (FEW, CHUNKS)}
+    costs = costs_of(works, 1, 20 * rounds)
+    chunks = {
+        name: [
+            (long - short) / (CHUNKS - FEW)
+            for long, short in zip(costs[f"{name} {CHUNKS}"], costs[f"{name} {FEW}"], strict=True)
+        ]
+        for name in names
+    }
+    bare, watched = statistics.median(chunks["bare"]), added(chunks, "watched")
     how = "in one buffer" if whole else "one part an event"
     print(f"a streamed chunk      bare {bare * 1e6:7.1f} us   watched +{watched * 1e6:.2f} us   {how}")
     print(f"  added / bare chunk  {watched / bare:5.1%}  (at most {most:.0%})")
