@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
-from functools import wraps
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextvars import ContextVar
+from functools import partial, wraps
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-_scope: ContextVar[Mapping[str, str]] = ContextVar("byteplus_trace_metadata", default=MappingProxyType({}))
+
+class _Entered(NamedTuple):
+    """A block that this context is in; the outermost is no block."""
+
+    values: Mapping[str, str]
+    block: metadata | None = None
+    outer: _Entered | None = None
+
+
+_NOWHERE = _Entered(MappingProxyType({}))
+_scope: ContextVar[_Entered] = ContextVar("byteplus_trace_metadata", default=_NOWHERE)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def current_metadata() -> Mapping[str, str]:
     """What the enclosing `metadata(...)` blocks say, inner ones winning."""
-    return _scope.get()
+    return _scope.get().values
 
 
 class metadata:  # noqa: N801 - it reads as a function at every place of use
     """
     Put key/values on every ModelArk call made inside.
 
-    A context manager and a decorator, of plain, async and generator functions;
-    nests, inner values winning; follows the context, so tasks do not see each
-    other's. `user=` also sets `user.id`, `session=` the conversation id. Values are
-    written as strings of at most 128 characters; longer ones are cut.
+    A context manager and a decorator, of plain, async and generator functions (it is
+    around each step of a generator, not around what happens between them); nests, inner
+    values winning; follows the context, so tasks do not see each other's. `user=` also
+    sets `user.id`, `session=` the conversation id. Values are written as strings of at
+    most 128 characters; longer ones are cut.
 
         with byteplus_trace.metadata(user="u-7", team="search"):
             client.chat.completions.create(...)
@@ -34,44 +45,93 @@ class metadata:  # noqa: N801 - it reads as a function at every place of use
 
     def __init__(self, **values: object) -> None:
         self._values = {key: str(value) for key, value in values.items() if value is not None}
-        self._tokens: list[Token[Mapping[str, str]]] = []
+
+    # What was entered is known by the context alone: one block may be in use in many tasks, and left in
+    # another context than it was entered in, where a token could not be given back.
 
     def __enter__(self) -> None:
-        self._tokens.append(_scope.set({**_scope.get(), **self._values}))
+        outer = _scope.get()
+        _scope.set(_Entered({**outer.values, **self._values}, self, outer))
 
     def __exit__(self, *exc: object) -> None:
-        _scope.reset(self._tokens.pop())
+        entered = _scope.get()
+        if entered.block is self and entered.outer is not None:
+            _scope.set(entered.outer)
 
     def __call__(self, function: F) -> F:
-        # A fresh block for each call: one object shared by tasks would mix their tokens.
-        values = self._values
-        if inspect.isasyncgenfunction(function):
+        for is_such, around in _DECORATIONS:
+            if is_such(function):
+                return around(self, function)  # type: ignore[return-value]  # of the same kind and signature
+        raise TypeError(f"metadata(...) decorates functions, not {function!r}.")
 
-            @wraps(function)
-            async def inner(*args: Any, **kwargs: Any) -> Any:
-                with metadata(**values):
-                    async for item in function(*args, **kwargs):
-                        yield item
 
-        elif inspect.iscoroutinefunction(function):
+def _around_async_generator(block: metadata, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    async def inner(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        generator = function(*args, **kwargs)
+        step = generator.__anext__
+        while True:
+            try:
+                with block:
+                    item = await step()
+            except StopAsyncIteration:
+                return
+            try:
+                step = partial(generator.asend, (yield item))
+            except GeneratorExit:
+                with block:
+                    await generator.aclose()
+                raise
+            except BaseException as error:
+                step = partial(generator.athrow, error)
 
-            @wraps(function)
-            async def inner(*args: Any, **kwargs: Any) -> Any:
-                with metadata(**values):
-                    return await function(*args, **kwargs)
+    return inner
 
-        elif inspect.isgeneratorfunction(function):
 
-            @wraps(function)
-            def inner(*args: Any, **kwargs: Any) -> Any:
-                with metadata(**values):
-                    return (yield from function(*args, **kwargs))
+def _around_coroutine(block: metadata, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    async def inner(*args: Any, **kwargs: Any) -> Any:
+        with block:
+            return await function(*args, **kwargs)
 
-        else:
+    return inner
 
-            @wraps(function)
-            def inner(*args: Any, **kwargs: Any) -> Any:
-                with metadata(**values):
-                    return function(*args, **kwargs)
 
-        return inner  # type: ignore[return-value]
+def _around_generator(block: metadata, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        step = partial(next, generator)
+        while True:
+            try:
+                with block:
+                    item = step()
+            except StopIteration as stop:
+                return stop.value
+            try:
+                step = partial(generator.send, (yield item))
+            except GeneratorExit:
+                with block:
+                    generator.close()
+                raise
+            except BaseException as error:
+                step = partial(generator.throw, error)
+
+    return inner
+
+
+def _around_function(block: metadata, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        with block:
+            return function(*args, **kwargs)
+
+    return inner
+
+
+_DECORATIONS = (
+    (inspect.isasyncgenfunction, _around_async_generator),
+    (inspect.iscoroutinefunction, _around_coroutine),
+    (inspect.isgeneratorfunction, _around_generator),
+    (callable, _around_function),
+)
