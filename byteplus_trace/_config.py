@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,7 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     if settled.get("policy") is not None:
         settled["policy"] = Policy.load(settled["policy"], environ)
     labels = settled.get("metadata_labels", ())
-    if isinstance(labels, str):
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
         raise SettingError(f"metadata_labels={labels!r} must be a sequence of keys: write ({labels!r},).")
     settled["metadata_labels"] = tuple(labels)
     for label in settled["metadata_labels"]:
@@ -147,6 +147,9 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     capture = settled.get("capture_content")
     if isinstance(capture, str):
         settled["capture_content"] = _read_capture("capture_content", capture)
+    for name, kind, words in _KINDS:
+        if not isinstance(settled.get(name, kind()), kind):
+            raise SettingError(f"{name}={settled[name]!r} must be {words}.")
     spans = settled.get("http_spans", "own")
     if spans not in HTTP_SPANS:
         raise SettingError(f"http_spans={spans!r} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
@@ -154,6 +157,16 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         if settled.get(name) is not None and not callable(settled[name]):
             raise SettingError(f"{name} must be a function, not {settled[name]!r}.")
     return Config(**settled)
+
+
+_KINDS: tuple[tuple[str, type, str], ...] = (
+    ("service_name", str, "a text"),
+    ("metrics_addr", str, "a text"),
+    ("http_spans", str, f"one of {', '.join(HTTP_SPANS)}"),
+    ("capture_content", bool, "True or False"),
+    ("propagate", bool, "True or False"),
+    ("include_usage", bool, "True or False"),
+)
 
 
 def _checked_base_urls(given: object) -> dict[str, str]:

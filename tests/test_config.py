@@ -1,0 +1,309 @@
+"""Settings: arguments over environment over file; a wrong one says what to write instead."""
+
+import json
+import logging
+import socket
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+import byteplus_trace
+from byteplus_trace import Policy, SettingError, Target
+from byteplus_trace._config import configure
+
+PRIVATE = {"https://ark.private.example/api/v3": "ap-southeast-1"}
+POLICY = {"targets": [{"name": "sg", "region": "ap-southeast-1", "api_key": "${KEY_SG}"}]}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """file(content): the environment that names a TOML or JSON file with that content."""
+
+    def write(content):
+        path = tmp_path / ("settings.toml" if isinstance(content, str) else "settings.json")
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return {"BYTEPLUS_TRACE_CONFIG": str(path)}
+
+    return write
+
+
+def test_without_anything_the_defaults_stand():
+    config = configure({}, {})
+
+    assert config.policy is None
+    assert (False, False, False) == (config.capture_content, config.propagate, config.include_usage)
+    assert ("own", 100, "127.0.0.1", None) == (
+        config.http_spans,
+        config.max_models,
+        config.metrics_addr,
+        config.metrics_port,
+    )
+    assert ((), {}) == (config.metadata_labels, config.base_urls)
+
+
+# As an environment variable and as an argument, and what both mean.
+WRITTEN = {
+    "service_name": ("shop", "shop"),
+    "metrics_port": ("9464", 9464),
+    "metrics_addr": ("0.0.0.0", "0.0.0.0"),
+    "metadata_labels": ("team, env", ("team", "env")),
+    "max_models": ("7", 7),
+    "base_urls": ("https://ark.private.example/api/v3=ap-southeast-1", PRIVATE),
+    "capture_content": ("span_only", True),
+    "http_spans": ("otel", "otel"),
+    "propagate": ("yes", True),
+    "include_usage": ("1", True),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_setting_can_be_written_in_the_environment(name):
+    text, value = WRITTEN[name]
+
+    assert value == getattr(configure({}, {f"BYTEPLUS_TRACE_{name.upper()}": f" {text} "}), name)
+    assert value == getattr(configure({name: value}, {}), name)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_empty_variable_is_not_set(name):
+    assert configure({}, {}) == configure({}, {f"BYTEPLUS_TRACE_{name.upper()}": " "})
+
+
+def test_an_argument_wins_over_the_environment_and_that_over_the_file(file):
+    environ = {
+        **file("max_models = 1\nmetrics_port = 2\nservice_name = 'file'\n"),
+        "BYTEPLUS_TRACE_METRICS_PORT": "3",
+        "BYTEPLUS_TRACE_SERVICE_NAME": "environment",
+    }
+
+    config = configure({"service_name": "argument"}, environ)
+
+    assert (1, 3, "argument") == (config.max_models, config.metrics_port, config.service_name)
+
+
+def test_an_argument_of_none_is_not_set():
+    assert 3 == configure({"metrics_port": None}, {"BYTEPLUS_TRACE_METRICS_PORT": "3"}).metrics_port
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_file_holds_settings_and_a_policy(file, inside):
+    """The policy in a table of its own, or its keys at the top."""
+    content = {"max_models": 5, **({"policy": POLICY} if inside else POLICY)}
+
+    config = configure({}, {**file(content), "KEY_SG": "secret"})
+
+    assert 5 == config.max_models
+    assert ["sg"] == [target.name for target in config.policy.leaves]
+    assert "secret" == config.policy.leaves[0].api_key
+    assert "secret" not in repr(config)
+
+
+def test_a_file_in_toml(file):
+    text = """
+max_models = 5
+metadata_labels = ["team"]
+[base_urls]
+"https://ark.private.example/api/v3" = "ap-southeast-1"
+[policy]
+max_attempts = 2
+[[policy.targets]]
+name = "sg"
+region = "ap-southeast-1"
+api_key = "${KEY_SG}"
+"""
+
+    config = configure({}, {**file(text), "KEY_SG": "secret"})
+
+    assert (5, ("team",), PRIVATE) == (config.max_models, config.metadata_labels, config.base_urls)
+    assert 2 == config.policy.max_attempts
+
+
+def test_a_policy_can_be_a_path_or_a_mapping_or_itself(tmp_path):
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(POLICY))
+    ready = Policy(targets=[Target("sg", region="ap-southeast-1", api_key="k")])
+    environ = {"KEY_SG": "k"}
+
+    assert ready == configure({"policy": ready}, environ).policy
+    for source in (POLICY, path, str(path)):
+        assert ["sg"] == [target.name for target in configure({"policy": source}, environ).policy.leaves]
+    by_variable = configure({}, {**environ, "BYTEPLUS_TRACE_POLICY": str(path)}).policy
+    assert ["sg"] == [target.name for target in by_variable.leaves]
+
+
+CAPTURE_WORDS = {
+    "SPAN_ONLY": True,
+    "SPAN_AND_EVENT": True,
+    "EVENT_ONLY": False,
+    "NO_CONTENT": False,
+    "true": True,
+    "True": True,
+    "false": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize("word", CAPTURE_WORDS)
+def test_content_capture_follows_opentelemetrys_words(word):
+    environ = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": word}
+
+    assert CAPTURE_WORDS[word] is configure({}, environ).capture_content
+    assert False is configure({"capture_content": False}, environ).capture_content
+    ours = {**environ, "BYTEPLUS_TRACE_CAPTURE_CONTENT": "NO_CONTENT"}
+    assert False is configure({}, ours).capture_content
+
+
+# A wrong setting, and words that its message must have.
+WRONG = {
+    "a slip of the pen": (
+        {"metadata_label": ("a",)},
+        ["'metadata_label'", "Did you mean 'metadata_labels'?"],
+    ),
+    "nothing like it": ({"colour": "red"}, ["'colour' is not a setting"]),
+    "a word for a number": ({"metrics_port": "9464"}, ["metrics_port='9464'", "whole number"]),
+    "no port": ({"metrics_port": 70_000}, ["70000", "0 to 65535"]),
+    "no models": ({"max_models": 0}, ["max_models=0", "1 to"]),
+    "truth for a number": ({"max_models": True}, ["max_models=True"]),
+    "one label without its comma": ({"metadata_labels": "team"}, ["('team',)"]),
+    "a label that is none": (
+        {"metadata_labels": ("my team",)},
+        ["'my team'", "letters, digits and underscores"],
+    ),
+    "a label with two underscores": ({"metadata_labels": ("__x",)}, ["'__x'"]),
+    "labels that are no list": ({"metadata_labels": 5}, ["metadata_labels=5"]),
+    "another kind of span": ({"http_spans": "otl"}, ["'otl'", "own, otel", "Did you mean 'otel'?"]),
+    "a number for a word": ({"http_spans": 5}, ["http_spans=5", "own, otel"]),
+    "a capture word": ({"capture_content": "some"}, ["'some'", "SPAN_ONLY"]),
+    "a number to capture": ({"capture_content": 5}, ["capture_content=5"]),
+    "a word for truth": ({"propagate": "maybe"}, ["propagate='maybe'", "True or False"]),
+    "a word for usage": ({"include_usage": "false"}, ["include_usage='false'", "True or False"]),
+    "not a function": ({"redact": "stars"}, ["redact", "function"]),
+    "no sink": ({"on_exchange": []}, ["on_exchange", "function"]),
+    "one base URL alone": ({"base_urls": "https://x/api/v3"}, ["base_urls", "ap-southeast-1"]),
+    "a region of a base URL": (
+        {"base_urls": {"https://x/api/v3": "ap-southeast"}},
+        ["'ap-southeast' is not known", "Did you mean 'ap-southeast-1'?"],
+    ),
+    "a policy that is no policy": ({"policy": 5}, ["policy"]),
+    "a name that is no text": ({"service_name": 5}, ["service_name=5"]),
+    "an address that is no text": ({"metrics_addr": 5}, ["metrics_addr=5"]),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_argument_says_what_to_write(mistake):
+    arguments, words = WRONG[mistake]
+
+    with pytest.raises(SettingError) as caught:
+        configure(arguments, {})
+
+    for word in words:
+        assert word in str(caught.value)
+
+
+WRONG_VARIABLES = {
+    "METRICS_PORT": ("nine", "whole number"),
+    "MAX_MODELS": ("-", "whole number"),
+    "PROPAGATE": ("perhaps", "true or false"),
+    "CAPTURE_CONTENT": ("all of it", "SPAN_ONLY"),
+    "BASE_URLS": ("https://x/api/v3", "URL=REGION"),
+    "HTTP_SPANS": ("mine", "own, otel"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_VARIABLES)
+def test_a_wrong_variable_is_named_and_says_what_to_write(name):
+    text, word = WRONG_VARIABLES[name]
+
+    with pytest.raises(SettingError, match=word) as caught:
+        configure({}, {f"BYTEPLUS_TRACE_{name}": text})
+
+    assert name in str(caught.value).upper()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("not = [toml", "not valid TOML"),
+        ([1, 2], "table of settings"),
+        ({"policy": POLICY, "max_modles": 3}, "'max_modles'"),
+        ({"include_usage": "no"}, "include_usage='no'"),
+    ],
+)
+def test_a_wrong_file_is_named_and_says_what_to_write(file, content, word):
+    with pytest.raises(SettingError, match=word.replace("[", r"\[")):
+        configure({}, {**file(content), "KEY_SG": "k"})
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(SettingError, match="cannot be read"):
+        configure({}, {"BYTEPLUS_TRACE_CONFIG": "/nowhere/x.toml"})
+
+
+# What instrument() does with them.
+
+
+def test_a_wrong_setting_leaves_everything_as_it_was():
+    before = httpx.Client._transport_for_url
+
+    with pytest.raises(SettingError):
+        byteplus_trace.instrument(http_spans="mine")
+    with pytest.raises(SettingError, match="not a base URL"):
+        byteplus_trace.instrument(
+            base_urls={"ark.private.example": "eu-west-1"}, registry=CollectorRegistry()
+        )
+
+    assert before is httpx.Client._transport_for_url
+
+
+@pytest.mark.parametrize("label", ["model", "operation", "type", "outcome"])
+def test_a_metadata_label_may_not_take_the_place_of_one_of_ours(label):
+    with pytest.raises(SettingError, match=label):
+        byteplus_trace.instrument(metadata_labels=(label,), registry=CollectorRegistry())
+
+
+def test_a_second_instrument_warns_only_where_it_says_something_else(instrument, caplog):
+    registry = CollectorRegistry()
+    byteplus_trace.instrument(registry=registry, max_models=3)
+    try:
+        with caplog.at_level(logging.WARNING, "byteplus_trace"):
+            byteplus_trace.instrument(registry=registry, max_models=3)
+            assert [] == caplog.records
+            byteplus_trace.instrument(registry=registry, max_models=4)
+        (record,) = caplog.records
+        assert "uninstrument()" in record.getMessage()
+    finally:
+        byteplus_trace.uninstrument()
+
+
+def test_a_busy_port_is_one_line_and_no_exception(instrument, caplog):
+    with socket.socket() as taken, caplog.at_level(logging.WARNING, "byteplus_trace"):
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        instrument(metrics_port=port)
+
+    (record,) = caplog.records
+    assert str(port) in record.getMessage()
+
+
+def test_without_a_port_nothing_listens(instrument):
+    from byteplus_trace._edge.instrumentation import Instrumentation
+
+    instrument()
+
+    assert Instrumentation.current().server is None
+
+
+def test_the_environment_is_read_by_instrument(monkeypatch, told, ark, sg):
+    pairs = ",".join(f"{url}={region}" for url, region in ark.base_urls.items())
+    monkeypatch.setenv("BYTEPLUS_TRACE_BASE_URLS", pairs)
+    byteplus_trace.instrument(registry=told.registry, tracer_provider=told.provider)
+    try:
+        with httpx.Client(headers={"Authorization": "Bearer k"}) as client:
+            client.get(sg + "/models")
+    finally:
+        byteplus_trace.uninstrument()
+
+    assert 1 == len(told.attempts)
