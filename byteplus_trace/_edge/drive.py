@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._routing.steps import Deliver, Result, Step
 
+if TYPE_CHECKING:
+    from .._facts import Call
+    from .._observer import Observer
+    from .._routing.resend import Key
+
 Plan = Generator[Step, Result, Deliver]
+
+
+class Begun(NamedTuple):
+    """A call under way: who decides, who watches, what is needed to perform."""
+
+    plan: Plan
+    observer: Observer
+    call: Call
+    body: bytes | None
+    stripped: bool
+    routed: bool = False
+    """A policy decides."""
+    key: Callable[[], Key] | None = None
+    """How an SDK's resend would be known; None where none can be."""
 
 
 def run(plan: Plan, perform: Callable[[Step], Result]) -> Deliver:

@@ -32,9 +32,8 @@ from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
 from ..prometheus import Server, Sink, serve
-from .drive import Plan
+from .drive import Begun, Plan
 from .library import lowered, told
-from .perform import Begun
 
 logger = logging.getLogger("byteplus_trace")
 

@@ -1,47 +1,31 @@
 """
 Performing a plan's steps for one call: what both colours share.
 
-The two performers in `transport.py` add only what differs: calling the inner transport,
+The two performers in `performers.py` add only what differs: calling the inner transport,
 reading parts, sleeping and closing.
 """
 
 from __future__ import annotations
 
-import email.utils
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from .._facts import Call
-from .._routing.resend import Key
 from .._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
-from .drive import Plan
+from .._wire.retry_after import retry_after
+from .drive import Begun
 from .library import Library, failure_of, told
 from .outgoing import outgoing, rewritten_body, target_url
+from .watch import WireWatch, died_silently
 
 if TYPE_CHECKING:
-    from .._observer import Observer
     from .._telemetry.recorder import AttemptTelling
     from .instrumentation import Instrumentation
 
 MOST_HELD_EVENTS = 64
 MOST_HELD_BYTES = 256 * 1024
 LARGEST_HELD_DOCUMENT = 32 * 1024 * 1024
-
-
-class Begun(NamedTuple):
-    """A call under way: who decides, who watches, what is needed to perform."""
-
-    plan: Plan
-    observer: Observer
-    call: Call
-    body: bytes | None
-    stripped: bool
-    routed: bool = False
-    """A policy decides."""
-    key: Callable[[], Key] | None = None
-    """How an SDK's resend would be known; None where none can be."""
 
 
 class Held:
@@ -242,7 +226,7 @@ class Performer:
         wire, began = self.wire, self.in_hand is not None
         if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
-        stale = wire is not None and not began and wire.reused and _died_silently(error)
+        stale = wire is not None and not began and wire.reused and died_silently(error)
         self.observer.attempt_over("raised", error, named)
         self.in_hand = None
         return Failure(named, reached, stale, error)
@@ -329,58 +313,3 @@ class Performer:
         from .._wire.strain import UsageStrainer
 
         return UsageStrainer()
-
-
-class WireWatch:
-    """
-    What httpcore's trace extension says of one send: was a connection reused, had the request begun.
-
-    The caller's own trace function is called too. A transport that is not httpcore's says
-    nothing here, and of its silence nothing follows.
-    """
-
-    def __init__(self, outer: Any) -> None:
-        self.outer = outer
-        self.connected = False
-        self.request_began = False
-
-    @property
-    def reused(self) -> bool:
-        return self.request_began and not self.connected
-
-    def note(self, event: str) -> None:
-        if event.endswith(("connect_tcp.started", "connect_unix_socket.started")):
-            self.connected = True
-        elif event.endswith("send_request_headers.started"):
-            self.request_began = True
-
-
-def _died_silently(error: Exception) -> bool:
-    """A connection that ended before a byte of a reply came over it."""
-    name = type(error).__name__
-    return name in {"ReadError", "WriteError"} or (
-        name == "RemoteProtocolError" and "without sending" in str(error)
-    )
-
-
-def retry_after(headers: dict[str, str], now: float) -> float | None:
-    """`retry-after-ms`, or `retry-after` in seconds or as an HTTP date: seconds from now."""
-    in_ms = _number(headers.get("retry-after-ms"))
-    if in_ms is not None:
-        return in_ms / 1000
-    given = headers.get("retry-after")
-    seconds = _number(given)
-    if seconds is not None or given is None:
-        return seconds
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - now)
-    except ValueError:
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None

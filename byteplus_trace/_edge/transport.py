@@ -1,5 +1,5 @@
 """
-The two colours: transports and performers, for whichever HTTP library.
+The two colours of transport, for whichever HTTP library.
 
 `_httpx.py` and `httpx2.py` add the nominal base classes and nothing else.
 """
@@ -7,21 +7,15 @@ The two colours: transports and performers, for whichever HTTP library.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import suppress
-from typing import Any, assert_never
+from collections.abc import Callable
+from typing import Any
 
-from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
 from .._telemetry.guard import guard
 from .._telemetry.recorder import is_silent
-from .drive import arun, run
+from .drive import Begun, arun, run
 from .instrumentation import Instrumentation
 from .library import Library, library_named
-from .perform import Begun, Held, Performer, WireWatch
-
-KEPT_WITHIN_SECONDS = 1.0
-"""What is left of a failed stream comes at once or not at all."""
+from .performers import AsyncPerformer, SyncPerformer
 
 
 class Transport:
@@ -130,224 +124,3 @@ def _task() -> object:
     import anyio
 
     return anyio.get_current_task().id
-
-
-class SyncPerformer(Performer):
-    """Performs steps, blocking."""
-
-    colour = "Sync"
-
-    def __call__(self, step: Step) -> Result:
-        match step:
-            case Send():
-                return self._send(step)
-            case Peek():
-                return self._peek(step)
-            case Wait():
-                self.observer.waits(step.seconds, step.source)
-                time.sleep(step.seconds)
-                return None
-            case Discard():
-                self.observer.attempt_over("exhausted")
-                self._close()
-                return None
-            case Keep():
-                self._read_on()
-                self.keep(step)
-                self._close()
-                return None
-            case _ as never:
-                assert_never(never)
-
-    def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], None]:
-        def trace(event: str, info: Any) -> None:
-            wire.note(event)
-            if wire.outer is not None:
-                wire.outer(event, info)
-
-        return trace
-
-    def _send(self, step: Send) -> Result:
-        request, transport, telling = self.prepare(step)
-        token = telling.attach() if telling is not None else None
-        try:
-            response = transport.handle_request(request)
-        except Exception as error:
-            return self.raised(error)
-        finally:
-            if telling is not None:
-                telling.detach(token)
-        held = self.received(response, step)
-        if self.routed and response.status_code >= 400 and not held.drained:
-            failure = self._read(held, None)
-            if failure is not None:
-                return failure
-        return self.reply(held)
-
-    def _peek(self, step: Peek) -> Result:
-        held = self.in_hand
-        assert held is not None, "a plan peeks only at a reply"
-        return (None if held.drained else self._read(held, step.timeout_seconds)) or self.peeked(held)
-
-    def _read(self, held: Held, timeout_seconds: float | None) -> Result:
-        held.rest = held.rest if held.rest is not None else iter(held.response.stream)
-        cut = Cut(held.response, timeout_seconds)
-        try:
-            with cut:
-                for part in held.rest:
-                    if self.hold(held, part):
-                        return None
-            self.drained(held)
-        except Exception as error:
-            return self.too_late(error) if cut.made else self.raised(error)
-        return None
-
-    def _read_on(self) -> None:
-        """Have all of a reply that may yet be delivered, as far as it comes soon."""
-        held = self.in_hand
-        if held is None or held.rest is None or held.drained:
-            return
-        with suppress(Exception), Cut(held.response, KEPT_WITHIN_SECONDS):
-            for part in held.rest:
-                held.parts.append(part)
-        held.drained = True
-
-    def _close(self) -> None:
-        held, self.in_hand = self.in_hand, None
-        if held is not None:
-            with guard("closing a reply that is not used"):
-                if isinstance(held.rest, Generator):
-                    held.rest.close()
-                held.response.stream.close()
-
-
-class AsyncPerformer(Performer):
-    """Performs steps, awaiting."""
-
-    colour = "Async"
-
-    async def __call__(self, step: Step) -> Result:
-        match step:
-            case Send():
-                return await self._send(step)
-            case Peek():
-                return await self._peek(step)
-            case Wait():
-                import anyio
-
-                self.observer.waits(step.seconds, step.source)
-                await anyio.sleep(step.seconds)
-                return None
-            case Discard():
-                self.observer.attempt_over("exhausted")
-                await self._close()
-                return None
-            case Keep():
-                await self._read_on()
-                self.keep(step)
-                await self._close()
-                return None
-            case _ as never:
-                assert_never(never)
-
-    def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], Any]:
-        async def trace(event: str, info: Any) -> None:
-            wire.note(event)
-            if wire.outer is not None:
-                await wire.outer(event, info)
-
-        return trace
-
-    async def _send(self, step: Send) -> Result:
-        request, transport, telling = self.prepare(step)
-        token = telling.attach() if telling is not None else None
-        try:
-            response = await transport.handle_async_request(request)
-        except Exception as error:
-            return self.raised(error)
-        finally:
-            if telling is not None:
-                telling.detach(token)
-        held = self.received(response, step)
-        if self.routed and response.status_code >= 400 and not held.drained:
-            failure = await self._read(held, None)
-            if failure is not None:
-                return failure
-        return self.reply(held)
-
-    async def _peek(self, step: Peek) -> Result:
-        held = self.in_hand
-        assert held is not None, "a plan peeks only at a reply"
-        return (None if held.drained else await self._read(held, step.timeout_seconds)) or self.peeked(held)
-
-    async def _read(self, held: Held, timeout_seconds: float | None) -> Result:
-        import anyio
-
-        held.rest = held.rest if held.rest is not None else aiter(held.response.stream)
-        try:
-            with anyio.move_on_after(timeout_seconds) as scope:
-                async for part in held.rest:
-                    if self.hold(held, part):
-                        return None
-                self.drained(held)
-        except Exception as error:
-            return self.raised(error)
-        if scope.cancelled_caught:
-            return self.too_late(None)
-        return None
-
-    async def _read_on(self) -> None:
-        """Have all of a reply that may yet be delivered, as far as it comes soon."""
-        import anyio
-
-        held = self.in_hand
-        if held is None or held.rest is None or held.drained:
-            return
-        with suppress(Exception), anyio.move_on_after(KEPT_WITHIN_SECONDS):
-            async for part in held.rest:
-                held.parts.append(part)
-        held.drained = True
-
-    async def _close(self) -> None:
-        held, self.in_hand = self.in_hand, None
-        if held is not None:
-            with guard("closing a reply that is not used"):
-                if isinstance(held.rest, AsyncGenerator):
-                    await held.rest.aclose()
-                await held.response.stream.aclose()
-
-
-class Cut:
-    """
-    Bounds a blocking read without touching the caller's own timeouts.
-
-    httpcore reads the timeout of a body once, so a limit for its first part only cannot
-    be given to it. After that time the connection is shut down instead, from a timer's
-    thread, which the read then notices.
-    """
-
-    def __init__(self, response: Any, seconds: float | None) -> None:
-        self.made = False
-        self._stream = response.extensions.get("network_stream")
-        self._timer = (
-            threading.Timer(seconds, self._cut) if seconds is not None and self._stream is not None else None
-        )
-
-    def _cut(self) -> None:
-        import socket
-
-        self.made = True
-        with guard("cutting a silent stream"):
-            connection = self._stream.get_extra_info("socket")
-            # A copy of the descriptor: shutting down a TLS socket object from here would race its reader.
-            with socket.socket(fileno=socket.dup(connection.fileno())) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> None:
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
-
-    def __exit__(self, *exc: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
