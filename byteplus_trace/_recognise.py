@@ -18,7 +18,7 @@ import msgspec
 
 from ._errors import SettingError
 from ._facts import Call
-from ._regions import ARK, DEFAULT_REGION, MODELARK, region_of
+from ._regions import ARK, DEFAULT_REGION, MODELARK, may_be_region, region_of
 from ._wire.reader import Asked
 from ._wire.routes import Route, match
 
@@ -48,15 +48,19 @@ class Place:
     def at(cls, base_url: str, region: str) -> Place:
         """The place of a base URL; a `SettingError` for what is none."""
         parts = urlsplit(base_url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or port == -1:
             raise SettingError(
                 f"{base_url!r} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
             )
         return cls(
             scheme=parts.scheme,
             host=parts.hostname,
-            port=parts.port or _DEFAULT_PORTS[parts.scheme],
-            prefix=parts.path.rstrip("/"),
+            port=port or _DEFAULT_PORTS[parts.scheme],
+            prefix=parts.path.rstrip("/") + "/",
             region=region,
             provider=ARK if region.startswith("cn-") else MODELARK,
         )
@@ -113,7 +117,8 @@ class Places:
         if place is None:
             return None
         route, suffix, resource_id = match(method, path)
-        url = f"{scheme}://{host}{path}" if port == standard else f"{scheme}://{host}:{port}{path}"
+        named = f"[{host}]" if ":" in host else host
+        url = f"{scheme}://{named}{path}" if port == standard else f"{scheme}://{named}:{port}{path}"
         return Addressed(route, suffix, resource_id, url, port, place.region, place.provider)
 
 
@@ -156,6 +161,8 @@ def recognise(
         if not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
             return None
         region = headers.get("x-portkey-byteplus-region", region)
+        if not may_be_region(region):
+            region = "unknown"
     told, cut = _metadata(metadata, headers)
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(

@@ -7,6 +7,7 @@ Nothing in a reply names the region, so it follows from the host alone (ModelArk
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -35,6 +36,7 @@ REGIONS = (
 
 DEFAULT_REGION = "ap-southeast-1"
 
+_SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
 
@@ -49,6 +51,11 @@ def region_named(name: str) -> Region:
         ) from None
 
 
+def may_be_region(name: str) -> bool:
+    """Whether this is the name of a region, or looks like one that was opened after this release."""
+    return name in _BY_ID or _SHAPE.fullmatch(name) is not None
+
+
 def region_of(host: str) -> Region | None:
     """
     The region whose public host this is.
@@ -60,8 +67,9 @@ def region_of(host: str) -> Region | None:
     if known is not None or not host.startswith("ark."):
         return known
     for suffix, tail, provider in ((".bytepluses.com", "-1", MODELARK), (".volces.com", "", ARK)):
-        if host.endswith(suffix):
-            return Region(host[len("ark.") : -len(suffix)] + tail, host, provider)
+        name = host.removeprefix("ark.").removesuffix(suffix)
+        if host == f"ark.{name}{suffix}" and name and "." not in name:
+            return Region(name + tail, host, provider)
     return None
 
 

@@ -1,0 +1,67 @@
+"""Hosts and regions: the table, what is read off a host that is not in it, and words for a slip of the pen."""
+
+import pytest
+
+import byteplus_trace
+from byteplus_trace import SettingError
+from byteplus_trace._regions import ARK, DEFAULT_REGION, MODELARK, REGIONS, region_named, region_of
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.id)
+def test_a_region_of_the_table_is_found_by_its_name_and_by_its_host(region):
+    assert region is region_named(region.id)
+    assert region is region_of(region.host)
+    assert f"https://{region.host}/api/v3" == byteplus_trace.base_url(region.id)
+
+
+def test_the_public_addresses_are_the_documented_ones():
+    assert "https://ark.ap-southeast.bytepluses.com/api/v3" == byteplus_trace.base_url("ap-southeast-1")
+    assert "https://ark.eu-west.bytepluses.com/api/v3" == byteplus_trace.base_url("eu-west-1")
+    assert "ap-southeast-1" == DEFAULT_REGION == byteplus_trace.DEFAULT_REGION
+
+
+@pytest.mark.parametrize(
+    ("host", "region", "provider"),
+    [
+        ("ark.us-east.bytepluses.com", "us-east-1", MODELARK),
+        ("ark.cn-shanghai.volces.com", "cn-shanghai", ARK),
+    ],
+)
+def test_a_region_opened_later_is_read_off_its_host(host, region, provider):
+    found = region_of(host)
+
+    assert (region, host, provider) == (found.id, found.host, found.provider)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "ark",
+        "ark.",
+        "api.openai.com",
+        "bytepluses.com",
+        "ark.bytepluses.com",
+        "ark..bytepluses.com",
+        "console.bytepluses.com",
+        "ark.ap-southeast.bytepluses.com.evil.example",
+        "evil-ark.ap-southeast.bytepluses.com",
+        "ark.a.b.bytepluses.com",
+        "ark.ap-southeast.bytepluses.org",
+    ],
+)
+def test_a_host_that_is_not_modelarks_has_no_region(host):
+    assert region_of(host) is None
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("eu-wst", "eu-west-1"), ("ap-southeast", "ap-southeast-1"), ("beijing", "cn-beijing")],
+)
+def test_a_slip_of_the_pen_is_answered_with_what_was_meant(slip, meant):
+    with pytest.raises(SettingError) as caught:
+        byteplus_trace.base_url(slip)
+
+    assert f"Region {slip!r} is not known" in str(caught.value)
+    assert f"Did you mean {meant!r}?" in str(caught.value)
+    assert all(region.id in str(caught.value) for region in REGIONS)
