@@ -1,0 +1,181 @@
+"""How a call ended: a table of what its caller could see, and the closed words for it."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from byteplus_trace import Answer, Attempt, Call, Images, WireError
+from byteplus_trace._ending import Ending, ending, outcome_of
+
+CHAT = Call(
+    "chat",
+    "chat_completions",
+    "POST",
+    "https://h/chat/completions",
+    "h",
+    443,
+    "/chat/completions",
+    "eu-west-1",
+)
+IMAGE = Call(
+    "generate_content", "images", "POST", "https://h/images", "h", 443, "/images/generations", "eu-west-1"
+)
+OTHER = Call("other", "other", "GET", "https://h/ping", "h", 443, "/ping", "eu-west-1")
+
+WHOLE = Answer(complete=True)
+NOTHING = Answer()
+
+
+class Body:
+    """What an ending asks of a body."""
+
+    def __init__(self, *, streaming=False, size=0, failed=False, legible=True):
+        self.streaming = streaming
+        self.size = size
+        self.failed = failed
+        self.legible = legible
+
+
+DOCUMENT = Body(size=100)
+EMPTY = Body()
+STREAM = Body(streaming=True, size=100)
+
+
+def error(code=None):
+    return Answer(error=WireError(code=code, message="no"))
+
+
+def images(generated=0, failed=0, complete=False):
+    return Answer(images=Images(generated=generated, failed=failed), complete=complete)
+
+
+CANCELLED = Ending("cancelled")
+OK = Ending("ok")
+
+# What happened: the call, how it ended, the answer, what else was known; and what that is called.
+ENDINGS = {
+    "a whole document": (CHAT, "exhausted", WHOLE, {"status": 200, "body": DOCUMENT}, OK),
+    "a stream's last word": (CHAT, "complete", WHOLE, {"status": 200, "body": STREAM}, OK),
+    "a refusal with a code": (
+        CHAT, "exhausted", error("RateLimitExceeded.EndpointRPMExceeded"), {"status": 429, "body": DOCUMENT},
+        Ending("error", "rate_limit", "RateLimitExceeded"),
+    ),
+    "a refusal without one": (CHAT, "exhausted", NOTHING, {"status": 502, "body": EMPTY}, Ending("error", "server_error", "502")),
+    "a refusal nobody read": (CHAT, "closed", NOTHING, {"status": 503, "body": EMPTY}, Ending("error", "server_error", "503")),
+    "a refusal nobody kept": (CHAT, "forgotten", NOTHING, {"status": 401, "body": EMPTY}, Ending("error", "auth", "401")),
+    "a redirect": (CHAT, "exhausted", NOTHING, {"status": 307, "body": EMPTY}, OK),
+    "an empty 200": (CHAT, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Ending("error", "empty", "empty")),
+    "a page": (CHAT, "exhausted", NOTHING, {"status": 200, "body": DOCUMENT}, Ending("error", "empty", "empty")),
+    "an empty ping": (OTHER, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, OK),
+    "a body that cannot be read": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(size=9, legible=False)}, OK),
+    "a stream that just stops": (CHAT, "exhausted", NOTHING, {"status": 200, "body": STREAM}, Ending("error", "cut", "cut")),
+    "a stream of nothing": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(streaming=True)}, Ending("error", "empty", "empty")),
+    "an error in a stream": (
+        CHAT, "exhausted", error("InternalServiceError"), {"status": 200, "body": STREAM},
+        Ending("error", "server_error", "InternalServiceError"),
+    ),
+    "an error without a code in a stream": (
+        CHAT, "exhausted", error(), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "stream_error"),
+    ),
+    "an error of a new code in a stream": (
+        CHAT, "exhausted", error("Brand.New"), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "Brand"),
+    ),
+    "an event that failed": (
+        CHAT, "exhausted", WHOLE, {"status": 200, "body": Body(streaming=True, size=9, failed=True)},
+        Ending("error", "stream_error", "stream_error"),
+    ),
+    "a response that failed": (
+        CHAT, "exhausted", Answer(status="failed", complete=True), {"status": 200, "body": DOCUMENT},
+        Ending("error", "stream_error", "stream_error"),
+    ),
+    "a reader who leaves": (CHAT, "closed", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
+    "a reader who forgets": (CHAT, "forgotten", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
+    "a reader who leaves after the last word": (CHAT, "closed", WHOLE, {"status": 200, "body": STREAM}, OK),
+    "a caller who forgets before the reply": (CHAT, "forgotten", NOTHING, {}, CANCELLED),
+    "a caller who closes before the reply": (CHAT, "closed", NOTHING, {}, CANCELLED),
+    "images": (IMAGE, "exhausted", images(2, complete=True), {"status": 200, "body": DOCUMENT}, OK),
+    "images without a last word": (IMAGE, "exhausted", images(1), {"status": 200, "body": STREAM}, OK),
+    "some images": (IMAGE, "exhausted", images(1, 1, complete=True), {"status": 200, "body": DOCUMENT}, OK),
+    "no image at all": (
+        IMAGE, "exhausted", images(0, 2, complete=True), {"status": 200, "body": DOCUMENT},
+        Ending("error", "stream_error", "stream_error"),
+    ),
+    "an SDK that raises on a failed image": (
+        IMAGE, "closed", images(1, 1), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "stream_error"),
+    ),
+    "a reader who leaves good images": (IMAGE, "closed", images(1), {"status": 200, "body": STREAM}, CANCELLED),
+    "refused": (CHAT, "raised", NOTHING, {"error": httpx.ConnectError("x"), "kind": "connect"}, Ending("error", "connect", "ConnectError")),
+    "silent": (CHAT, "raised", NOTHING, {"error": httpx.ReadTimeout("x"), "kind": "timeout"}, Ending("error", "timeout", "ReadTimeout")),
+    "reset before the reply": (CHAT, "raised", NOTHING, {"error": httpx.ReadError("x"), "kind": "reset"}, Ending("error", "reset", "ReadError")),
+    "reset in the reply": (
+        CHAT, "raised", NOTHING, {"error": httpx.ReadError("x"), "kind": "reset", "status": 200, "body": STREAM},
+        Ending("error", "cut", "ReadError"),
+    ),
+    "idle": (
+        CHAT, "raised", NOTHING, {"error": httpx.ReadTimeout("x"), "kind": "idle", "status": 200, "body": STREAM},
+        Ending("error", "idle", "ReadTimeout"),
+    ),
+    "reset after an error was said": (
+        CHAT, "raised", error("ServerOverloaded.Now"), {"error": httpx.ReadError("x"), "kind": "reset", "status": 200, "body": STREAM},
+        Ending("error", "cut", "ServerOverloaded"),
+    ),
+    "cancelled": (CHAT, "raised", NOTHING, {"error": asyncio.CancelledError(), "kind": "cancelled"}, CANCELLED),
+    "interrupted": (CHAT, "raised", NOTHING, {"error": KeyboardInterrupt()}, CANCELLED),
+    "somebody's own": (CHAT, "raised", NOTHING, {"error": LookupError("x"), "kind": "other"}, Ending("error", "reset", "LookupError")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ENDINGS)
+def test_an_ending(what):
+    call, how, answer, known, expected = ENDINGS[what]
+
+    assert expected == ending(call, how, answer, **known)
+
+
+def attempts(*targets):
+    return [
+        Attempt(
+            number=number,
+            target=target,
+            region="eu-west-1",
+            host="h",
+            port=443,
+            url="https://h",
+            cause="initial",
+            started_ns=0,
+            duration_seconds=1.0,
+            result="ok",
+        )
+        for number, target in enumerate(targets, 1)
+    ]
+
+
+FAILED = Ending("error", "server_error", "500")
+
+# The ending of the last attempt, how, the kind of failure, the targets tried; and the closed word.
+OUTCOMES = {
+    "at once": (OK, "exhausted", None, ["sg"], "ok"),
+    "nothing was sent and nothing failed": (OK, "exhausted", None, [], "ok"),
+    "again": (OK, "exhausted", None, ["sg", "sg"], "rescued_retry"),
+    "elsewhere": (OK, "exhausted", None, ["sg", "sg", "eu"], "rescued_fallback"),
+    "failed": (FAILED, "exhausted", None, ["sg"], "error"),
+    "failed everywhere": (FAILED, "exhausted", None, ["sg", "eu"], "error"),
+    "out of time": (
+        Ending("error", "timeout", "ReadTimeout"),
+        "raised",
+        "deadline",
+        ["sg", "eu"],
+        "deadline",
+    ),
+    "left": (CANCELLED, "closed", None, ["sg"], "cancelled"),
+    "forgotten": (CANCELLED, "forgotten", None, ["sg"], "abandoned"),
+    "cancelled": (CANCELLED, "raised", "cancelled", ["sg", "eu"], "cancelled"),
+}
+
+
+@pytest.mark.parametrize("what", OUTCOMES)
+def test_an_outcome(what):
+    end, how, kind, targets, expected = OUTCOMES[what]
+
+    assert expected == outcome_of(end, how, kind, attempts(*targets))
