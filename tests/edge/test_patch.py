@@ -1,0 +1,286 @@
+"""instrument() and uninstrument(): what is patched, what is left as it was, and what is said where it cannot be."""
+
+import importlib
+import logging
+import subprocess
+import sys
+from types import ModuleType
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+import byteplus_trace
+from byteplus_trace._edge import patch
+from byteplus_trace._edge.instrumentation import Instrumentation
+
+PUBLIC = "https://ark.ap-southeast.bytepluses.com/api/v3/chat/completions"
+CHAT = {"model": "m", "messages": []}
+REPLY = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "a"}}]}
+KINDS = ("Client", "AsyncClient")
+
+
+def points(library):
+    return [getattr(library, kind).__dict__[patch.POINT] for kind in KINDS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_patch_point_is_there(library, kind):
+    """It is private: a version that lacks it must be noticed here first."""
+    assert callable(getattr(library, kind)._transport_for_url)
+
+
+def test_everything_is_as_it_was_after_uninstrument(library, instrument):
+    before = points(library)
+
+    for _ in range(3):
+        instrument()
+        assert patch.is_patched(library.__name__)
+        byteplus_trace.uninstrument()
+        assert before == points(library)
+        assert not patch.is_patched(library.__name__)
+
+    assert all(now is then for now, then in zip(points(library), before, strict=True))
+
+
+def test_off_twice_and_on_twice_are_as_once(library, instrument, told):
+    byteplus_trace.uninstrument()
+    instrument()
+    instrument()
+
+    with library.Client(
+        transport=library.MockTransport(lambda _: library.Response(200, json=REPLY))
+    ) as client:
+        client.post(PUBLIC, json=CHAT)
+
+    assert 1 == len(told.logical)
+    byteplus_trace.uninstrument()
+    byteplus_trace.uninstrument()
+
+
+def test_a_client_of_any_age_is_seen_while_it_is_on(library, instrument, told):
+    """Made before, during or after: what counts is when it calls."""
+    inside = library.MockTransport(lambda _: library.Response(200, json=REPLY))
+    old = library.Client(transport=inside)
+    old.post(PUBLIC, json=CHAT)
+    instrument()
+    new = library.Client(transport=inside)
+    for client in (old, new):
+        client.post(PUBLIC, json=CHAT)
+    assert 2 == len(told.logical)
+    byteplus_trace.uninstrument()
+    for client in (old, new):
+        client.post(PUBLIC, json=CHAT)
+
+    assert 2 == len(told.exporter.get_finished_spans()) // 2
+
+
+def test_a_subclass_and_its_own_choice_of_transport_are_respected(library, instrument, told):
+    met = []
+
+    class Own(library.Client):
+        def _transport_for_url(self, url):
+            met.append(str(url))
+            return super()._transport_for_url(url)
+
+    instrument()
+
+    with Own(transport=library.MockTransport(lambda _: library.Response(200, json=REPLY))) as client:
+        client.post(PUBLIC, json=CHAT)
+
+    assert [PUBLIC] == met[:1]
+    assert 1 == len(told.logical)
+
+
+def test_a_patch_of_somebody_else_on_top_stays(library, instrument, told, monkeypatch):
+    """Ours cannot be taken off from under it, so it does nothing there."""
+    instrument()
+    ours = library.Client._transport_for_url
+    met = []
+
+    def theirs(self, url):
+        met.append(url)
+        return ours(self, url)
+
+    monkeypatch.setattr(library.Client, "_transport_for_url", theirs)
+    byteplus_trace.uninstrument()
+    inside = library.MockTransport(lambda _: library.Response(200, json=REPLY))
+
+    with library.Client(transport=inside) as client:
+        assert client._transport_for_url(library.URL(PUBLIC)) is inside
+        client.post(PUBLIC, json=CHAT)
+        assert [] == told.exchanges
+        instrument()
+        client.post(PUBLIC, json=CHAT)
+
+    assert len(met) >= 2
+    assert 1 == len(told.exchanges)
+    # Leave no wrapper of ours behind for the next test.
+    byteplus_trace.uninstrument()
+    monkeypatch.undo()
+    library.Client._transport_for_url = getattr(ours, "__wrapped__", ours)
+
+
+def test_a_library_without_the_patch_point_is_one_line_that_says_what_to_do(caplog):
+    module = ModuleType("httpx")
+    module.__version__ = "9.9"
+    module.Client = type("Client", (), {})
+    module.AsyncClient = type("AsyncClient", (), {})
+
+    with caplog.at_level(logging.ERROR, "byteplus_trace"):
+        patch._patch(module)
+
+    (record,) = caplog.records
+    for word in ("httpx 9.9", "transport=byteplus_trace.ModelArkTransport()"):
+        assert word in record.getMessage()
+
+
+IMPORTED = """
+import sys, byteplus_trace
+from prometheus_client import CollectorRegistry
+told = []
+def on():
+    byteplus_trace.instrument(registry=CollectorRegistry(), on_exchange=told.append)
+def off():
+    pass
+{order}
+import {library} as library
+with library.Client(transport=library.MockTransport(lambda _: library.Response(200, json={{"choices": []}}))) as client:
+    client.post("https://ark.eu-west.bytepluses.com/api/v3/chat/completions", json={{"model": "m"}})
+print(len(told))
+"""
+
+
+@pytest.mark.parametrize("order", ["on()", "import {library}; on()", "on(); import {library}; on()"])
+def test_whichever_is_imported_first(library, order):
+    name = library.__name__
+    source = IMPORTED.format(order=order.format(library=name), library=name)
+
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"OTEL_TRACES_EXPORTER": "none"},
+    )
+
+    assert "1" == done.stdout.strip(), done.stderr
+
+
+def test_instrumenting_imports_no_library_that_is_not_used():
+    source = """
+import sys, byteplus_trace
+from prometheus_client import CollectorRegistry
+byteplus_trace.instrument(registry=CollectorRegistry())
+print([name for name in ("httpx", "httpx2", "openai", "requests") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"OTEL_TRACES_EXPORTER": "none"},
+    )
+
+    assert "[]" == done.stdout.strip(), done.stderr
+
+
+def test_the_series_go_on_counting_where_they_were(told, library):
+    inside = library.MockTransport(lambda _: library.Response(200, json=REPLY))
+    for expected in (1, 2):
+        byteplus_trace.instrument(registry=told.registry, tracer_provider=told.provider)
+        try:
+            with library.Client(transport=inside) as client:
+                client.post(PUBLIC, json=CHAT)
+            assert expected == told.series("modelark_operations_total")
+        finally:
+            byteplus_trace.uninstrument()
+
+
+def test_the_opentelemetry_instrumentor_is_the_same_thing(told, library):
+    instrumentor = byteplus_trace.ModelArkInstrumentor()
+    instrumentor.instrument(tracer_provider=told.provider, registry=told.registry)
+    try:
+        assert patch.is_patched(library.__name__)
+        with library.Client(
+            transport=library.MockTransport(lambda _: library.Response(200, json=REPLY))
+        ) as client:
+            client.post(PUBLIC, json=CHAT)
+        assert 1 == len(told.logical)
+    finally:
+        instrumentor.uninstrument()
+
+    assert not patch.is_patched(library.__name__)
+
+
+class OurError(Exception):
+    """A fault of ours."""
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["byteplus_trace._edge.instrumentation.recognise", "byteplus_trace._edge.instrumentation.Observer"],
+)
+def test_a_fault_of_ours_costs_telemetry_and_never_the_call(
+    library, instrument, told, monkeypatch, place, caplog
+):
+    from byteplus_trace._telemetry import guard
+
+    def boom(*_args, **_kwargs):
+        raise OurError
+
+    instrument()
+    guard.strict = False
+    guard._last_logged.clear()
+    module, _, name = place.rpartition(".")
+    monkeypatch.setattr(importlib.import_module(module), name, boom)
+
+    with library.Client(
+        transport=library.MockTransport(lambda _: library.Response(200, json=REPLY))
+    ) as client:
+        for _ in range(3):
+            assert REPLY == client.post(PUBLIC, json=CHAT).json()
+
+    assert 3 == told.series("modelark_telemetry_errors_total")
+    (record,) = [record for record in caplog.records if record.name == "byteplus_trace"]
+    assert "the request was not affected" in record.getMessage()
+
+
+def test_a_sink_of_the_users_that_raises_costs_nothing_else(library, instrument, told):
+    from byteplus_trace._telemetry import guard
+
+    def sink(_exchange):
+        raise OurError
+
+    instrument(on_exchange=sink)
+    guard.strict = False
+
+    with library.Client(
+        transport=library.MockTransport(lambda _: library.Response(200, json=REPLY))
+    ) as client:
+        assert REPLY == client.post(PUBLIC, json=CHAT).json()
+
+    assert 1 == len(told.logical)
+    assert 1 == told.series("modelark_operations_total", outcome="ok")
+    assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
+
+
+def test_a_ready_client_needs_no_instrument(monkeypatch, told):
+    """client(): base URL, key and transport in one."""
+    monkeypatch.setenv("ARK_API_KEY", "from-the-environment")
+    met = []
+
+    def handler(request):
+        met.append(request)
+        return httpx.Response(200, json=REPLY)
+
+    with byteplus_trace.client(region="eu-west-1") as client:
+        client._transport.transport = httpx.MockTransport(handler)
+        client.post("/chat/completions", json=CHAT)
+
+    assert "https://ark.eu-west.bytepluses.com/api/v3/chat/completions" == str(met[0].url)
+    assert "Bearer from-the-environment" == met[0].headers["authorization"]
+    assert Instrumentation._active is None
+    assert isinstance(told.registry, CollectorRegistry)
