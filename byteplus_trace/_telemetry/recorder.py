@@ -85,17 +85,18 @@ class Recorder:
 
     def begin(self, call: facts.Call, started_ns: int) -> Telling:
         """Open the logical span, unless another instrumentation has one open for this call."""
-        self.sink.in_flight(call.operation, 1)
         parent = otel_context.get_current()
-        if call.operation == "other":
-            return Telling(self, call, None, parent, None)
-        outer = _outer_genai_span(parent)
-        if outer is not None:
-            return Telling(self, call, None, parent, outer)
-        span = self.tracers.tracer().start_span(
-            span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
-        )
-        return Telling(self, call, span, trace.set_span_in_context(span, parent), None)
+        outer = _outer_genai_span(parent) if call.operation != "other" else None
+        if outer is not None or call.operation == "other":
+            telling = Telling(self, call, None, parent, outer)
+        else:
+            span = self.tracers.tracer().start_span(
+                span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
+            )
+            telling = Telling(self, call, span, trace.set_span_in_context(span, parent), None)
+        # Last, so that a call that could not be begun is not in flight for ever.
+        self.sink.in_flight(call.operation, 1)
+        return telling
 
 
 def is_silent() -> bool:
