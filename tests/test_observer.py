@@ -1,0 +1,246 @@
+"""An observer finishes once, with the first word; what it tells agrees with what it was told."""
+
+import threading
+
+import httpx
+import pytest
+
+from byteplus_trace import Call, Skip, _reaper
+from byteplus_trace._observer import Observer
+from byteplus_trace._wire import chat
+
+CALL = Call(
+    "chat", "chat_completions", "POST", "https://h/chat/completions", "h", 443, "/chat/completions", "eu-west-1",
+    model="seed-1-6-250915",
+)  # fmt: skip
+STREAM = {"content-type": "text/event-stream", "x-request-id": "r-1", "x-envoy-upstream-service-time": "12"}
+DOCUMENT = {"content-type": "application/json"}
+OUTPUT = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+LAST = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+class Telling:
+    """Keeps what it is told, in order."""
+
+    def __init__(self):
+        self.words = []
+        self.exchanges = []
+
+    def __call__(self, call, started_ns):
+        self.words.append("begins")
+        return self
+
+    def attempt_begins(self, **known):
+        self.words.append(("attempt", known["target"]))
+        return self
+
+    def falls_back(self, *known):
+        self.words.append(("fallback", *known))
+
+    def retry_waits(self, seconds, source):
+        self.words.append(("wait", seconds, source))
+
+    def target_skipped(self, target, reason):
+        self.words.append(("skip", target, reason))
+
+    def ends(self, ended, ended_ns):
+        if hasattr(ended, "attempts"):
+            self.exchanges.append(ended)
+        self.words.append("ends")
+
+
+@pytest.fixture
+def telling():
+    return Telling()
+
+
+@pytest.fixture
+def observer(telling):
+    return Observer(CALL, chat, telling, capture=False)
+
+
+def sends(observer, number=1, target="sg", cause="initial"):
+    observer.sends(
+        number=number,
+        target=target,
+        region="ap-southeast-1",
+        host="h",
+        port=443,
+        url="https://h",
+        cause=cause,
+    )
+
+
+def streamed(observer, *parts):
+    sends(observer)
+    observer.replied(200, STREAM)
+    for part in parts:
+        observer.feed(part)
+
+
+def test_a_stream_from_its_first_word_to_its_last(observer, telling):
+    streamed(observer, OUTPUT, OUTPUT, LAST, DONE)
+
+    (exchange,) = telling.exchanges
+    assert ("ok", 2, "1") == (exchange.outcome, exchange.chunks, exchange.answer.id)
+    assert 0 < exchange.first_chunk_seconds <= exchange.last_chunk_seconds <= exchange.duration_seconds
+    assert ("r-1", 12, 200) == (exchange.request_id, exchange.upstream_ms, exchange.status)
+    assert ["begins", ("attempt", "sg"), "ends", "ends"] == telling.words
+
+
+# Every word after which nothing more is to be told.
+LAST_WORDS = {
+    "fed": lambda observer: observer.feed(OUTPUT),
+    "exhausted": lambda observer: observer.exhausted(),
+    "closed": lambda observer: observer.finish("closed"),
+    "forgotten": lambda observer: observer.later("forgotten"),
+    "raised": lambda observer: observer.finish("raised", httpx.ReadError("x"), "reset"),
+}
+
+
+@pytest.mark.parametrize("after", LAST_WORDS)
+@pytest.mark.parametrize("first", ["exhausted", "closed", "forgotten", "raised"])
+def test_only_the_first_last_word_counts(observer, telling, first, after):
+    streamed(observer, OUTPUT)
+    LAST_WORDS[first](observer)
+    _reaper.drain()
+    (before,) = telling.exchanges
+
+    LAST_WORDS[after](observer)
+    _reaper.drain()
+
+    assert [before] == telling.exchanges
+
+
+def test_of_many_threads_that_finish_one_does(telling):
+    for _ in range(50):
+        observer = Observer(CALL, chat, telling, capture=False)
+        streamed(observer, OUTPUT)
+        ready = threading.Barrier(4)
+
+        def finish(observer=observer, ready=ready):
+            ready.wait(5)
+            observer.finish("closed")
+
+        threads = [threading.Thread(target=finish) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert 50 == len(telling.exchanges)
+
+
+def test_what_is_noticed_in_the_collector_is_told_later_with_the_time_of_then(observer, telling):
+    streamed(observer, OUTPUT)
+    with _reaper._working:
+        observer.later("forgotten")
+        assert [] == telling.exchanges
+        threading.Event().wait(0.05)
+
+    assert _reaper.drain(5)
+    (exchange,) = telling.exchanges
+    assert "abandoned" == exchange.outcome
+    assert exchange.duration_seconds < 0.05
+
+
+def test_a_way_over_two_targets(observer, telling):
+    observer.skips((Skip("eu-2", "cooldown"),))
+    sends(observer)
+    observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
+    observer.waits(0.5, "backoff")
+    sends(observer, 2, "sg", "retry")
+    observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
+    sends(observer, 3, "eu", "fallback")
+    observer.replied(200, STREAM)
+    observer.feed(OUTPUT + LAST + DONE)
+
+    (exchange,) = telling.exchanges
+    assert "rescued_fallback" == exchange.outcome
+    assert ("sg", "connect", "eu") == (exchange.fallback_from, exchange.fallback_reason, exchange.target)
+    assert ["connect", "connect", "none"] == [attempt.reason for attempt in exchange.attempts]
+    assert (Skip("eu-2", "cooldown"),) == exchange.skipped
+    assert ("skip", "eu-2", "cooldown") in telling.words
+    assert ("wait", 0.5, "backoff") in telling.words
+    assert ("fallback", "sg", "eu", "connect") in telling.words
+
+
+def test_all_failed_and_the_first_exception_is_the_callers(observer, telling):
+    first, second = httpx.ReadTimeout("first"), httpx.ConnectError("second")
+    sends(observer)
+    observer.attempt_over("raised", first, "timeout")
+    sends(observer, 2, "eu", "fallback")
+    observer.attempt_over("raised", second, "connect")
+
+    observer.finish("raised", first, "timeout")
+
+    (exchange,) = telling.exchanges
+    assert ("error", "ReadTimeout", "timeout") == (exchange.outcome, exchange.error_type, exchange.reason)
+    assert ["ReadTimeout", "ConnectError"] == [attempt.error_type for attempt in exchange.attempts]
+
+
+def test_all_failed_and_the_first_reply_is_the_callers(observer, telling):
+    sends(observer)
+    observer.replied(429, DOCUMENT)
+    observer.feed(b'{"error":{"code":"RateLimitExceeded.X","message":"no"}}')
+    observer.attempt_over("exhausted")
+    sends(observer, 2, "eu", "fallback")
+    observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
+
+    observer.finish("exhausted", kept=1)
+
+    (exchange,) = telling.exchanges
+    assert ("error", "RateLimitExceeded", "rate_limit", 429) == (
+        exchange.outcome,
+        exchange.error_type,
+        exchange.reason,
+        exchange.status,
+    )
+
+
+def test_out_of_time_is_a_word_of_its_own(observer, telling):
+    sends(observer)
+    observer.attempt_over("raised", httpx.ReadTimeout("x"), "timeout")
+
+    observer.finish("raised", httpx.ReadTimeout("the deadline"), "deadline")
+
+    (exchange,) = telling.exchanges
+    assert ("deadline", "ReadTimeout") == (exchange.outcome, exchange.error_type)
+
+
+def test_a_call_that_was_never_sent_is_told_all_the_same(observer, telling):
+    observer.skips((Skip("sg", "breaker_open"),))
+
+    observer.finish("raised", httpx.ReadTimeout("no time"), "deadline")
+
+    (exchange,) = telling.exchanges
+    assert ((), "deadline", "eu-west-1") == (exchange.attempts, exchange.outcome, exchange.region)
+
+
+def test_words_before_anything_was_sent_change_nothing(observer, telling):
+    observer.feed(OUTPUT)
+    observer.replied(200, STREAM)
+    observer.exhausted()
+    observer.attempt_over("exhausted")
+
+    assert ["begins"] == telling.words
+
+
+def test_without_a_telling_nothing_is_told_and_the_exchange_is_still_heard():
+    heard = []
+    observer = Observer(CALL, chat, None, capture=False, heard=heard.append)
+
+    streamed(observer, OUTPUT, LAST, DONE)
+
+    (exchange,) = heard
+    assert "ok" == exchange.outcome
+
+
+@pytest.mark.parametrize("upstream", ["", "soon", "-1", "1.5"])
+def test_a_time_upstream_that_is_no_number_is_not_known(observer, telling, upstream):
+    sends(observer)
+    observer.replied(200, {**STREAM, "x-envoy-upstream-service-time": upstream})
+    observer.feed(LAST + DONE)
+
+    assert telling.exchanges[0].upstream_ms is None
