@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, NamedTuple
 
+from .. import _reaper
 from .._routing.steps import Deliver, Result, Step
 
 if TYPE_CHECKING:
@@ -49,5 +50,9 @@ async def arun(plan: Plan, perform: Callable[[Step], Awaitable[Result]]) -> Deli
             step = plan.send(await perform(step))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
-    finally:
+    except GeneratorExit:  # perhaps in the garbage collector, where a plan may take no lock
+        _reaper.put(plan.close)
+        raise
+    except BaseException:
         plan.close()
+        raise

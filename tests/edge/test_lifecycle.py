@@ -20,6 +20,7 @@ from opentelemetry.trace import StatusCode
 
 import byteplus_trace
 from byteplus_trace import _reaper
+from byteplus_trace._edge.instrumentation import Instrumentation
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True}
@@ -430,7 +431,7 @@ async def post(client, url):
 # The collector, locks, forks, switching off.
 
 
-def bounded(work, seconds=20):
+def bounded(work, seconds=10):
     """Do it in a thread; a deadlock is a failure, not a wait."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -641,3 +642,38 @@ def test_a_call_that_is_cancelled_between_two_attempts(http, instrument, told, a
     assert ["error"] == [attempt.result for attempt in exchange.attempts]
     assert StatusCode.UNSET is told.one.status.status_code
     assert 0 == told.series("modelark_operations_in_flight")
+
+
+def test_a_probe_collected_while_the_breakers_are_locked(library, instrument, told):
+    """Its slot is given back inside the collector, perhaps in the thread that holds their lock."""
+    target = byteplus_trace.Target("sg", region="ap-southeast-1", api_key="key")
+    breaker = byteplus_trace.Breaker(consecutive=1, open=0.01, open_max=0.01)
+    instrument(base_urls={}, policy=byteplus_trace.Policy(targets=[target], breaker=breaker))
+
+    def refusing(request):
+        raise library.ConnectError("refused", request=request)
+
+    with library.Client(transport=library.MockTransport(refusing)) as client:
+        for _ in range(2):
+            with contextlib.suppress(library.ConnectError):
+                client.post(PUBLIC, json=CHAT)
+    time.sleep(0.05)
+
+    async def probe():
+        return waiting(library)
+
+    kept = [asyncio.run(probe())]
+
+    def collect_under_lock():
+        with Instrumentation.current().health._lock:
+            kept.clear()
+            gc.collect()
+
+    bounded(collect_under_lock)
+
+    byteplus_trace.flush()
+    assert "probe" == told.exchanges[-1].attempts[0].cause
+    assert "abandoned" == told.exchanges[-1].outcome
+    asyncio.run(probe()).close()
+    byteplus_trace.flush()
+    assert "probe" == told.exchanges[-1].attempts[0].cause
