@@ -9,6 +9,7 @@ credentials take part), on a clock that only waiting moves.
 import json
 import logging
 import random
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -24,7 +25,8 @@ from prometheus_client import CollectorRegistry
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import instrumentation, transport
+from byteplus_trace._edge import instrumentation
+from byteplus_trace._edge.transport import SyncPerformer
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
 MODEL = "seed-2-0-lite-260228"
@@ -256,7 +258,8 @@ def clock(monkeypatch, caplog):
     caplog.set_level(logging.ERROR, "byteplus_trace")
     clock = Clock()
     monkeypatch.setattr(instrumentation, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(transport, "time", SimpleNamespace(sleep=clock.sleep))
+    performing = sys.modules[SyncPerformer.__module__]
+    monkeypatch.setattr(performing, "time", SimpleNamespace(sleep=clock.sleep))
     return clock
 
 
