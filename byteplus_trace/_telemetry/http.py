@@ -21,7 +21,9 @@ def told_by_otel(transport: Any, library: str, colour: str, provider: TracerProv
     import opentelemetry.instrumentation.httpx as otel
 
     kind = getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)
-    told_already = isinstance(getattr(transport, _METHODS[colour]), (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper))
+    told_already = isinstance(
+        getattr(transport, _METHODS[colour]), (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)
+    )
     if kind is None or told_already or isinstance(transport, kind):
         return transport
     return kind(transport, tracer_provider=provider)

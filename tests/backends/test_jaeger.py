@@ -133,7 +133,12 @@ def test_the_collector_counts_the_spans_that_pass(ark, trace_of, collector, even
 
     def counted():
         series = httpx.get(collector.series).text.splitlines()
-        wanted = ("traces_span_metrics_calls_total{", HOME, 'gen_ai_operation_name="chat"', 'service_name="shop"')
+        wanted = (
+            "traces_span_metrics_calls_total{",
+            HOME,
+            'gen_ai_operation_name="chat"',
+            'service_name="shop"',
+        )
         return [line for line in series if all(part in line for part in wanted)]
 
     assert eventually(counted, 20, "the Collector serves counts of the chat's spans")
