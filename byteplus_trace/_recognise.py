@@ -18,7 +18,7 @@ import msgspec
 
 from ._errors import SettingError
 from ._facts import Call
-from ._regions import ARK, DEFAULT_REGION, MODELARK, may_be_region, region_of
+from ._regions import ARK, DEFAULT_PORTS, DEFAULT_REGION, MODELARK, REGION_HEADER, may_be_region, region_of
 from ._wire.reader import Asked
 from ._wire.routes import Route, match
 
@@ -29,7 +29,6 @@ LONGEST_METADATA = 128
 TOLD_HEADERS = frozenset({"x-stainless-retry-count", "x-client-request-id"})
 """The headers that are looked at here, beside Portkey's."""
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOTHING_ASKED = Asked()
 
 
@@ -52,14 +51,14 @@ class Place:
             port = parts.port
         except ValueError:
             port = -1
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or port == -1:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == -1:
             raise SettingError(
                 f"{base_url!r} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
             )
         return cls(
             scheme=parts.scheme,
             host=parts.hostname,
-            port=port or _DEFAULT_PORTS[parts.scheme],
+            port=port or DEFAULT_PORTS[parts.scheme],
             prefix=parts.path.rstrip("/") + "/",
             region=region,
             provider=ARK if region.startswith("cn-") else MODELARK,
@@ -108,7 +107,7 @@ class Places:
         self, method: str, scheme: str, host: str, port: int | None, path: str
     ) -> Addressed | None:
         """What is addressed; None where it is not ModelArk's."""
-        standard = _DEFAULT_PORTS.get(scheme, 0)
+        standard = DEFAULT_PORTS.get(scheme, 0)
         port = port or standard
         if host == PORTKEY_HOST:
             place: Place | None = Place(scheme, host, port, "", DEFAULT_REGION)
@@ -160,7 +159,7 @@ def recognise(
     if behind_gateway:
         if not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
             return None
-        region = headers.get("x-portkey-byteplus-region", region)
+        region = headers.get(REGION_HEADER, region)
         if not may_be_region(region):
             region = "unknown"
     told, cut = _metadata(metadata, headers)

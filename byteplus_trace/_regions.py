@@ -35,6 +35,9 @@ REGIONS = (
 )
 
 DEFAULT_REGION = "ap-southeast-1"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+REGION_HEADER = "x-portkey-byteplus-region"
+"""Portkey's header, by which a request asks for a region."""
 
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
 _BY_ID = {region.id: region for region in REGIONS}

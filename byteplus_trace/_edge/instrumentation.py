@@ -19,7 +19,7 @@ from .._config import Config, configure
 from .._facts import Call, Exchange
 from .._observer import Observer
 from .._recognise import PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import MODELARK, REGIONS, region_named
+from .._regions import MODELARK, REGION_HEADER, REGIONS, region_named
 from .._routing.health import Health
 from .._routing.plan import observe, plan
 from .._routing.policy import Policy, warnings_of
@@ -39,7 +39,6 @@ logger = logging.getLogger("byteplus_trace")
 
 clock = time.monotonic
 
-REGION_HEADER = "x-portkey-byteplus-region"
 CONFIG_HEADER = "x-portkey-config"
 ANSWERED = frozenset({"ok", "rescued_retry", "rescued_fallback"})
 MAKERS = frozenset({"responses", "video_task_create", "files", "context_create"})
@@ -248,8 +247,8 @@ class Instrumentation:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Tell what is waiting to be told, and have it exported."""
-        told = _reaper.drain(timeout_seconds)
-        return self.recorder.tracers.flush(timeout_seconds) and told
+        drained = _reaper.drain(timeout_seconds)
+        return self.recorder.tracers.flush(timeout_seconds) and drained
 
     def shutdown(self) -> None:
         """Stop what was started."""

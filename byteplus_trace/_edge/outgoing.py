@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
+from .._recognise import PORTKEY_PREFIX
 from .._routing.steps import Send
 from .library import Library
 
 # What was given to one origin and is no other's business (routing.md, credentials follow the origin).
 CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
-PORTKEY_PREFIX = "x-portkey-"
 
 
 def target_url(library: Library, url: Any, base_url: str | None, suffix: str) -> Any:

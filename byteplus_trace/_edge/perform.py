@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
+from .._regions import DEFAULT_PORTS
+from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
 from .._wire.retry_after import retry_after
 from .drive import Begun
@@ -90,7 +91,7 @@ class Performer:
             self.observer.duplicate = "replayed"
         url = target_url(self.library, self.request.url, step.base_url, self.call.path)
         here = url is self.request.url
-        port = self.call.port if here else (url.port or {"http": 80, "https": 443}[url.scheme])
+        port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         telling = self.observer.sends(
             number=step.number,
             target=step.target,
@@ -244,7 +245,7 @@ class Performer:
         error.__cause__ = cause
         return self.raised(error)
 
-    def keep(self, _step: Keep) -> None:
+    def keep(self) -> None:
         """Set the reply in hand aside, in case nothing better comes."""
         self.kept = self.in_hand
         self.observer.attempt_over("exhausted")

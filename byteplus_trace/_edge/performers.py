@@ -38,7 +38,7 @@ class SyncPerformer(Performer):
                 return None
             case Keep():
                 self._read_on()
-                self.keep(step)
+                self.keep()
                 self._close()
                 return None
             case _ as never:
@@ -129,7 +129,7 @@ class AsyncPerformer(Performer):
                 return None
             case Keep():
                 await self._read_on()
-                self.keep(step)
+                self.keep()
                 await self._close()
                 return None
             case _ as never:

@@ -21,11 +21,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._facts import Call, Skip
+from .._regions import DEFAULT_PORTS, REGION_HEADER
 from .conditions import Params, fits
 from .health import Health
 from .policy import Group, Policy, Retry, Target
-
-REGION_HEADER = "x-portkey-byteplus-region"
 
 # The key of `only` and `replay` that a call falls under: by its API, else by its operation.
 _KINDS_BY_API = {
@@ -307,4 +306,4 @@ def _digest(credential: str | None) -> str | None:
 def _place(url: str) -> tuple[str, str | None, int | None]:
     """The origin of a URL, in the sense of the web: scheme, host, port."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

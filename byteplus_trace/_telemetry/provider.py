@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from opentelemetry import trace
 
 from .._errors import SettingError
+from .._regions import DEFAULT_PORTS
 from .._version import __version__
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _patient_exporter(inner: SpanExporter) -> SpanExporter:
 def is_listening(url: str, timeout_seconds: float = 0.5) -> bool:
     """Whether a TCP connection to that URL's host opens."""
     parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
     try:
         with socket.create_connection((parts.hostname or "localhost", port), timeout=timeout_seconds):
             return True
