@@ -112,7 +112,8 @@ class Performer:
         if here and not (self.routed or self.stripped or injected) and changed is self.body:
             self.sent = self.request
         else:
-            self.sent = self._copy(step, url, changed, injected)
+            rewritten = changed if changed is not self.body else None
+            self.sent = self._copy(step, url, rewritten, injected)
         return self.sent, self._transport(url), telling
 
     def _transport(self, url: Any) -> Any:

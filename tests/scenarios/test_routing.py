@@ -400,3 +400,15 @@ def test_a_thousand_calls_survive_a_dead_region(instrument, told, region, policy
     assert {200} == set(statuses)
     assert "probe" == told.exchanges[-1].attempts[0].cause
     assert 0 == told.series("modelark_breaker_state", target="sg", operation="chat")
+
+
+def test_a_request_that_needs_no_rewrite_keeps_its_own_head(http, instrument, told, region, policy):
+    """A GET has no body, with a policy as without one."""
+    url = region("sg").base_url + "/contents/generations/tasks"
+    http.run(lambda client: client.get(url))
+    instrument(policy=policy())
+
+    http.run(lambda client: client.get(url))
+
+    bare, routed = region("sg").requests
+    assert set(bare.headers) == set(routed.headers)
