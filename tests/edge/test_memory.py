@@ -100,13 +100,14 @@ def test_a_stream_of_fifty_thousand_events_is_held_no_more_than_a_short_one(answ
 
 @pytest.mark.parametrize("use", [read_whole, leave_early, forget])
 def test_nothing_stays_of_thousands_of_calls(answering, traced, use):
+    """What a call left would be left in every window; what other threads of this process do comes and goes."""
     client = answering(3)
-    for _ in range(200):
-        use(client)
-    before = traced()
     calls = 1_000
 
-    for _ in range(calls):
-        use(client)
+    def left():
+        before = traced()
+        for _ in range(calls):
+            use(client)
+        return (traced() - before) / calls
 
-    assert (traced() - before) / calls < MOST_LEFT_OF_A_CALL
+    assert min(left() for _ in range(3)) < MOST_LEFT_OF_A_CALL
