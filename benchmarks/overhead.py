@@ -32,7 +32,6 @@ from byteplus_trace._facts import Exchange
 from byteplus_trace._instruments import IN_FLIGHT, SECONDS, Instrument
 from byteplus_trace._telemetry.points import points
 from byteplus_trace.httpx2 import ModelArkTransport
-from byteplus_trace.prometheus import WITH_EXEMPLARS
 
 BASE_URL = "https://ark.ap-southeast.bytepluses.com/api/v3"
 MODEL = "seed-1-6-250915"
@@ -144,9 +143,7 @@ class Floor(httpx2.BaseTransport):
         moved = [(row, child(row, values), amount) for row, values, amount in points(exchange)]
         self.counters = [(series, amount) for row, series, amount in moved if row.kind == "counter"]
         self.histograms = [
-            (series, amount, row.name in WITH_EXEMPLARS)
-            for row, series, amount in moved
-            if row.kind == "histogram"
+            (series, amount, row.exemplars) for row, series, amount in moved if row.kind == "histogram"
         ]
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -153,6 +153,19 @@ class Answer(msgspec.Struct, frozen=True):
     content: Content | None = None
 
 
+class Sending(msgspec.Struct, frozen=True):
+    """An attempt as it begins: the fields of `Attempt` that are known by then."""
+
+    number: int
+    target: str
+    region: str
+    host: str
+    port: int
+    url: str
+    cause: Cause = "initial"
+    waited_seconds: float = 0.0
+
+
 class Attempt(msgspec.Struct, frozen=True):
     """One send to one target."""
 

@@ -38,6 +38,7 @@ class ModelArkTransport(SyncTransport, httpx.BaseTransport):
     """
 
     library_name = "httpx"
+    observed_stream = HttpxStream
 
     def __init__(self, transport: httpx.BaseTransport | None = None, **settings: Any) -> None:
         self.transport = transport or httpx.HTTPTransport()
@@ -48,6 +49,7 @@ class AsyncModelArkTransport(AsyncTransport, httpx.AsyncBaseTransport):
     """As `ModelArkTransport`, for an `httpx.AsyncClient`."""
 
     library_name = "httpx"
+    observed_stream = AsyncHttpxStream
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None, **settings: Any) -> None:
         self.transport = transport or httpx.AsyncHTTPTransport()
@@ -61,8 +63,6 @@ register(
         url=httpx.URL,
         byte_stream=httpx.ByteStream,
         read_timeout=httpx.ReadTimeout,
-        observed_stream=HttpxStream,
-        async_observed_stream=AsyncHttpxStream,
         transport=ModelArkTransport,
         async_transport=AsyncModelArkTransport,
     )

@@ -17,7 +17,7 @@ from typing import Literal
 SECONDS = (.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Instrument:
     name: str
     kind: Literal["counter", "histogram", "gauge"]
@@ -25,6 +25,8 @@ class Instrument:
     help: str
     metadata: bool = False
     """Allow-listed metadata keys become labels of this one."""
+    exemplars: bool = False
+    """Its observations lead to their span."""
 
 
 OPERATIONS = Instrument(
@@ -32,10 +34,10 @@ OPERATIONS = Instrument(
     "ModelArk calls, by how they ended for the caller.", metadata=True)  # fmt: skip
 OPERATION_DURATION = Instrument(
     "modelark_operation_duration_seconds", "histogram", ("operation", "model", "region", "stream", "result"),
-    "From the request to the end of the reply, retries and fallbacks included.")  # fmt: skip
+    "From the request to the end of the reply, retries and fallbacks included.", exemplars=True)  # fmt: skip
 FIRST_CHUNK = Instrument(
     "modelark_time_to_first_chunk_seconds", "histogram", ("operation", "model", "region"),
-    "From the request to the first streamed event that carries output.")  # fmt: skip
+    "From the request to the first streamed event that carries output.", exemplars=True)  # fmt: skip
 PER_CHUNK = Instrument(
     "modelark_time_per_output_chunk_seconds", "histogram", ("operation", "model", "region"),
     "Mean gap between a stream's output chunks, one observation a stream.")  # fmt: skip
@@ -56,7 +58,7 @@ ATTEMPTS = Instrument(
     "Sends to a target, retries and fallbacks each counted.")  # fmt: skip
 ATTEMPT_DURATION = Instrument(
     "modelark_attempt_duration_seconds", "histogram", ("operation", "target", "region", "result"),
-    "From one send to the end of what came of it.")  # fmt: skip
+    "From one send to the end of what came of it.", exemplars=True)  # fmt: skip
 FALLBACKS = Instrument(
     "modelark_fallbacks_total", "counter", ("operation", "from_target", "to_target", "reason", "result"),
     "Moves from one target to another, and whether the other one answered.")  # fmt: skip

@@ -15,13 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from . import _prices, _reaper
 from ._ending import Ending, How, ending, outcome_of
-from ._facts import Answer, Attempt, Call, Cause, Exchange, Skip
+from ._facts import Answer, Attempt, Call, Exchange, Sending, Skip
 from ._telemetry.guard import fault, guard
 from ._wire.body import Body
 
@@ -37,34 +38,10 @@ NANOSECONDS_A_DAY = 24 * 60 * 60 * 10**9
 class _Open:
     """The attempt under way."""
 
-    __slots__ = (
-        "body",
-        "cause",
-        "host",
-        "number",
-        "port",
-        "region",
-        "request_id",
-        "started",
-        "started_ns",
-        "status",
-        "target",
-        "telling",
-        "upstream_ms",
-        "url",
-        "waited_seconds",
-    )
-    cause: Cause
+    __slots__ = ("body", "request_id", "sending", "started", "started_ns", "status", "telling", "upstream_ms")
 
-    def __init__(self, number: int, target: str, region: str, cause: Cause) -> None:
-        self.number = number
-        self.target = target
-        self.region = region
-        self.cause = cause
-        self.host = ""
-        self.port = 0
-        self.url = ""
-        self.waited_seconds = 0.0
+    def __init__(self, sending: Sending) -> None:
+        self.sending = sending
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
         self.telling: AttemptTelling | None = None
@@ -74,7 +51,7 @@ class _Open:
         self.body: Body | None = None
 
 
-class _Over(NamedTuple):
+class _Over(msgspec.Struct):
     """An attempt that has ended, and what its body said."""
 
     attempt: Attempt
@@ -125,48 +102,31 @@ class Observer:
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
-        self._skipped: list[Skip] = []
+        self._skipped: tuple[Skip, ...] = ()
         self._open: _Open | None = None
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
         self.duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
         self.idle_seconds: float | None = None
         """A policy's limit on the silence of a stream, where it is at work."""
         self._telling: Telling | None = None
+        # Not `guard`, here and wherever every call passes: it takes as long as much of what it guards.
         if telling is not None:
-            with guard("opening the span"):
+            try:
                 self._telling = telling(call, self._started_ns)
+            except Exception as error:
+                fault("opening the span", error)
 
-    def sends(
-        self,
-        *,
-        number: int,
-        target: str,
-        region: str,
-        host: str,
-        port: int,
-        url: str,
-        cause: Cause,
-        waited_seconds: float = 0.0,
-    ) -> AttemptTelling | None:
+    def sends(self, sending: Sending) -> AttemptTelling | None:
         """An attempt begins; the result says what to attach around the send."""
-        attempt = _Open(number, target, region, cause)
-        attempt.host, attempt.port, attempt.url, attempt.waited_seconds = host, port, url, waited_seconds
-        self._open = attempt
+        attempt = self._open = _Open(sending)
         if self._telling is not None:
-            with guard("opening the attempt span"):
+            try:
                 before = self._over[-1].attempt if self._over else None
-                if before is not None and before.target != target:
-                    self._telling.falls_back(before.target, target, before.reason)
-                attempt.telling = self._telling.attempt_begins(
-                    number=number,
-                    target=target,
-                    region=region,
-                    host=host,
-                    port=port,
-                    url=url,
-                    cause=cause,
-                    started_ns=attempt.started_ns,
-                )
+                if before is not None and before.target != sending.target:
+                    self._telling.falls_back(before.target, sending.target, before.reason)
+                attempt.telling = self._telling.attempt_begins(sending, attempt.started_ns)
+            except Exception as error:
+                fault("opening the attempt span", error)
         return attempt.telling
 
     def waits(self, seconds: float, source: str) -> None:
@@ -177,21 +137,25 @@ class Observer:
 
     def skips(self, skipped: tuple[Skip, ...]) -> None:
         """Targets were passed over."""
-        for skip in skipped:
-            self._skipped.append(skip)
-            if self._telling is not None:
+        self._skipped += skipped
+        if self._telling is not None:
+            for skip in skipped:
                 with guard("telling a skip"):
                     self._telling.target_skipped(skip.target, skip.reason)
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
         """Response headers came."""
         attempt = self._open
-        if attempt is not None:
+        if attempt is None:
+            return
+        try:
             attempt.status = status
             attempt.request_id = headers.get("x-request-id")
             upstream = headers.get("x-envoy-upstream-service-time", "")
             attempt.upstream_ms = int(upstream) if upstream.isdecimal() else None
             attempt.body = Body(self._family, status, headers, self._capture, time.perf_counter)
+        except Exception as error:
+            fault("reading the reply's head", error)
 
     @property
     def body(self) -> Body | None:
@@ -205,13 +169,14 @@ class Observer:
         attempt = self._open
         if attempt is not None:
             self._open = None
-            self._close(attempt, how, error, kind, time.perf_counter())
+            ended = time.perf_counter()
+            self._close(attempt, how, error, kind, ended, self._ns(ended))
 
     def served(self, number: int) -> dict[str, str | int | None]:
         """Who serves the call, for the caller to read: target, region, attempts, why it was moved."""
         tried = [over.attempt for over in self._over]
         if self._open is not None:
-            target, region = self._open.target, self._open.region
+            target, region = self._open.sending.target, self._open.sending.region
         else:
             target, region = next((a.target, a.region) for a in tried if a.number == number)
         left = next((a for a in tried if a.target != target), None)
@@ -228,7 +193,6 @@ class Observer:
         if attempt is None or attempt.body is None:
             return
         body = attempt.body
-        # Not `guard`, here and below: it takes longer than reading a small part does.
         try:
             body.feed(part)
         except Exception as error:
@@ -240,8 +204,10 @@ class Observer:
         """The body came to its end."""
         body = self.body
         if body is not None:
-            with guard("reading the body"):
+            try:
                 body.end()
+            except Exception as error:
+                fault("reading the body", error)
             self.finish("exhausted")
 
     def later(self, how: How) -> None:
@@ -283,9 +249,10 @@ class Observer:
         ended: float,
     ) -> None:
         final: _Over | None
+        ended_ns = self._ns(ended)
         if self._open is not None:
             attempt, self._open = self._open, None
-            final = self._close(attempt, how, error, kind, ended)
+            final = self._close(attempt, how, error, kind, ended, ended_ns)
         elif kept is not None:
             final = next(over for over in self._over if over.attempt.number == kept)
         elif error is not None and kind != "deadline":
@@ -296,7 +263,7 @@ class Observer:
         if self._heard is not None:
             self._heard(exchange)
         if self._telling is not None:
-            self._telling.ends(exchange, self._ns(ended))
+            self._telling.ends(exchange, ended_ns)
 
     def _close(
         self,
@@ -305,34 +272,37 @@ class Observer:
         error: BaseException | None,
         kind: FailureKind | None,
         ended: float,
+        ended_ns: int,
     ) -> _Over:
-        body = attempt.body
+        sending, body = attempt.sending, attempt.body
         answer = body.answer() if body is not None else Answer()
+        said = answer.error
         end = ending(self._call, how, answer, status=attempt.status, body=body, error=error, kind=kind)
         closed = Attempt(
-            number=attempt.number,
-            target=attempt.target,
-            region=attempt.region,
-            host=attempt.host,
-            port=attempt.port,
-            url=attempt.url,
-            cause=attempt.cause,
-            started_ns=attempt.started_ns,
+            # By position as far as it is long: a call with more than 15 keywords makes a dict of them first.
+            sending.number,
+            sending.target,
+            sending.region,
+            sending.host,
+            sending.port,
+            sending.url,
+            sending.cause,
+            attempt.started_ns,
             duration_seconds=ended - attempt.started,
             result=end.result,
             reason=end.reason,
             status=attempt.status,
             error_type=end.error_type,
-            error_code=answer.error.code if answer.error is not None else None,
-            request_id=attempt.request_id or (answer.error.request_id if answer.error is not None else None),
+            error_code=said.code if said is not None else None,
+            request_id=attempt.request_id or (said.request_id if said is not None else None),
             upstream_ms=attempt.upstream_ms,
-            waited_seconds=attempt.waited_seconds,
+            waited_seconds=sending.waited_seconds,
         )
         over = _Over(closed, end, answer, body, error)
         self._over.append(over)
         if attempt.telling is not None:
             try:
-                attempt.telling.ends(closed, self._ns(ended))
+                attempt.telling.ends(closed, ended_ns)
             except Exception as own:
                 fault("telling the attempt", own)
         return over
@@ -345,46 +315,57 @@ class Observer:
         final: _Over | None,
         ended: float,
     ) -> Exchange:
-        call = self._call
+        call, started = self._call, self._started
         attempts = tuple([over.attempt for over in self._over])
-        last = attempts[-1] if attempts else None
-        answer = final.answer if final is not None else Answer()
-        body = final.body if final is not None else None
-        end = final.end if final is not None else ending(call, how, answer, error=error, kind=kind)
-        left = next((a for a in attempts if last is not None and a.target != last.target), None)
+        if final is not None:
+            attempt, end, answer, body = final.attempt, final.end, final.answer, final.body
+            status, request_id, upstream_ms = attempt.status, attempt.request_id, attempt.upstream_ms
+        else:
+            answer, body = Answer(), None
+            end = ending(call, how, answer, error=error, kind=kind)
+            status = request_id = upstream_ms = None
+        target, region, host, port = call.region, call.region, call.host, call.port
+        fallback_from, fallback_reason = None, None
+        if attempts:
+            last = attempts[-1]
+            target, region, host, port = last.target, last.region, last.host, last.port
+            for left in attempts:
+                if left.target != target:
+                    fallback_from, fallback_reason = left.target, left.reason
+                    break
+        first_chunk = first_answer = last_chunk = None
+        if body is not None and body.streaming:
+            first_chunk, first_answer = body.first_chunk_at, body.first_answer_at
+            last_chunk = body.last_chunk_at
         if answer.task_id is not None and answer.usage is not None and not _first_usage_of(answer.task_id):
             answer = replace(answer, usage=None)
         return Exchange(
-            call=call,
-            attempts=attempts,
-            answer=answer,
-            outcome=outcome_of(end, how, kind, attempts),
-            started_ns=self._started_ns,
-            duration_seconds=ended - self._started,
-            status=final.attempt.status if final is not None else None,
-            error_type=end.error_type,
-            reason=end.reason,
-            first_chunk_seconds=self._since(body.first_chunk_at)
-            if body is not None and body.streaming
-            else None,
-            first_answer_seconds=self._since(body.first_answer_at) if body is not None else None,
-            last_chunk_seconds=self._since(body.last_chunk_at) if body is not None else None,
-            chunks=body.chunks if body is not None else 0,
-            target=last.target if last is not None else call.region,
-            region=last.region if last is not None else call.region,
-            host=last.host if last is not None else call.host,
-            port=last.port if last is not None else call.port,
-            request_id=final.attempt.request_id if final is not None else None,
-            upstream_ms=final.attempt.upstream_ms if final is not None else None,
-            skipped=tuple(self._skipped),
-            fallback_from=left.target if left is not None else None,
-            fallback_reason=left.reason if left is not None else None,
+            # By position, as above.
+            call,
+            attempts,
+            answer,
+            outcome_of(end, how, kind, attempts),
+            self._started_ns,
+            ended - started,
+            status,
+            end.error_type,
+            end.reason,
+            first_chunk - started if first_chunk is not None else None,
+            first_answer - started if first_answer is not None else None,
+            last_chunk - started if last_chunk is not None else None,
+            body.chunks if body is not None else 0,
+            target,
+            region,
+            host,
+            port,
+            request_id,
+            upstream_ms=upstream_ms,
+            skipped=self._skipped,
+            fallback_from=fallback_from,
+            fallback_reason=fallback_reason,
             duplicate=self.duplicate,
             cost_usd=_cost(call, answer, self._started_ns),
         )
-
-    def _since(self, moment: float | None) -> float | None:
-        return moment - self._started if moment is not None else None
 
     def _ns(self, moment: float) -> int:
         return self._started_ns + int((moment - self._started) * 1e9)
@@ -393,17 +374,18 @@ class Observer:
 def _cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:
     if call.operation == "fetch_response" or (answer.usage is None and answer.images is None):
         return None
-    on = _day(started_ns // NANOSECONDS_A_DAY)
-    with guard("estimating the cost"):
+    try:
         return _prices.estimate(
             answer.model or call.model,
             answer.usage,
             answer.images,
-            on,
+            _day(started_ns // NANOSECONDS_A_DAY),
             service_tier=answer.service_tier,
             batch=call.api.startswith("batch_"),
         )
-    return None
+    except Exception as error:
+        fault("estimating the cost", error)
+        return None
 
 
 @lru_cache(maxsize=2)

@@ -41,6 +41,13 @@ class Tier:
     cached: Decimal | None
     output: Decimal
 
+    def times(self, factor: Decimal) -> Tier:
+        """The same at a part of the price."""
+        cached = None if self.cached is None else _EXACT.multiply(self.cached, factor)
+        return Tier(
+            self.up_to, _EXACT.multiply(self.input, factor), cached, _EXACT.multiply(self.output, factor)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -116,15 +123,26 @@ def prices_checked() -> datetime.date:
 
 
 @lru_cache(maxsize=1024)
-def _prices_of(model: str) -> tuple[Price, ...]:
-    return table().prices(model)
-
-
 def _price_on(model: str, on: datetime.date) -> Price | None:
-    for price in _prices_of(model):
+    for price in table().prices(model):
         if price.starts <= on:
             return price
     return None
+
+
+@lru_cache(maxsize=1024)
+def _tiers_on(model: str, on: datetime.date, service_tier: str | None, batch: bool) -> tuple[Tier, ...]:
+    """What a token of this model costs that day, sent so; empty where no source says."""
+    price = _price_on(model, on)
+    if price is None:
+        return ()
+    if batch:
+        factor = price.batch
+    elif service_tier == "flex":
+        factor = price.flex
+    else:
+        factor = Decimal(1) if service_tier in _PLAIN_TIERS else None
+    return () if factor is None else tuple(tier.times(factor) for tier in price.tokens)
 
 
 def estimate(
@@ -139,23 +157,22 @@ def estimate(
     """The estimated cost in US dollars of a call made that day, None where no price is known."""
     if model is None:
         return None
-    price = _price_on(model, on)
-    if price is None:
-        return None
-    of_tokens = _of_tokens(price, usage, service_tier, batch) if usage is not None else None
-    of_images = _of_images(price, images) if images is not None else None
+    of_tokens = _of_tokens(_tiers_on(model, on, service_tier, batch), usage) if usage is not None else None
+    of_images = _of_images(_price_on(model, on), images) if images is not None else None
     if of_tokens is None or of_images is None:
         return of_images if of_tokens is None else of_tokens
     return _EXACT.add(of_tokens, of_images)
 
 
-def _of_tokens(price: Price, usage: Usage, service_tier: str | None, batch: bool) -> Decimal | None:
-    if usage.input_tokens is None or usage.output_tokens is None or usage.audio_input_tokens:
+def _of_tokens(tiers: tuple[Tier, ...], usage: Usage) -> Decimal | None:
+    sent, output = usage.input_tokens, usage.output_tokens
+    if sent is None or output is None or usage.audio_input_tokens:
         return None
-    factor = _factor(price, service_tier, batch)
-    sent, output = max(usage.input_tokens, 0), max(usage.output_tokens, 0)
-    tier = _tier_of(price, sent)
-    if factor is None or tier is None:
+    sent, output = max(sent, 0), max(output, 0)
+    for tier in tiers:
+        if tier.up_to is None or sent <= tier.up_to:
+            break
+    else:
         return None
     cost = _EXACT.multiply(tier.output, output)
     cached = min(max(usage.cache_read_tokens or 0, 0), sent)
@@ -163,24 +180,10 @@ def _of_tokens(price: Price, usage: Usage, service_tier: str | None, batch: bool
         if tier.cached is None:
             return None
         cost = _EXACT.fma(tier.cached, cached, cost)
-    cost = _EXACT.fma(tier.input, sent - cached, cost)
-    return cost if factor == 1 else _EXACT.multiply(cost, factor)
+    return _EXACT.fma(tier.input, sent - cached, cost)
 
 
-def _tier_of(price: Price, sent: int) -> Tier | None:
-    for tier in price.tokens:
-        if tier.up_to is None or sent <= tier.up_to:
-            return tier
-    return None
-
-
-def _factor(price: Price, service_tier: str | None, batch: bool) -> Decimal | int | None:
-    if batch:
-        return price.batch
-    if service_tier == "flex":
-        return price.flex
-    return 1 if service_tier in _PLAIN_TIERS else None
-
-
-def _of_images(price: Price, images: Images) -> Decimal | None:
-    return None if price.image is None else _EXACT.multiply(price.image, max(images.generated, 0))
+def _of_images(price: Price | None, images: Images) -> Decimal | None:
+    if price is None or price.image is None:
+        return None
+    return _EXACT.multiply(price.image, max(images.generated, 0))

@@ -121,7 +121,7 @@ class Places:
         return Addressed(route, suffix, resource_id, url, port, place.region, place.provider)
 
 
-class Recognised(NamedTuple):
+class Recognised(msgspec.Struct):
     """A call, the route that it took, and whether a gateway stands in front."""
 
     call: Call
@@ -165,15 +165,16 @@ def recognise(
     told, cut = _metadata(metadata, headers)
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(
-        operation=route.operation,
-        api=route.api,
-        method=method,
-        url=addressed.url,
-        host=host,
-        port=addressed.port,
-        path=addressed.path,
-        region=region,
-        provider=addressed.provider,
+        # By position, for a call with more than 15 keywords makes a dict of them first.
+        route.operation,
+        route.api,
+        method,
+        addressed.url,
+        host,
+        addressed.port,
+        addressed.path,
+        region,
+        addressed.provider,
         model=asked.model,
         stream=asked.stream,
         params=asked.params,

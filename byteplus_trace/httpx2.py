@@ -42,6 +42,7 @@ class ModelArkTransport(SyncTransport, httpx2.BaseTransport):
     """
 
     library_name = "httpx2"
+    observed_stream = Httpx2Stream
 
     def __init__(self, transport: httpx2.BaseTransport | None = None, **settings: Any) -> None:
         self.transport = transport or httpx2.HTTPTransport()
@@ -52,6 +53,7 @@ class AsyncModelArkTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     """As `ModelArkTransport`, for an `httpx2.AsyncClient`."""
 
     library_name = "httpx2"
+    observed_stream = AsyncHttpx2Stream
 
     def __init__(self, transport: httpx2.AsyncBaseTransport | None = None, **settings: Any) -> None:
         self.transport = transport or httpx2.AsyncHTTPTransport()
@@ -65,8 +67,6 @@ register(
         url=httpx2.URL,
         byte_stream=httpx2.ByteStream,
         read_timeout=httpx2.ReadTimeout,
-        observed_stream=Httpx2Stream,
-        async_observed_stream=AsyncHttpx2Stream,
         transport=ModelArkTransport,
         async_transport=AsyncModelArkTransport,
     )

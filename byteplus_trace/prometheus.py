@@ -27,19 +27,11 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ._facts import Exchange
-from ._instruments import (
-    ATTEMPT_DURATION,
-    BREAKER,
-    BUILD_INFO,
-    FIRST_CHUNK,
-    IN_FLIGHT,
-    OPERATION_DURATION,
-    TELEMETRY_ERRORS,
-)
+from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, TELEMETRY_ERRORS
 from ._telemetry.collectors import default_registry, multiprocess_directory, series_of
 from ._telemetry.points import Point
 from ._telemetry.starts import starts
@@ -52,8 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["MetricsApp", "Server", "Sink", "metrics_app", "serve"]
 
 logger = getLogger("byteplus_trace")
-
-WITH_EXEMPLARS: Final = {OPERATION_DURATION.name, FIRST_CHUNK.name, ATTEMPT_DURATION.name}
 
 
 class Sink:
@@ -83,18 +73,20 @@ class Sink:
 
     def record(self, exchange: Exchange, points: Iterable[Point], exemplar: Mapping[str, str] | None) -> None:
         """Add what one exchange came to; `exemplar` is its `trace_id` and `span_id`, where they are sampled."""
-        child = self._series.child
+        children, child = self._series.children, self._series.child
         extra: tuple[str, ...] = ()
         if self._metadata_labels:
             metadata = exchange.call.metadata
             extra = tuple(metadata.get(key, "") for key in self._metadata_labels)
         exemplar = exemplar if self._exemplars else None
         for instrument, values, amount in points:
-            series = child(instrument, values + extra if instrument.metadata and extra else values)
+            if extra and instrument.metadata:
+                values += extra  # noqa: PLW2901
+            series = children[instrument].get(values) or child(instrument, values)
             if instrument.kind == "counter":
                 series.inc(amount)
             else:
-                series.observe(amount, exemplar if instrument.name in WITH_EXEMPLARS else None)
+                series.observe(amount, exemplar if instrument.exemplars else None)
 
     def in_flight(self, operation: str, change: int) -> None:
         self._series.child(IN_FLIGHT, (operation,)).inc(change)

@@ -27,7 +27,6 @@ from byteplus_trace._routing import policy
 from byteplus_trace._telemetry import collectors, meter
 from byteplus_trace._telemetry.points import TOKEN_TYPES
 from byteplus_trace._wire.routes import OTHER, ROUTES
-from byteplus_trace.prometheus import WITH_EXEMPLARS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 
@@ -247,7 +246,7 @@ def _series() -> Iterator[str]:
     yield from _table(("series", "kind", "labels", "meaning"), rows)
     yield ""
     yield "*metadata*: the keys that `metadata_labels` allows. With exemplars (`trace_id`, `span_id`):"
-    yield ", ".join(f"`{name}`" for name in sorted(WITH_EXEMPLARS)) + "."
+    yield ", ".join(f"`{name}`" for name in sorted(row.name for row in INSTRUMENTS if row.exemplars)) + "."
     limits = ", ".join(f"`{label}` {most}" for label, most in sorted(collectors.LIMITS.items()))
     yield "Distinct values of a label before the rest count as `other`: `model` as `max_models` says,"
     yield f"{limits}, a metadata key {collectors.METADATA_VALUES}. Buckets of all histograms, in seconds:"
@@ -273,7 +272,7 @@ def _closed_sets() -> Iterator[str]:
         ("`reason`", "why an attempt failed", get_args(_facts.Reason)),
         ("`reason` of a skipped target", "why it was passed over", get_args(skips)),
         ("`cause`", "why an attempt was made", get_args(_facts.Cause)),
-        ("`type`", "of tokens; those after the first two are parts of them", [name for name, _ in TOKEN_TYPES]),
+        ("`type`", "of tokens; those after the first two are parts of them", TOKEN_TYPES),
         ("`status`", "of images", ("generated", "failed")),
         ("`phase`", "of a broken stream", ("before_output", "after_output")),
         ("`action`", "about a second charge: avoided, risked, or the SDK's", ("raised", "replayed", "sdk_resend")),

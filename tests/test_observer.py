@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from byteplus_trace import Call, Skip, _reaper
+from byteplus_trace._facts import Sending
 from byteplus_trace._observer import Observer
 from byteplus_trace._wire import chat
 
@@ -31,8 +32,8 @@ class Telling:
         self.words.append("begins")
         return self
 
-    def attempt_begins(self, **known):
-        self.words.append(("attempt", known["target"]))
+    def attempt_begins(self, sending, started_ns):
+        self.words.append(("attempt", sending.target))
         return self
 
     def falls_back(self, *known):
@@ -61,15 +62,7 @@ def observer(telling):
 
 
 def sends(observer, number=1, target="sg", cause="initial"):
-    observer.sends(
-        number=number,
-        target=target,
-        region="ap-southeast-1",
-        host="h",
-        port=443,
-        url="https://h",
-        cause=cause,
-    )
+    observer.sends(Sending(number, target, "ap-southeast-1", "h", 443, "https://h", cause))
 
 
 def streamed(observer, *parts):

@@ -138,9 +138,12 @@ starts = 2027-02-01
 @pytest.fixture
 def painter(monkeypatch):
     monkeypatch.setattr(_prices, "table", lambda: read_table(BOTH))
-    _prices._prices_of.cache_clear()
+    remembered = (_prices._price_on, _prices._tiers_on)
+    for each in remembered:
+        each.cache_clear()
     yield
-    _prices._prices_of.cache_clear()
+    for each in remembered:
+        each.cache_clear()
 
 
 @pytest.mark.usefixtures("painter")

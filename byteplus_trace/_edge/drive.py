@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from .. import _reaper
 from .._routing.steps import Deliver, Result, Step
@@ -16,16 +18,15 @@ if TYPE_CHECKING:
 Plan = Generator[Step, Result, Deliver]
 
 
-class Begun(NamedTuple):
-    """A call under way: who decides, who watches, what is needed to perform."""
+class Begun(msgspec.Struct):
+    """A call under way: who watches, what is needed to send it, who decides."""
 
-    plan: Plan
     observer: Observer
     call: Call
     body: bytes | None
     stripped: bool
-    routed: bool = False
-    """A policy decides."""
+    plan: Plan | None = None
+    """What a policy makes of it; None where none moves it."""
     key: Callable[[], Key] | None = None
     """How an SDK's resend would be known; None where none can be."""
 

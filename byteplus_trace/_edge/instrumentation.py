@@ -21,7 +21,7 @@ from .._observer import Observer
 from .._recognise import PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import MODELARK, REGION_HEADER, REGIONS, region_named
 from .._routing.health import Health
-from .._routing.plan import observe, plan
+from .._routing.plan import plan
 from .._routing.policy import Policy, warnings_of
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver
@@ -55,6 +55,8 @@ class Instrumentation:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.policy = config.policy
+        self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
+        """A call that no policy moves leaves otherwise than its caller sent it."""
         tracers = Tracers(config.tracer_provider, config.service_name)
         self.sink = Sink(
             config.registry, metadata_labels=config.metadata_labels, max_models=config.max_models
@@ -143,7 +145,12 @@ class Instrumentation:
         )
         if found is None:
             return None
-        stripped = not found.behind_gateway and any(name.startswith(PORTKEY_PREFIX) for name in headers)
+        stripped = False
+        if not found.behind_gateway:
+            for name in headers:
+                if name.startswith(PORTKEY_PREFIX):
+                    stripped = True
+                    break
         if silent and self.policy is None and not stripped:
             return None
         if CONFIG_HEADER in headers and not found.behind_gateway:
@@ -165,10 +172,10 @@ class Instrumentation:
         if origin is None:
             if REGION_HEADER in headers and not found.behind_gateway:
                 self._warn_of(REGION_HEADER, "no policy moves this call")
-            return Begun(observe(found.call), observer, found.call, body, stripped)
+            return Begun(observer, found.call, body, stripped)
         key = partial(_key, caller(), url, body) if body is not None else None
         deciding = self._plan(found.call, lowered(request.headers), body, origin, observer, key)
-        return Begun(deciding, observer, found.call, body, stripped, routed=True, key=key)
+        return Begun(observer, found.call, body, stripped, deciding, key)
 
     def _plan(
         self,

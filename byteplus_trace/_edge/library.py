@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -38,8 +37,6 @@ class Library:
     url: Callable[[str], Any]
     byte_stream: Callable[[bytes], Any]
     read_timeout: Callable[..., Exception]
-    observed_stream: Callable[..., Any]
-    async_observed_stream: Callable[..., Any]
     transport: Callable[..., Any]
     async_transport: Callable[..., Any]
 
@@ -94,6 +91,11 @@ def failure_of(error: BaseException) -> tuple[FailureKind, bool]:
     return "other", True
 
 
+def content_of(response: Any) -> bytes | None:
+    """A body that was already read, and decoded: a mock's, or one out of a cache."""
+    return getattr(response, "_content", None)
+
+
 def lowered(headers: Any) -> dict[str, str]:
     """A library's headers as a plain dict with lower-case names; of repeated ones the last."""
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
@@ -111,16 +113,19 @@ _TOLD = TOLD_HEADERS | {
 
 def told(headers: Any) -> dict[str, str]:
     """As `lowered`, but only the few headers that are looked at: an SDK's request has twenty others."""
-    found: dict[str, str] = {}
-    for key, value in headers.raw:
-        name = _name_of_told(key)
-        if name is not None:
-            found[name] = value.decode("latin-1")
-    return found
+    return {name: value.decode("latin-1") for key, value in headers.raw if (name := _names[key])}
 
 
-@lru_cache(maxsize=512)
-def _name_of_told(key: bytes) -> str | None:
-    """The name of a header that is looked at; remembered, for a name is spelled alike in every request of a client."""
-    name = key.decode("latin-1").lower()
-    return name if name in _TOLD or name.startswith(PORTKEY_PREFIX) else None
+class _Names(dict[bytes, str]):
+    """The names of headers that are looked at, empty for the others: a client spells a name alike in every request."""
+
+    def __missing__(self, key: bytes) -> str:
+        name = key.decode("latin-1").lower()
+        name = name if name in _TOLD or name.startswith(PORTKEY_PREFIX) else ""
+        if len(self) < _MOST_NAMES:
+            self[key] = name
+        return name
+
+
+_MOST_NAMES = 512
+_names = _Names()

@@ -10,13 +10,18 @@ asks for usage. Then the caller keeps its request and a copy goes out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._config import Config
+from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
-from .._routing.steps import Send
+from .._telemetry.guard import guard
 from .library import Library
+
+if TYPE_CHECKING:
+    from .._telemetry.recorder import AttemptTelling
 
 # What was given to one origin and is no other's business (routing.md, credentials follow the origin).
 CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
@@ -32,27 +37,46 @@ def target_url(library: Library, url: Any, base_url: str | None, suffix: str) ->
     return there.copy_with(query=url.query) if url.query else there
 
 
-def rewritten_body(body: bytes, step: Send, include_usage: bool) -> bytes:
+def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool) -> bytes:
     """
-    The body for a target: top-level `model` and `override_params` as the step says.
+    A body with top-level fields changed, and usage asked for.
 
     Everything else travels as it was written, byte for byte, in its order. A body that
     is no JSON object, or needs no change, is returned as it is.
     """
-    changes = dict(step.override_params)
-    if step.model is not None:
-        changes["model"] = step.model
     if not changes and not include_usage:
         return body
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeError):
         return body
+    changes = dict(changes)
     if include_usage:
         changes.setdefault("stream_options", _with_usage(fields.get("stream_options")))
     for name, value in changes.items():
         fields[name] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode(fields)
+
+
+def asks_usage(config: Config, call: Call, body: bytes | None) -> bool:
+    """Whether we ask for a stream's usage, because its caller did not."""
+    return (
+        config.include_usage
+        and call.stream
+        and call.operation == "chat"
+        and call.path.endswith("/chat/completions")
+        and not call.params.get("include_usage")
+        and body is not None
+    )
+
+
+def injected(telling: AttemptTelling | None) -> dict[str, str]:
+    """The headers that carry the trace context of an attempt."""
+    headers: dict[str, str] = {}
+    if telling is not None:
+        with guard("propagating the trace context"):
+            telling.inject(headers)
+    return headers
 
 
 def _with_usage(options: msgspec.Raw | None) -> dict[str, Any]:

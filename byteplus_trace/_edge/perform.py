@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._facts import Sending
 from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
 from .._wire.retry_after import retry_after
+from .._wire.strain import UsageStrainer
 from .drive import Begun
-from .library import Library, failure_of, told
-from .outgoing import outgoing, rewritten_body, target_url
+from .library import Library, content_of, failure_of, told
+from .outgoing import asks_usage, injected, outgoing, rewritten_body, target_url
 from .watch import WireWatch, died_silently
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Performer:
         begun: Begun,
         transport_for: Callable[[Any], Any],
     ) -> None:
+        assert begun.plan is not None, "what no policy moves is sent without a plan"
+        self.plan = begun.plan
         self.library = library
         self.instrumentation = instrumentation
         self.request = request
@@ -68,15 +72,7 @@ class Performer:
         self.body = body = begun.body
         self.key = begun.key
         self.transport_for = transport_for
-        self.routed = begun.routed
-        self.asks_usage = (
-            instrumentation.config.include_usage
-            and call.stream
-            and call.operation == "chat"
-            and call.path.endswith("/chat/completions")
-            and not call.params.get("include_usage")
-            and body is not None
-        )
+        self.asks_usage = asks_usage(instrumentation.config, call, body)
         self.in_hand: Held | None = None
         self.kept: Held | None = None
         self.sent: Any = None
@@ -93,27 +89,24 @@ class Performer:
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         telling = self.observer.sends(
-            number=step.number,
-            target=step.target,
-            region=step.region,
-            host=self.call.host if here else url.host,
-            port=port,
-            url=self.call.url if here else str(url.copy_with(query=None)),
-            cause=step.cause,
-            waited_seconds=step.waited_seconds,
+            Sending(
+                step.number,
+                step.target,
+                step.region,
+                self.call.host if here else url.host,
+                port,
+                self.call.url if here else str(url.copy_with(query=None)),
+                step.cause,
+                step.waited_seconds,
+            )
         )
-        injected: dict[str, str] = {}
-        if telling is not None and self.instrumentation.config.propagate:
-            with guard("propagating the trace context"):
-                telling.inject(injected)
+        headers = injected(telling) if self.instrumentation.config.propagate else {}
         changed = self.body
-        if self.body is not None and (step.model is not None or step.override_params or self.asks_usage):
-            changed = rewritten_body(self.body, step, self.asks_usage)
-        if here and not (self.routed or self.stripped or injected) and changed is self.body:
-            self.sent = self.request
-        else:
-            rewritten = changed if changed is not self.body else None
-            self.sent = self._copy(step, url, rewritten, injected)
+        if self.body is not None:
+            model = {"model": step.model} if step.model is not None else {}
+            changed = rewritten_body(self.body, {**step.override_params, **model}, self.asks_usage)
+        rewritten = changed if changed is not self.body else None
+        self.sent = self._copy(step, url, rewritten, headers)
         return self.sent, self._transport(url), telling
 
     def _transport(self, url: Any) -> Any:
@@ -123,8 +116,8 @@ class Performer:
                 return self.instrumentation.told_by_otel(transport, self.library.name, self.colour)
         return transport
 
-    def _copy(self, step: Send, url: Any, body: bytes | None, injected: dict[str, str]) -> Any:
-        self.wire = WireWatch(self.request.extensions.get("trace")) if self.routed else None
+    def _copy(self, step: Send, url: Any, body: bytes | None, headers: dict[str, str]) -> Any:
+        self.wire = WireWatch(self.request.extensions.get("trace"))
         return outgoing(
             self.library,
             self.request,
@@ -132,10 +125,10 @@ class Performer:
             api_key=step.api_key,
             body=body,
             stripped=self.stripped,
-            injected=injected,
+            injected=headers,
             timeout_seconds=step.timeout_seconds,
             plain_encoding=self.asks_usage,
-            trace=self.trace_extension(self.wire) if self.wire is not None else None,
+            trace=self.trace_extension(self.wire),
         )
 
     def trace_extension(self, wire: WireWatch) -> Any:
@@ -146,12 +139,11 @@ class Performer:
         held = self.in_hand = Held(response, step.number)
         self._bound_silence(step.idle_seconds)
         headers = held.headers = told(response.headers)
-        content = getattr(response, "_content", None)
-        if content is not None:  # already read and decoded: a mock, or a cache's hit
+        content = content_of(response)
+        if content is not None:
             headers.pop("content-encoding", None)
             held.parts, held.drained = [content], True
-        with guard("reading the reply's head"):
-            self.observer.replied(response.status_code, headers)
+        self.observer.replied(response.status_code, headers)
         if content is not None and self.observer.body is not None:
             with guard("reading the body"):
                 self.observer.body.feed(content)
@@ -166,9 +158,7 @@ class Performer:
             self.observer.idle_seconds = seconds
 
     def reply(self, held: Held) -> Reply:
-        """What the plan is told of a reply; without a policy only that it came."""
-        if not self.routed:
-            return Reply(held.response.status_code)
+        """What the plan is told of a reply."""
         code = None
         body = self.observer.body
         if held.response.status_code >= 400 and held.drained and body is not None:
@@ -263,9 +253,8 @@ class Performer:
         assert held is not None, "a plan delivers only what it was sent"
         if delivery.kept:
             self.observer.finish("exhausted", kept=held.number)
-        if self.routed:
-            with guard("marking the response"):
-                self._mark(held, final=delivery.final)
+        with guard("marking the response"):
+            self._mark(held, final=delivery.final)
         return held
 
     def _last_word(self, failure: Failure) -> BaseException:
@@ -293,7 +282,7 @@ class Performer:
     def settle(self, held: Held, stream: Callable[..., Any]) -> Any:
         """Put the observed stream into a response and hand it on."""
         response = held.response
-        if getattr(response, "_content", None) is None:
+        if content_of(response) is None:
             response.stream = stream(
                 response.stream,
                 self.observer,
@@ -310,8 +299,4 @@ class Performer:
         return response
 
     def _strainer(self, held: Held) -> Any:
-        if not self.asks_usage or held.response.status_code >= 400:
-            return None
-        from .._wire.strain import UsageStrainer
-
-        return UsageStrainer()
+        return UsageStrainer() if self.asks_usage and held.response.status_code < 400 else None

@@ -63,7 +63,7 @@ class SyncPerformer(Performer):
             if telling is not None:
                 telling.detach(token)
         held = self.received(response, step)
-        if self.routed and response.status_code >= 400 and not held.drained:
+        if response.status_code >= 400 and not held.drained:
             failure = self._read(held, None)
             if failure is not None:
                 return failure
@@ -154,7 +154,7 @@ class AsyncPerformer(Performer):
             if telling is not None:
                 telling.detach(token)
         held = self.received(response, step)
-        if self.routed and response.status_code >= 400 and not held.drained:
+        if response.status_code >= 400 and not held.drained:
             failure = await self._read(held, None)
             if failure is not None:
                 return failure

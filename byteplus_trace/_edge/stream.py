@@ -48,10 +48,6 @@ class _Observed:
         self._whole = whole
         self._strained = strained
 
-    def _pass(self, part: bytes) -> bytes:
-        self._observer.feed(part)
-        return part if self._strained is None else self._strained.feed(part)
-
     def _take_held(self) -> Sequence[bytes]:
         held, self._held = self._held, ()
         if self._strained is not None:
@@ -79,8 +75,10 @@ class ObservedStream(_Observed):
         try:
             yield from self._take_held()
             if not self._whole:
+                feed, strained = self._observer.feed, self._strained
                 for part in self._inner if self._rest is None else self._rest:
-                    yield self._pass(part)
+                    feed(part)
+                    yield part if strained is None else strained.feed(part)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -91,7 +89,7 @@ class ObservedStream(_Observed):
 
     def close(self) -> None:
         try:
-            if isinstance(self._rest, Generator):
+            if self._rest is not None and isinstance(self._rest, Generator):
                 self._rest.close()
             self._inner.close()
         finally:
@@ -106,8 +104,10 @@ class AsyncObservedStream(_Observed):
             for part in self._take_held():
                 yield part
             if not self._whole:
+                feed, strained = self._observer.feed, self._strained
                 async for part in self._inner if self._rest is None else self._rest:
-                    yield self._pass(part)
+                    feed(part)
+                    yield part if strained is None else strained.feed(part)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -118,7 +118,7 @@ class AsyncObservedStream(_Observed):
 
     async def aclose(self) -> None:
         try:
-            if isinstance(self._rest, AsyncGenerator):
+            if self._rest is not None and isinstance(self._rest, AsyncGenerator):
                 await self._rest.aclose()
             await self._inner.aclose()
         finally:

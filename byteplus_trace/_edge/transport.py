@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .._telemetry.guard import guard
+from .._telemetry.guard import fault
 from .._telemetry.recorder import is_silent
 from .drive import Begun, arun, run
 from .instrumentation import Instrumentation
 from .library import Library, library_named
+from .once import Once
 from .performers import AsyncPerformer, SyncPerformer
 
 
@@ -29,6 +30,8 @@ class Transport:
     """
 
     library_name: str
+    observed_stream: Callable[..., Any]
+    colour: str
     transport: Any
 
     def _settle(self, settings: dict[str, Any]) -> None:
@@ -51,32 +54,55 @@ class Transport:
         return self._own or Instrumentation.current()
 
     @property
-    def _library(self) -> Library:
+    def library(self) -> Library:
         return library_named(self.library_name)
 
-    def _begin(self, request: Any, caller: Callable[[], object]) -> Begun | None:
-        """The call that this request is; None where it is to pass as it is."""
-        with guard("recognising the call"):
-            return self.instrumentation.begin(request, is_silent(), caller)
-        return None
+    def _begin(self, request: Any, caller: Callable[[], object]) -> Begun | Once | None:
+        """The call that this request is, to be performed or to be sent once; None where it is to pass as it is."""
+        begun = None
+        try:
+            instrumentation = self.instrumentation
+            begun = instrumentation.begin(request, is_silent(), caller)
+            if begun is None or begun.plan is not None:
+                return begun
+            return Once(self, instrumentation, request, begun)
+        except Exception as error:
+            fault("beginning a call", error)
+            if begun is not None:
+                begun.observer.finish("raised", error)
+            return None
 
 
 class SyncTransport(Transport):
     """The sync colour."""
 
+    colour = "Sync"
+
     def handle_request(self, request: Any) -> Any:
         begun = self._begin(request, threading.get_ident)
+        if isinstance(begun, Once):
+            try:
+                response = begun.transport.handle_request(begun.request)
+            except BaseException as error:
+                begun.failed(error)
+                raise
+            finally:
+                begun.left()
+            return begun.came(response, self.observed_stream)
         if begun is None:
             return self.transport.handle_request(request)
-        performer = SyncPerformer(self._library, self.instrumentation, request, begun, self._transport_for)
+        return self._perform(request, begun)
+
+    def _perform(self, request: Any, begun: Begun) -> Any:
+        performer = SyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
         try:
-            held = performer.deliverable(run(begun.plan, performer))
+            held = performer.deliverable(run(performer.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
             if performer.is_unsent_by_a_fault_of_ours(error):
                 return self.transport.handle_request(request)
             raise
-        return performer.settle(held, self._library.observed_stream)
+        return performer.settle(held, self.observed_stream)
 
     def close(self) -> None:
         self.transport.close()
@@ -92,14 +118,31 @@ class SyncTransport(Transport):
 class AsyncTransport(Transport):
     """The async colour."""
 
+    colour = "Async"
+
     async def handle_async_request(self, request: Any) -> Any:
         begun = self._begin(request, _task)
+        if isinstance(begun, Once):
+            try:
+                response = await begun.transport.handle_async_request(begun.request)
+            except GeneratorExit:  # nobody waits any more; perhaps it is the collector that says so
+                begun.forgotten()
+                raise
+            except BaseException as error:
+                begun.failed(error)
+                raise
+            finally:
+                begun.left()
+            return begun.came(response, self.observed_stream)
         if begun is None:
             return await self.transport.handle_async_request(request)
-        performer = AsyncPerformer(self._library, self.instrumentation, request, begun, self._transport_for)
+        return await self._perform(request, begun)
+
+    async def _perform(self, request: Any, begun: Begun) -> Any:
+        performer = AsyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
         try:
-            held = performer.deliverable(await arun(begun.plan, performer))
-        except GeneratorExit:  # nobody waits any more; perhaps it is the collector that says so
+            held = performer.deliverable(await arun(performer.plan, performer))
+        except GeneratorExit:  # as above
             begun.observer.later("forgotten")
             raise
         except BaseException as error:
@@ -107,7 +150,7 @@ class AsyncTransport(Transport):
             if performer.is_unsent_by_a_fault_of_ours(error):
                 return await self.transport.handle_async_request(request)
             raise
-        return performer.settle(held, self._library.async_observed_stream)
+        return performer.settle(held, self.observed_stream)
 
     async def aclose(self) -> None:
         await self.transport.aclose()

@@ -20,7 +20,6 @@ some is kept back, but only for a call that may move after a timeout at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from functools import lru_cache
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -38,20 +37,6 @@ Plan = Generator[Step, Result, Deliver]
 LONG_COOLDOWN_SECONDS = 300.0
 # A timer may fire a little early: what is left then is no time to try anything in.
 _NO_TIME = 0.005
-
-
-def observe(call: Call) -> Plan:
-    """Without a policy: one send to where the caller addressed it, and what came of it."""
-    came = yield _as_it_is(call.region)
-    return Deliver(failure=came) if isinstance(came, Failure) else _HANDED_ON
-
-
-@lru_cache(maxsize=64)
-def _as_it_is(region: str) -> Send:
-    return Send(target=region, region=region, base_url=None, cause="initial", number=1)
-
-
-_HANDED_ON = Deliver()
 
 
 def plan(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import astuple
+
 from .. import _facts as facts
 from . import semconv as sc
 from .semconv import OWN
@@ -51,14 +53,15 @@ _IMAGE_PARAMS: _Params = (
 _OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}
 _OUTPUT_TYPE_OF_API = {"images": "image", "video_task_create": "video"}
 
+# The attribute of each count of `Usage`, in its order.
 _USAGE = (
-    ("input_tokens", "gen_ai.usage.input_tokens"),
-    ("output_tokens", "gen_ai.usage.output_tokens"),
-    ("cache_read_tokens", "gen_ai.usage.cache_read.input_tokens"),
-    ("reasoning_tokens", "gen_ai.usage.reasoning.output_tokens"),
-    ("text_input_tokens", "gen_ai.usage.text.input_tokens"),
-    ("image_input_tokens", "gen_ai.usage.image.input_tokens"),
-    ("audio_input_tokens", "gen_ai.usage.audio.input_tokens"),
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.usage.text.input_tokens",
+    "gen_ai.usage.image.input_tokens",
+    "gen_ai.usage.audio.input_tokens",
 )
 
 
@@ -162,8 +165,7 @@ def end_attributes(exchange: facts.Exchange) -> Attributes:
         given[sc.TIME_TO_FIRST_CHUNK] = exchange.first_chunk_seconds
     # A fetched response was counted when it was made.
     if answer.usage is not None and exchange.call.operation != "fetch_response":
-        for name, attribute in _USAGE:
-            count = getattr(answer.usage, name)
+        for attribute, count in zip(_USAGE, astuple(answer.usage), strict=True):
             if count is not None:
                 given[attribute] = count
     _put_own(given, exchange)
@@ -176,13 +178,12 @@ def end_attributes(exchange: facts.Exchange) -> Attributes:
 
 def finish_reasons(exchange: facts.Exchange) -> list[str]:
     """As the service gave them; `error` where one was expected and never came."""
-    reasons = list(exchange.answer.finish_reasons)
+    if exchange.answer.finish_reasons or exchange.call.operation != "chat":
+        return list(exchange.answer.finish_reasons)
     stopped_early = exchange.outcome in {"cancelled", "abandoned"} or (
         exchange.call.stream and exchange.outcome in {"error", "deadline"} and exchange.status == 200
     )
-    if not reasons and stopped_early and exchange.call.operation == "chat":
-        return ["error"]
-    return reasons
+    return ["error"] if stopped_early else []
 
 
 def own_end_attributes(exchange: facts.Exchange) -> Attributes:
@@ -253,6 +254,26 @@ def content_attributes(
             given[sc.TOOL_DEFINITIONS] = write(asked.tool_definitions)
     if answered is not None and answered.messages:
         given[sc.OUTPUT_MESSAGES] = write(answered.messages)
+    return given
+
+
+def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attributes:
+    """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would say."""
+    given: Attributes = {
+        sc.HTTP_METHOD: call.method,
+        sc.SERVER_ADDRESS: sending.host,
+        sc.SERVER_PORT: sending.port,
+        sc.URL_FULL: sending.url,
+        sc.CLOUD_REGION: sending.region,
+        sc.TARGET: sending.target,
+        sc.ATTEMPT_CAUSE: sending.cause,
+    }
+    if sending.number > 1:
+        given[sc.HTTP_RESEND_COUNT] = sending.number - 1
+    if call.operation == "other":
+        given[sc.API] = call.api
+        for key, value in call.metadata.items():
+            given[sc.METADATA + key] = value
     return given
 
 

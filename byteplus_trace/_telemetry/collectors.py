@@ -39,7 +39,7 @@ GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
 class Series:
     """The collectors of one registry, the label values admitted and the children in use."""
 
-    __slots__ = ("_bounds", "_children", "_collectors", "metadata_labels", "models", "multiprocess")
+    __slots__ = ("_bounds", "_collectors", "children", "metadata_labels", "models", "multiprocess")
 
     def __init__(
         self, registry: CollectorRegistry, metadata_labels: tuple[str, ...], max_models: int
@@ -51,26 +51,26 @@ class Series:
         bounds |= {label: bounds[other] for label, other in SHARED.items()}
         bounds |= {key: Bound(METADATA_VALUES) for key in metadata_labels}
         bounds["model"] = self.models
-        self._collectors: dict[str, Any] = {}
-        self._bounds: dict[str, tuple[Bound | None, ...]] = {}
-        self._children: dict[str, dict[tuple[str, ...], Any]] = {row.name: {} for row in INSTRUMENTS}
+        self._collectors: dict[Instrument, Any] = {}
+        self._bounds: dict[Instrument, tuple[Bound | None, ...]] = {}
+        self.children: dict[Instrument, dict[tuple[str, ...], Any]] = {row: {} for row in INSTRUMENTS}
+        """Those in use, by their label values; `child` makes the others."""
         for row in INSTRUMENTS:
             labels = row.labels + (metadata_labels if row.metadata else ())
-            self._collectors[row.name] = _collector(row, labels)
-            self._bounds[row.name] = tuple(bounds.get(label) for label in labels)
+            self._collectors[row] = _collector(row, labels)
+            self._bounds[row] = tuple(bounds.get(label) for label in labels)
         _register(registry, self._collectors.values())
 
     def child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
         """The counter, gauge or histogram with these label values, bounded."""
-        # By name: an instrument's own hash would be computed from all its fields each time.
-        children = self._children[instrument.name]
+        children = self.children[instrument]
         found = children.get(values)
         if found is None:
-            bounds = self._bounds[instrument.name]
+            bounds = self._bounds[instrument]
             values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
             found = children.get(values)
         if found is None:
-            found = children[values] = self._collectors[instrument.name].labels(*values)
+            found = children[values] = self._collectors[instrument].labels(*values)
         return found
 
 

@@ -9,11 +9,12 @@ known gives no point, so a series never learns a zero that nobody measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from operator import attrgetter
 
-from .._facts import Attempt, Exchange, Images, Outcome, Result, Usage
+from msgspec.structs import astuple
+
+from .._facts import Attempt, Exchange, Images, Outcome, Result
 from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
@@ -45,16 +46,8 @@ RESULTS: dict[Outcome, Result] = {
     "abandoned": "cancelled",
 }
 
-# The label `type` and the count behind it. The rows below the first two are subsets of them.
-TOKEN_TYPES: tuple[tuple[str, Callable[[Usage], int | None]], ...] = (
-    ("input", attrgetter("input_tokens")),
-    ("output", attrgetter("output_tokens")),
-    ("cache_read", attrgetter("cache_read_tokens")),
-    ("reasoning", attrgetter("reasoning_tokens")),
-    ("text_input", attrgetter("text_input_tokens")),
-    ("image_input", attrgetter("image_input_tokens")),
-    ("audio_input", attrgetter("audio_input_tokens")),
-)
+# The label `type` of each count of `Usage`, in its order. Those after the first two are subsets of them.
+TOKEN_TYPES = ("input", "output", "cache_read", "reasoning", "text_input", "image_input", "audio_input")
 
 
 def points(exchange: Exchange) -> list[Point]:
@@ -70,8 +63,7 @@ def points(exchange: Exchange) -> list[Point]:
     ]
     # A response that is fetched was counted when it was made.
     if answer.usage is not None and operation != "fetch_response":
-        for kind, count in TOKEN_TYPES:
-            tokens = count(answer.usage)
+        for kind, tokens in zip(TOKEN_TYPES, astuple(answer.usage), strict=True):
             if tokens:
                 told.append((TOKENS, (operation, model, region, kind), tokens))
     if answer.images is not None:

@@ -17,7 +17,6 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from . import semconv as sc
 from .attributes import (
     Attributes,
     attempt_end_attributes,
+    attempt_start_attributes,
     content_attributes,
     end_attributes,
     own_end_attributes,
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from ..prometheus import Sink
     from .meter import MeterSink
     from .provider import Tracers
+
+# Where a context has its span: `set_span_in_context` sets this key and no other, in a copy of its own each time.
+(_SPAN,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 
 # In the context while one of our transports sends: a second one further in stays silent.
 _SENDING = otel_context.create_key("byteplus_trace_sending")
@@ -85,15 +88,15 @@ class Recorder:
 
     def begin(self, call: facts.Call, started_ns: int) -> Telling:
         """Open the logical span, unless another instrumentation has one open for this call."""
-        parent = otel_context.get_current()
-        outer = _outer_genai_span(parent) if call.operation != "other" else None
+        parent, tracer = otel_context.get_current(), self.tracers.tracer()
+        outer = _outer_genai_span(parent) if parent and call.operation != "other" else None
         if outer is not None or call.operation == "other":
-            telling = Telling(self, call, None, parent, outer)
+            telling = Telling(self, tracer, call, None, parent, outer)
         else:
-            span = self.tracers.tracer().start_span(
+            span = tracer.start_span(
                 span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
             )
-            telling = Telling(self, call, span, trace.set_span_in_context(span, parent), None)
+            telling = Telling(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
         # Last, so that a call that could not be begun is not in flight for ever.
         self.sink.in_flight(call.operation, 1)
         return telling
@@ -109,59 +112,38 @@ def is_silent() -> bool:
 class Telling:
     """One call, being told."""
 
-    __slots__ = ("_call", "_context", "_outer", "_recorder", "_span")
+    __slots__ = ("_call", "_context", "_outer", "_recorder", "_span", "_tracer")
 
     def __init__(
         self,
         recorder: Recorder,
+        tracer: trace.Tracer,
         call: facts.Call,
         span: Span | None,
         context: Context,
         outer: _OuterSpan | None,
     ) -> None:
         self._recorder = recorder
+        self._tracer = tracer
         self._call = call
         self._span = span
         self._context = context
         self._outer = outer
 
-    def attempt_begins(
-        self,
-        *,
-        number: int,
-        target: str,
-        region: str,
-        host: str,
-        port: int,
-        url: str,
-        cause: str,
-        started_ns: int,
-    ) -> AttemptTelling:
+    def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptTelling:
         """Open the attempt's span; the result says what to attach around the inner send."""
-        settings = self._recorder.settings
-        if settings.http_spans == "otel":
-            return AttemptTelling(None, Context({**self._context, _SENDING: True}))
-        given: Attributes = {
-            sc.HTTP_METHOD: self._call.method,
-            sc.SERVER_ADDRESS: host,
-            sc.SERVER_PORT: port,
-            sc.URL_FULL: url,
-            sc.CLOUD_REGION: region,
-            sc.TARGET: target,
-            sc.ATTEMPT_CAUSE: cause,
-        }
-        if number > 1:
-            given[sc.HTTP_RESEND_COUNT] = number - 1
-        if self._call.operation == "other":
-            given[sc.API] = self._call.api
-            for key, value in self._call.metadata.items():
-                given[sc.METADATA + key] = value
-        span = self._recorder.tracers.tracer().start_span(
-            self._call.method, self._context, SpanKind.CLIENT, given, start_time=started_ns
+        call, within = self._call, self._context
+        if self._recorder.settings.http_spans == "otel":
+            return AttemptTelling(None, Context({**within, _SENDING: True}))
+        span = self._tracer.start_span(
+            call.method,
+            within,
+            SpanKind.CLIENT,
+            attempt_start_attributes(call, sending),
+            start_time=started_ns,
         )
-        within = trace.set_span_in_context(span, self._context)
         return AttemptTelling(
-            span, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
+            span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
 
     def retry_waits(self, seconds: float, source: str) -> None:
@@ -265,9 +247,12 @@ class AttemptTelling:
         return otel_context.attach(self._sending)
 
     def detach(self, token: Any) -> None:
-        # As OpenTelemetry's own, which logs an error where a coroutine is stopped from another context.
-        with suppress(ValueError):
+        try:  # noqa: SIM105  `suppress` takes as long as all the rest
             token.var.reset(token)
+        except (
+            ValueError
+        ):  # a coroutine stopped from another context, where OpenTelemetry's own would log an error
+            pass
 
     def inject(self, headers: MutableMapping[str, str]) -> None:
         """Write the trace context into a request's headers."""
@@ -300,8 +285,6 @@ class _OuterSpan:
 
 
 def _outer_genai_span(context: Context) -> _OuterSpan | None:
-    if not context:
-        return None
     for key in _OUTER_GENAI:
         invocation = context.get(key)
         if invocation is not None:
@@ -317,7 +300,4 @@ def _exemplar(span: Span | None) -> dict[str, str] | None:
     context = span.get_span_context()
     if not context.trace_flags.sampled:
         return None  # it would point to a trace that nobody kept
-    return {
-        "trace_id": trace.format_trace_id(context.trace_id),
-        "span_id": trace.format_span_id(context.span_id),
-    }
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -91,7 +91,9 @@ class Body:
         if self._decoder is not None:
             part = self._decoder.feed(part)
         if self._sse is not None:
-            self._take(self._sse.feed(part))
+            events = self._sse.feed(part)
+            if events:
+                self._take(events)
         elif self._parts is not None:
             self._kept += len(part)
             if self._kept > self._limit:
@@ -114,8 +116,7 @@ class Body:
             self._reader.document(b"".join([*self._parts, rest]))
 
     def _take(self, events: list[tuple[str, bytes]]) -> None:
-        if not events or self._reader is None:
-            return
+        assert self._reader is not None, "events come of a decoder that a reader asked for"
         self.events += len(events)
         now = self._clock()
         read = self._reader.event
@@ -124,14 +125,18 @@ class Body:
             if kind & OUTPUT:
                 self.chunks += 1
                 self.last_chunk_at = now
-                if self.first_chunk_at is None:
-                    self.first_chunk_at = now
-                if kind & VISIBLE and self.first_answer_at is None:
-                    self.first_answer_at = now
+                if self.first_answer_at is None:
+                    self._note_first(kind, now)
             if kind & FAILED:
                 self.failed = True
             if kind & END:
                 self.ended = True
+
+    def _note_first(self, kind: int, now: float) -> None:
+        if self.first_chunk_at is None:
+            self.first_chunk_at = now
+        if kind & VISIBLE:
+            self.first_answer_at = now
 
     def answer(self) -> Answer:
         """What was said so far."""

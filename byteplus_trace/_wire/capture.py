@@ -4,8 +4,9 @@ The way to content capture, taken only where capture is on: its module is not ev
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from .reader import Asked
 

@@ -19,7 +19,7 @@ from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
 from .shape import Shape
 from .sse import DONE
-from .usage import usage_of
+from .usage import BotCounts, Counts, usage_of
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -39,11 +39,11 @@ class _Reply(msgspec.Struct, gc=False):
 
     id: str | None = None
     model: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
     service_tier: str | None = None
     service_status: dict[str, Any] | None = None
-    bot_usage: dict[str, Any] | None = None
+    bot_usage: BotCounts | None = None
 
 
 class _Chunk(_Reply, gc=False):
@@ -92,8 +92,8 @@ class ChatReader:
         self._read = _chunk.read
         self._id: str | None = None
         self._model: str | None = None
-        self._usage: dict[str, Any] | None = None
-        self._bot_usage: dict[str, Any] | None = None
+        self._usage: Counts | None = None
+        self._bot_usage: BotCounts | None = None
         self._service_tier: str | None = None
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
@@ -174,7 +174,7 @@ class ChatReader:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple(self._finished[index] for index in sorted(self._finished)),
+            finish_reasons=tuple([self._finished[index] for index in sorted(self._finished)]),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=self._complete or (bool(self._seen) and self._seen == self._finished.keys()),

@@ -20,7 +20,7 @@ from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
 from .shape import Shape
 from .sse import DONE
-from .usage import images_of
+from .usage import Counts, images_of
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -31,7 +31,7 @@ class _Image(msgspec.Struct, gc=False):
 class _Images(msgspec.Struct, gc=False):
     model: str | None = None
     data: list[_Image] | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
 
 
@@ -39,7 +39,7 @@ class _Event(msgspec.Struct, gc=False):
     type: str = ""
     model: str | None = None
     size: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
 
 
@@ -69,7 +69,7 @@ class ImagesReader:
 
     def __init__(self, capture: bool = False) -> None:
         self._model: str | None = None
-        self._usage: dict[str, Any] | None = None
+        self._usage: Counts | None = None
         self._error: WireError | None = None
         self._item_error: WireError | None = None
         self._generated = 0

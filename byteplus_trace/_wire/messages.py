@@ -17,9 +17,9 @@ from .chat import server_fallback_in
 from .errors import read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
-from .shape import Shape
+from .shape import Shape, take_over
 from .sse import DONE
-from .usage import usage_of
+from .usage import Counts, usage_of
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -27,7 +27,7 @@ class _Message(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     stop_reason: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
     service_status: dict[str, Any] | None = None
 
@@ -41,7 +41,7 @@ class _Event(msgspec.Struct, gc=False):
     type: str = ""
     message: _Message | None = None
     delta: _Delta | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
     service_status: dict[str, Any] | None = None
 
@@ -75,7 +75,7 @@ class MessagesReader:
     def __init__(self, capture: bool = False) -> None:
         self._id: str | None = None
         self._model: str | None = None
-        self._usage: dict[str, Any] = {}
+        self._usage = Counts()
         self._stop_reason: str | None = None
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
@@ -116,9 +116,9 @@ class MessagesReader:
         self._service_status = message.service_status
         self._add_usage(message.usage)
 
-    def _add_usage(self, usage: dict[str, Any] | None) -> None:
+    def _add_usage(self, usage: Counts | None) -> None:
         if usage is not None:
-            self._usage.update({name: count for name, count in usage.items() if count is not None})
+            take_over(self._usage, usage)
 
     def document(self, body: bytes) -> None:
         if self._content is not None:

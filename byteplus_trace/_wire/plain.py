@@ -16,14 +16,14 @@ from .reader import END, FAILED, NOTHING, OUTPUT, Asked
 from .request import asked as _asked
 from .shape import Shape
 from .sse import DONE
-from .usage import usage_of
+from .usage import Counts, usage_of
 
 
 class _Plain(msgspec.Struct, gc=False):
     type: str | None = None
     id: str | None = None
     model: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
     status: str | None = None
     service_tier: str | None = None

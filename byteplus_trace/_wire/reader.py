@@ -9,8 +9,9 @@ missing one is `None`, and nothing that a server sends makes it raise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from .._facts import Answer, Content
 
@@ -26,13 +27,12 @@ FAILED = 8
 """It carries an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What the body of a request asked for."""
 
     model: str | None = None
     stream: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = {}
     content: Content | None = None
 
 

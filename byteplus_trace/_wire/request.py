@@ -50,9 +50,19 @@ def asked(body: bytes, *, counted: bool = False) -> Asked:
         fields = _object(body)
     except UNREADABLE:
         return Asked()
-    params: dict[str, Any] = {}
+    model, stream = _value(fields.get("model")), fields.get("stream")
     # A body has a handful of fields and few of those are told: only they are looked at.
-    for name in sorted(_RANKS.keys() & fields.keys(), key=_RANKS.__getitem__):
+    told = _RANKS.keys() & fields.keys()
+    return Asked(
+        model if isinstance(model, str) else None,
+        stream is not None and _value(stream) is True,
+        _params(fields, told, counted) if told else {},
+    )
+
+
+def _params(fields: dict[str, Raw], told: set[str], counted: bool) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for name in sorted(told, key=_RANKS.__getitem__):
         field = fields[name]
         if name in _OBJECTS:
             part, told_as = _OBJECTS[name]
@@ -68,8 +78,7 @@ def asked(body: bytes, *, counted: bool = False) -> Asked:
                 _put(params, "inputs", _length(field))
         elif name != "stop_sequences":
             _put(params, name, _value(field))
-    model = _value(fields.get("model"))
-    return Asked(model if isinstance(model, str) else None, _value(fields.get("stream")) is True, params)
+    return params
 
 
 def _value(field: Raw | None) -> Any:

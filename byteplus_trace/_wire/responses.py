@@ -18,9 +18,9 @@ from .capture import collector, with_content
 from .errors import error_of, read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
-from .shape import Shape
+from .shape import Shape, take_over
 from .sse import DONE
-from .usage import usage_of
+from .usage import Counts, usage_of
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -36,7 +36,7 @@ class _Response(msgspec.Struct, gc=False):
     response_id: str | None = None
     model: str | None = None
     status: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counts | None = None
     error: Any = None
     service_tier: str | None = None
     incomplete_details: _Details | None = None
@@ -123,7 +123,8 @@ class ResponsesReader:
             return OUTPUT if data.strip() else NOTHING
         kind = event.type or name
         if event.response is not None:
-            self._note(event.response)
+            # An event that says less takes nothing back.
+            take_over(self._known, event.response)
         if kind in _LAST:
             self._complete = True
             if kind == "response.failed":
@@ -133,13 +134,6 @@ class ResponsesReader:
             self._error = read_error(data) or WireError()
             return FAILED
         return NOTHING if kind in _QUIET else OUTPUT
-
-    def _note(self, response: _Response) -> None:
-        """What is said of the response; an event that says less takes nothing back."""
-        for field in _Response.__struct_fields__:
-            said = getattr(response, field)
-            if said is not None:
-                setattr(self._known, field, said)
 
     def document(self, body: bytes) -> None:
         if self._content is not None:

@@ -44,6 +44,14 @@ class Shape(Generic[T]):
         return _fields(content, self._struct) if isinstance(content, dict) else None
 
 
+def take_over(known: T, said: T) -> None:
+    """What is said anew stands in for what was known; what is not said changes nothing."""
+    for field in said.__struct_fields__:
+        value = getattr(said, field)
+        if value is not None:
+            setattr(known, field, value)
+
+
 def json_in(data: bytes) -> Any:
     """The whole of a JSON document; None where there is none."""
     try:
@@ -53,7 +61,7 @@ def json_in(data: bytes) -> Any:
 
 
 def _fields(content: dict[str, Any], struct: type[T]) -> T:
-    kinds = get_type_hints(struct)
+    kinds = get_type_hints(struct, include_extras=True)
     fitted = {name: _fitted(content[name], kind) for name, kind in kinds.items() if name in content}
     return struct(**{name: value for name, value in fitted.items() if value is not _ABSENT})
 

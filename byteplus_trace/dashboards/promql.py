@@ -30,7 +30,7 @@ VALUES: dict[str, frozenset[str]] = {
     "outcome": frozenset(get_args(_facts.Outcome)),
     "result": frozenset(get_args(_facts.Result)),
     "reason": frozenset(get_args(_facts.Reason)) | frozenset(SKIP_REASONS),
-    "type": frozenset(kind for kind, _ in TOKEN_TYPES),
+    "type": frozenset(TOKEN_TYPES),
     "status": frozenset({"generated", "failed"}),
     "phase": frozenset({"before_output", "after_output"}),
     "action": frozenset(DUPLICATE_ACTIONS),

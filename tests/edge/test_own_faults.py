@@ -2,7 +2,9 @@
 
 import pytest
 
+from byteplus_trace import Policy, Target
 from byteplus_trace._edge import instrumentation as built
+from byteplus_trace._edge.once import Once
 from byteplus_trace._edge.perform import Performer
 from byteplus_trace._telemetry import guard
 from byteplus_trace._wire.body import Body
@@ -17,8 +19,7 @@ def broken(*args, **kwargs):
 @pytest.fixture(
     params=[
         (built, "recognise"),
-        (built, "observe"),
-        (Performer, "prepare"),
+        (Once, "__init__"),
         (Body, "feed"),
         (Body, "answer"),
         (built.Recorder, "begin"),
@@ -39,6 +40,22 @@ def test_a_fault_of_ours_costs_telemetry_and_never_the_call(fault, http, instrum
     assert 200 == reply.status_code
     assert reply.json()["choices"]
     assert told.series("modelark_telemetry_errors_total") > 0
+
+
+def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
+    monkeypatch, http, instrument, told, sg, ark
+):
+    monkeypatch.setattr(Performer, "prepare", broken)
+    guard.strict = False
+    instrument(
+        policy=Policy([Target("sg", region="ap-southeast-1", base_url=ark.base_url("ap-southeast-1"))])
+    )
+
+    reply = http.post(sg + "/chat/completions", CHAT)
+
+    assert 200 == reply.status_code
+    assert reply.json()["choices"]
+    assert 1 == told.series("modelark_telemetry_errors_total", where="performing a call")
 
 
 def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, told, sg):

@@ -3,7 +3,6 @@
 import pytest
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry
-from byteplus_trace._routing.plan import observe
 from byteplus_trace._routing.policy import Condition, Group
 from byteplus_trace._routing.resend import Prior
 from byteplus_trace._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
@@ -557,15 +556,6 @@ def test_a_call_that_is_dropped_gives_its_probe_back(left, world, two, call):
 
 
 # Where a call may go.
-
-
-def test_without_a_policy_a_call_is_sent_once_as_it_was(call):
-    steps = observe(call())
-
-    assert Send(SG, SG, None, "initial", 1) == next(steps)
-    with pytest.raises(StopIteration) as end:
-        steps.send(Reply(503))
-    assert Deliver() == end.value.value
 
 
 def test_targets_are_tried_in_the_policys_order_whichever_was_addressed(world, two, call):

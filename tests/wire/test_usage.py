@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from byteplus_trace._facts import Images, Usage
-from byteplus_trace._wire.usage import images_of, usage_of
+from byteplus_trace._wire import usage
+from byteplus_trace._wire.shape import Shape
+
+
+class _Document(msgspec.Struct):
+    usage: usage.Counts | None = None
+    bot_usage: usage.BotCounts | None = None
+
+
+def read(given, bot_usage=None):
+    document = Shape(_Document).read(json.dumps({"usage": given, "bot_usage": bot_usage}).encode())
+    return document.usage, document.bot_usage
+
+
+def usage_of(given, bot_usage=None):
+    return usage.usage_of(*read(given, bot_usage))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +123,8 @@ def test_a_bot_without_usage_of_its_own():
     ],
 )
 def test_images_are_counted_as_the_service_counts_them(given, generated, expected):
-    assert expected == images_of(given, generated=generated, failed=1, size="2K")
+    assert expected == usage.images_of(read(given)[0], generated=generated, failed=1, size="2K")
 
 
 def test_no_images_where_nothing_was_said_of_them():
-    assert images_of(None, generated=0, failed=0, size=None) is None
+    assert usage.images_of(None, generated=0, failed=0, size=None) is None

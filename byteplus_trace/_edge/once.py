@@ -1,0 +1,89 @@
+"""
+A call that no policy moves: sent once, where its caller addressed it, and watched.
+
+The caller's own request leaves and its own response comes back, unless a setting asks
+for more: a trace context put in, usage asked for, HTTP spans of OpenTelemetry's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .._facts import Sending
+from .._telemetry.guard import guard
+from .._wire.strain import UsageStrainer
+from .drive import Begun
+from .library import content_of, failure_of, told
+from .outgoing import asks_usage, injected, outgoing, rewritten_body
+
+if TYPE_CHECKING:
+    from .instrumentation import Instrumentation
+    from .transport import Transport
+
+
+class Once:
+    """One send: what leaves, through which transport, and what becomes of what came."""
+
+    __slots__ = ("_observer", "_strains", "_telling", "_token", "request", "transport")
+
+    def __init__(self, ours: Transport, instrumentation: Instrumentation, request: Any, begun: Begun) -> None:
+        call = begun.call
+        self._observer = begun.observer
+        self._strains = False
+        self.request = request
+        self.transport = ours.transport
+        sending = Sending(1, call.region, call.region, call.host, call.port, call.url)
+        self._telling = telling = begun.observer.sends(sending)
+        if begun.stripped or instrumentation.alters:
+            self._alter(ours, instrumentation, begun)
+        # Last, so that what failed before leaves nothing attached.
+        self._token = telling.attach() if telling is not None else None
+
+    def _alter(self, ours: Transport, instrumentation: Instrumentation, begun: Begun) -> None:
+        config = instrumentation.config
+        headers = injected(self._telling) if config.propagate else {}
+        body = None
+        if begun.body is not None and asks_usage(config, begun.call, begun.body):
+            body = rewritten_body(begun.body, {}, include_usage=True)
+            self._strains = True
+        if begun.stripped or headers or self._strains:
+            self.request = outgoing(
+                ours.library,
+                self.request,
+                url=self.request.url,
+                body=body,
+                stripped=begun.stripped,
+                injected=headers,
+                plain_encoding=self._strains,
+            )
+        if config.http_spans == "otel":
+            with guard("asking OpenTelemetry for HTTP spans"):
+                self.transport = instrumentation.told_by_otel(self.transport, ours.library_name, ours.colour)
+
+    def left(self) -> None:
+        """The send is over, whatever came of it."""
+        if self._telling is not None:
+            self._telling.detach(self._token)
+
+    def forgotten(self) -> None:
+        """Nobody waits any more, and it may be the collector that says so."""
+        self._observer.later("forgotten")
+
+    def failed(self, error: BaseException) -> None:
+        """The library raised, or somebody stopped waiting."""
+        self._observer.finish("raised", error, failure_of(error)[0])
+
+    def came(self, response: Any, stream: Callable[..., Any]) -> Any:
+        """The response to hand on, observed."""
+        observer, headers, content = self._observer, told(response.headers), content_of(response)
+        if content is None:
+            observer.replied(response.status_code, headers)
+            strained = UsageStrainer() if self._strains and response.status_code < 400 else None
+            response.stream = stream(response.stream, observer, strained=strained)
+        else:
+            headers.pop("content-encoding", None)
+            observer.replied(response.status_code, headers)
+            observer.feed(content)
+            observer.exhausted()
+        return response
