@@ -93,7 +93,7 @@ def outgoing(
     body: bytes | None = None,
     stripped: bool = False,
     injected: Mapping[str, str] | None = None,
-    timeout_seconds: float | None = None,
+    timeouts: Mapping[str, float | None] | None = None,
     plain_encoding: bool = False,
     trace: Any = None,
 ) -> Any:
@@ -119,8 +119,8 @@ def outgoing(
         headers["Content-Length"] = str(len(body))
         stream = library.byte_stream(body)
     extensions = dict(request.extensions)
-    if timeout_seconds is not None:
-        extensions["timeout"] = _capped(extensions.get("timeout"), timeout_seconds)
+    if timeouts is not None:
+        extensions["timeout"] = timeouts
     if trace is not None:
         extensions["trace"] = trace
     return library.request(request.method, url, headers=headers, stream=stream, extensions=extensions)
@@ -128,12 +128,3 @@ def outgoing(
 
 def _origin(url: Any) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _capped(timeout: Mapping[str, float | None] | None, most: float) -> dict[str, float | None]:
-    """The caller's own timeouts, each at most so long."""
-    given = timeout or {}
-    return {
-        name: most if given.get(name) is None else min(given[name], most)  # type: ignore[type-var]  # not None here
-        for name in ("connect", "read", "write", "pool")
-    }

@@ -19,6 +19,7 @@ from .._wire.retry_after import retry_after
 from .._wire.strain import UsageStrainer
 from .drive import Begun
 from .library import Library, content_of, failure_of, told
+from .limits import Limits
 from .outgoing import asks_usage, injected, outgoing, rewritten_body, target_url
 from .watch import WireWatch, died_silently
 
@@ -78,6 +79,9 @@ class Performer:
         self.sent: Any = None
         self.word: BaseException | None = None
         """The exception that the caller is to have."""
+        self.limits = Limits(None, None)
+        self.until: float | None = None
+        """When the attempt's share of the deadline is spent, on the monotonic clock."""
         self.wire: WireWatch | None = None
 
     def prepare(self, step: Send) -> tuple[Any, Any, AttemptTelling | None]:
@@ -117,7 +121,9 @@ class Performer:
         return transport
 
     def _copy(self, step: Send, url: Any, body: bytes | None, headers: dict[str, str]) -> Any:
-        self.wire = WireWatch(self.request.extensions.get("trace"))
+        self.until = time.monotonic() + step.share_seconds if step.share_seconds is not None else None
+        self.limits = Limits(self.request.extensions.get("timeout"), step.timeout_seconds)
+        self.wire = WireWatch(self.request.extensions.get("trace"), self.limits)
         return outgoing(
             self.library,
             self.request,
@@ -126,7 +132,7 @@ class Performer:
             body=body,
             stripped=self.stripped,
             injected=headers,
-            timeout_seconds=step.timeout_seconds,
+            timeouts=self.limits.timeouts,
             plain_encoding=self.asks_usage,
             trace=self.trace_extension(self.wire),
         )
@@ -137,25 +143,24 @@ class Performer:
     def received(self, response: Any, step: Send) -> Held:
         """Response headers came."""
         held = self.in_hand = Held(response, step.number)
-        self._bound_silence(step.idle_seconds)
         headers = held.headers = told(response.headers)
         content = content_of(response)
         if content is not None:
             headers.pop("content-encoding", None)
             held.parts, held.drained = [content], True
         self.observer.replied(response.status_code, headers)
+        streaming = self.observer.body is not None and self.observer.body.streaming
+        idles = self.limits.headers_came(step.idle_seconds if streaming else None)
+        self.observer.idle_seconds = step.idle_seconds if idles else None
         if content is not None and self.observer.body is not None:
             with guard("reading the body"):
                 self.observer.body.feed(content)
                 self.observer.body.end()
         return held
 
-    def _bound_silence(self, seconds: float | None) -> None:
-        """Have the body's reads time out after a silence of so long: the library looks at its timeout when it begins one."""
-        timeout = self.sent.extensions.get("timeout") if seconds is not None else None
-        if isinstance(timeout, dict) and (timeout.get("read") is None or timeout["read"] > seconds):
-            timeout["read"] = seconds
-            self.observer.idle_seconds = seconds
+    def left_seconds(self) -> float | None:
+        """What is left of the attempt's share of the deadline."""
+        return max(self.until - time.monotonic(), 0.0) if self.until is not None else None
 
     def reply(self, held: Held) -> Reply:
         """What the plan is told of a reply."""

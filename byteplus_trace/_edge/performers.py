@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, assert_never
 
 from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
@@ -15,6 +15,7 @@ from .watch import WireWatch
 
 KEPT_WITHIN_SECONDS = 1.0
 """What is left of a failed stream comes at once or not at all."""
+AFTER_THE_LIBRARY_SECONDS = 0.05
 
 
 class SyncPerformer(Performer):
@@ -64,7 +65,7 @@ class SyncPerformer(Performer):
                 telling.detach(token)
         held = self.received(response, step)
         if response.status_code >= 400 and not held.drained:
-            failure = self._read(held, None)
+            failure = self._read(held, self.left_seconds())
             if failure is not None:
                 return failure
         return self.reply(held)
@@ -76,12 +77,13 @@ class SyncPerformer(Performer):
 
     def _read(self, held: Held, timeout_seconds: float | None) -> Result:
         held.rest = held.rest if held.rest is not None else iter(held.response.stream)
-        cut = Cut(held.response, timeout_seconds)
         try:
-            with cut:
+            with (cut := Cut(held.response, timeout_seconds)):
                 for part in held.rest:
                     if self.hold(held, part):
                         return None
+                    if cut.is_due:
+                        return self.too_late(None)
             self.drained(held)
         except Exception as error:
             return self.too_late(error) if cut.made else self.raised(error)
@@ -147,15 +149,18 @@ class AsyncPerformer(Performer):
         request, transport, telling = self.prepare(step)
         token = telling.attach() if telling is not None else None
         try:
-            response = await transport.handle_async_request(request)
+            with _in_time(step.timeout_seconds) as scope:
+                response = await transport.handle_async_request(request)
         except Exception as error:
             return self.raised(error)
         finally:
             if telling is not None:
                 telling.detach(token)
+        if scope is not None and scope.cancelled_caught:
+            return self.too_late(None)
         held = self.received(response, step)
         if response.status_code >= 400 and not held.drained:
-            failure = await self._read(held, None)
+            failure = await self._read(held, self.left_seconds())
             if failure is not None:
                 return failure
         return self.reply(held)
@@ -202,21 +207,41 @@ class AsyncPerformer(Performer):
                 await held.response.stream.aclose()
 
 
+def _in_time(seconds: float | None) -> Any:
+    """
+    A scope that ends the awaiting inside after so many seconds.
+
+    The library's own timeouts end each phase; this ends what comes in drops. It is a
+    little later, so that where both would the library says what it was.
+    """
+    if seconds is None:
+        return nullcontext()
+    import anyio
+
+    return anyio.move_on_after(seconds + AFTER_THE_LIBRARY_SECONDS)
+
+
 class Cut:
     """
     Bounds a blocking read without touching the caller's own timeouts.
 
     httpcore reads the timeout of a body once, so a limit for its first part only cannot
     be given to it. After that time the connection is shut down instead, from a timer's
-    thread, which the read then notices.
+    thread, which the read then notices. A connection of HTTP/2 is shared with other
+    calls and is left alone: there the time is looked at between parts only.
     """
 
     def __init__(self, response: Any, seconds: float | None) -> None:
         self.made = False
+        self._until = time.monotonic() + seconds if seconds is not None else None
         self._stream = response.extensions.get("network_stream")
-        self._timer = (
-            threading.Timer(seconds, self._cut) if seconds is not None and self._stream is not None else None
-        )
+        alone = self._stream is not None and response.extensions.get("http_version") != b"HTTP/2"
+        self._timer = threading.Timer(seconds, self._cut) if seconds is not None and alone else None
+
+    @property
+    def is_due(self) -> bool:
+        """The time is over, whether or not anything was cut."""
+        return self._until is not None and time.monotonic() >= self._until
 
     def _cut(self) -> None:
         import socket
@@ -228,10 +253,11 @@ class Cut:
             with socket.socket(fileno=socket.dup(connection.fileno())) as copy:
                 copy.shutdown(socket.SHUT_RDWR)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Cut:
         if self._timer is not None:
             self._timer.daemon = True
             self._timer.start()
+        return self
 
     def __exit__(self, *exc: object) -> None:
         if self._timer is not None:

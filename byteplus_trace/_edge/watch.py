@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .limits import Limits
+
 
 class WireWatch:
     """
@@ -13,8 +15,9 @@ class WireWatch:
     nothing here, and of its silence nothing follows.
     """
 
-    def __init__(self, outer: Any) -> None:
+    def __init__(self, outer: Any, limits: Limits) -> None:
         self.outer = outer
+        self._limits = limits
         self.connected = False
         self.request_began = False
 
@@ -23,6 +26,8 @@ class WireWatch:
         return self.request_began and not self.connected
 
     def note(self, event: str) -> None:
+        if event.endswith(".started"):
+            self._limits.phase_begins()
         if event.endswith(("connect_tcp.started", "connect_unix_socket.started")):
             self.connected = True
         elif event.endswith("send_request_headers.started"):

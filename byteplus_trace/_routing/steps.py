@@ -40,6 +40,8 @@ class Send:
     """The credential to send; None: the caller's own."""
     timeout_seconds: float | None = None
     """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
+    share_seconds: float | None = None
+    """The most that it may take to the end of a refusal's body too: its share of the deadline."""
     waited_seconds: float = 0.0
     skipped: tuple[Skip, ...] = ()
     """Targets passed over since the last send."""

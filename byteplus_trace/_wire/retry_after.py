@@ -17,7 +17,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return seconds
     try:
         return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or an offset that no clock has
         return None
 
 

@@ -1,6 +1,10 @@
 """What a policy does to calls over real sockets: every row of the table, in both libraries and all colours."""
 
+import socket
+import threading
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import anyio
 import httpx
@@ -10,7 +14,7 @@ from byteplussdkarkruntime import Ark
 from opentelemetry.trace import StatusCode
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import instrumentation
+from byteplus_trace._edge import instrumentation, performers
 
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -217,6 +221,101 @@ def test_a_stream_that_falls_silent_is_broken_after_the_idle_time(
 
     assert [("sg", "initial", "idle")] == hops(told)
     assert 1 == told.series("modelark_stream_breaks_total", phase="after_output", reason="idle")
+
+
+@pytest.fixture
+def drips():
+    """drips(head, body, ...): the base URL of a server that sends its head at once and then drop by drop."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(at_once, drops):
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    while b"rivers" not in connection.recv(65536):
+                        pass
+                    connection.sendall(at_once)
+                    for drop in drops:
+                        time.sleep(0.05)
+                        connection.sendall(bytes([drop]))
+
+    def start(at_once, drops):
+        threading.Thread(target=serve, args=(at_once, drops), daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/api/v3"
+
+    yield start
+    listener.close()
+
+
+REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("at_once", "drops", "colours"),
+    [
+        pytest.param(REFUSAL, b" " * 60, {"sync", "asyncio", "trio"}, id="the body of a refusal"),
+        # A blocking read of headers is bounded by its silences only: a limit that docs/routing.md tells.
+        pytest.param(b"", REFUSAL, {"asyncio", "trio"}, id="headers"),
+    ],
+)
+def test_the_deadline_holds_for_what_comes_in_drops(http, instrument, told, drips, at_once, drops, colours):
+    if http.colour not in colours:
+        pytest.skip("not promised")
+    base_url = drips(at_once, drops)
+    instrument(
+        policy=Policy([Target("sg", region=SG, base_url=base_url, api_key="k")], deadline=Deadline(total=0.4))
+    )
+
+    with pytest.raises(http.library.ReadTimeout, match="deadline"):
+        http.post(base_url + "/chat/completions", CHAT)
+
+    assert "deadline" == told.exchanges[0].outcome
+
+
+def test_a_connection_that_other_calls_share_is_not_cut():
+    """Shutting an HTTP/2 connection down for one slow stream would end all of its streams."""
+    stream = SimpleNamespace(get_extra_info=pytest.fail)
+    response = SimpleNamespace(extensions={"network_stream": stream, "http_version": b"HTTP/2"})
+
+    with (cut := performers.Cut(response, 0.001)):
+        time.sleep(0.02)
+
+    assert cut.is_due
+    assert not cut.made
+
+
+# What bounds the beginning of an attempt.
+BEGINNINGS = {
+    "first_event": {"deadline": Deadline(first_event=0.2)},
+    "total": {"deadline": Deadline(total=0.4, min_attempt=0)},
+    "request_timeout": {"sg": {"request_timeout": 0.2}},
+}
+
+
+@pytest.mark.parametrize("bound", BEGINNINGS)
+def test_what_bounds_the_beginning_does_not_cut_what_has_begun(http, instrument, told, region, policy, bound):
+    region("sg").answers("Ganges")
+    region("sg").delays(between=0.5)
+    instrument(policy=policy(**BEGINNINGS[bound]))
+
+    parts = http.parts(region("sg").base_url + "/chat/completions", STREAMED)
+
+    assert parts[-1].endswith(b"data: [DONE]\n\n")
+    assert [("sg", "initial", "none")] == hops(told)
+
+
+def test_a_silence_that_is_too_long_for_a_stream_is_not_for_headers_nor_documents(
+    http, instrument, told, region, policy
+):
+    region("sg").fails(503, times=1)
+    region("sg").delays(headers=0.5)
+    instrument(policy=policy(deadline=Deadline(idle=0.2), retry=Retry(base=0.01)))
+
+    reply = http.post(region("sg").base_url + "/chat/completions", CHAT)
+
+    assert 200 == reply.status_code
+    assert [("sg", "initial"), ("sg", "retry")] == [hop[:2] for hop in hops(told)]
 
 
 def test_the_same_target_is_tried_again_where_that_may_help(http, instrument, told, region, policy):
