@@ -77,8 +77,9 @@ class SyncPerformer(Performer):
 
     def _read(self, held: Held, timeout_seconds: float | None) -> Result:
         held.rest = held.rest if held.rest is not None else iter(held.response.stream)
+        cut = Cut(held.response, timeout_seconds)
         try:
-            with (cut := Cut(held.response, timeout_seconds)):
+            with cut:
                 for part in held.rest:
                     if self.hold(held, part):
                         return None

@@ -9,7 +9,6 @@ credentials take part), on a clock that only waiting moves.
 import json
 import logging
 import random
-import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -25,8 +24,7 @@ from prometheus_client import CollectorRegistry
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import instrumentation
-from byteplus_trace._edge.transport import SyncPerformer
+from byteplus_trace._edge import instrumentation, limits, perform, performers
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
 MODEL = "seed-2-0-lite-260228"
@@ -258,8 +256,9 @@ def clock(monkeypatch, caplog):
     caplog.set_level(logging.ERROR, "byteplus_trace")
     clock = Clock()
     monkeypatch.setattr(instrumentation, "time", SimpleNamespace(monotonic=clock.monotonic))
-    performing = sys.modules[SyncPerformer.__module__]
-    monkeypatch.setattr(performing, "time", SimpleNamespace(sleep=clock.sleep))
+    for edge in (limits, perform, performers):
+        passing = SimpleNamespace(sleep=clock.sleep, monotonic=clock.monotonic, time=clock.monotonic)
+        monkeypatch.setattr(edge, "time", passing)
     return clock
 
 
