@@ -113,7 +113,13 @@ _TOLD = TOLD_HEADERS | {
 
 def told(headers: Any) -> dict[str, str]:
     """As `lowered`, but only the few headers that are looked at: an SDK's request has twenty others."""
-    return {name: value.decode("latin-1") for key, value in headers.raw if (name := _names[key])}
+    found: dict[str, str] = {}
+    names = _names
+    for key, value in headers.raw:
+        name = names[key]
+        if name:
+            found[name] = value.decode("latin-1")
+    return found
 
 
 class _Names(dict[bytes, str]):
