@@ -253,7 +253,13 @@ class Performer:
             self.observer.duplicate = "raised"
         if delivery.failure is not None:
             self.instrumentation.remember(self.key, delivery)
-            raise self._last_word(delivery.failure)
+            word = self._last_word(delivery.failure)
+            came_of = word.__context__
+            try:
+                raise word
+            finally:
+                # Raised here, it would come of what its caller is handling: SDKs call again while they do that.
+                word.__context__ = came_of or word.__context__
         held = self.kept if delivery.kept else self.in_hand
         assert held is not None, "a plan delivers only what it was sent"
         if delivery.kept:

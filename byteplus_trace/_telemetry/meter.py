@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -254,14 +254,15 @@ class _Instruments:
 
 
 # An SDK drops the callbacks of an instrument that it has already, so a provider keeps its sums
-# over `uninstrument()` and `instrument()`.
-_by_provider: WeakKeyDictionary[metrics.MeterProvider, _Instruments] = WeakKeyDictionary()
+# over `uninstrument()` and `instrument()`. By its identity: logfire's has no hash.
+_by_provider: dict[int, _Instruments] = {}
 _by_provider_lock = threading.Lock()
 
 
 def _instruments_of(provider: metrics.MeterProvider) -> _Instruments:
     with _by_provider_lock:
-        instruments = _by_provider.get(provider)
+        instruments = _by_provider.get(id(provider))
         if instruments is None:
-            instruments = _by_provider[provider] = _Instruments(provider)
+            instruments = _by_provider[id(provider)] = _Instruments(provider)
+            finalize(provider, _by_provider.pop, id(provider), None).atexit = False
         return instruments

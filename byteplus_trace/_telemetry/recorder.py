@@ -60,8 +60,10 @@ _SENDING = otel_context.create_key("byteplus_trace_sending")
 _OUTER_GENAI = tuple(
     f"opentelemetry.genai.client.{kind}.context" for kind in ("inference", "embedding", "fetch_response")
 )
-# Where OpenLLMetry's framework instrumentations say that the model call is already told.
+# Where OpenLLMetry's framework instrumentations say that the model call is already told; the span that tells it
+# need not be the current one (its LangChain instrumentation, 0.62, has detached it).
 _OUTER_LANGUAGE_MODEL = "suppress_language_model_instrumentation"
+_INFERENCE = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
 
 _GENAI_FAILURES = frozenset({"error", "deadline"})
 
@@ -280,7 +282,7 @@ class _OuterSpan:
         given = getattr(self.invocation, "attributes", None)
         if isinstance(given, MutableMapping):
             given.update(attributes)
-        elif self.span.is_recording() and sc.OPERATION_NAME in (getattr(self.span, "attributes", None) or {}):
+        elif self.span.is_recording():
             self.span.set_attributes(attributes)
 
 
@@ -290,7 +292,9 @@ def _outer_genai_span(context: Context) -> _OuterSpan | None:
         if invocation is not None:
             return _OuterSpan(trace.get_current_span(context), invocation)
     if context.get(_OUTER_LANGUAGE_MODEL):
-        return _OuterSpan(trace.get_current_span(context), None)
+        span = trace.get_current_span(context)
+        if (getattr(span, "attributes", None) or {}).get(sc.OPERATION_NAME) in _INFERENCE:
+            return _OuterSpan(span, None)
     return None
 
 

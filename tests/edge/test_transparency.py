@@ -11,6 +11,7 @@ import time
 import anyio
 import pytest
 
+from byteplus_trace import Policy, Retry, Target
 from byteplus_trace.testing import ModelArk
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
@@ -292,6 +293,47 @@ def poster(http, base_url, body=CHAT):
 
 class OwnError(Exception):
     """Of a transport that somebody wrote."""
+
+
+def caught_while_handling(http, base_url):
+    """A call made while another exception is handled, as SDKs repeat theirs; what it raised."""
+    post = poster(http, base_url)
+
+    def work(client):
+        try:
+            int("the caller is handling this")
+        except ValueError:
+            try:
+                post(client)
+            except http.library.TransportError as error:
+                return error
+
+    async def awork(client):
+        try:
+            int("the caller is handling this")
+        except ValueError:
+            try:
+                await post(client)
+            except http.library.TransportError as error:
+                return error
+
+    return work if http.colour == "sync" else awork
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_an_exception_keeps_what_it_came_of(http, instrument, sg, library, routed):
+    target = Target("sg", region="ap-southeast-1", base_url=sg, api_key="k")
+    instrument(policy=Policy([target], retry=Retry(per_target=0)) if routed else None)
+
+    def fails(request):
+        try:
+            {}["the reason"]
+        except KeyError:
+            raise library.ConnectError("refused")  # noqa: B904  as somebody's transport does
+
+    error = http.run(caught_while_handling(http, sg), transport=library.MockTransport(fails))
+
+    assert isinstance(error.__context__, KeyError)
 
 
 def test_an_exception_of_somebodys_own_transport_passes(http, instrument, told, library):

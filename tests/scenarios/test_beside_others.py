@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+from opentelemetry import context
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 
@@ -71,6 +72,44 @@ def test_http_spans_of_opentelemetry_need_no_instrumentor(instrument, http, told
 
     assert 1 == len(children_of(told, told.one))
     assert 2 == len(told.spans)
+
+
+def call_within(told, http, sg, name, attributes):
+    """A chat inside another instrumentation's span, where a framework's said that the model call is told."""
+    with told.provider.get_tracer("theirs").start_as_current_span(name, attributes=attributes):
+        token = context.attach(context.set_value("suppress_language_model_instrumentation", True))
+        try:
+            http.post(sg + "/chat/completions", CHAT)
+        finally:
+            context.detach(token)
+    return next(span for span in told.spans if span.name == name)
+
+
+def test_the_span_of_a_model_call_that_a_framework_tells_is_given_what_we_know(instrument, told, http, sg):
+    instrument()
+
+    outer = call_within(told, http, sg, "ChatOpenAI.chat", {"gen_ai.operation.name": "chat"})
+
+    assert [outer] == told.logical
+    assert "ok" == outer.attributes["byteplus.modelark.outcome"]
+    assert told.attempts == children_of(told, outer)
+
+
+@pytest.mark.parametrize("operation", ["invoke_agent", None])
+def test_a_framework_that_says_so_outside_of_its_models_span_leaves_the_call_to_us(
+    instrument, told, http, sg, operation
+):
+    """OpenLLMetry's LangChain instrumentation, whose own span is no longer the current one when the call is made."""
+    instrument()
+
+    outer = call_within(
+        told, http, sg, "RunnableSequence", {"gen_ai.operation.name": operation} if operation else {}
+    )
+
+    (chat,) = [span for span in told.logical if span is not outer]
+    assert [chat] == children_of(told, outer)
+    assert told.attempts == children_of(told, chat)
+    assert "byteplus.modelark.outcome" not in outer.attributes
 
 
 def test_a_call_that_openais_instrumentor_tells_is_told_once(both, told, sg):

@@ -207,6 +207,23 @@ def test_a_second_sink_of_the_same_provider_goes_on_counting(reader, provider, e
     assert caplog.messages == []
 
 
+def test_a_provider_that_has_no_hash_is_told_too(reader, provider, exchange):
+    """As logfire's, a dataclass that compares by value."""
+
+    class Compared:
+        def __init__(self, inner):
+            self.get_meter = inner.get_meter
+
+        __hash__ = None
+
+    sink = MeterSink(Compared(provider))
+    sink.record(exchange())
+    MeterSink(sink._given).record(exchange())
+
+    (point,) = told(reader)[INFERENCE + "duration"]
+    assert 2 == point.count
+
+
 def test_an_exemplar_leads_to_the_span_of_the_call(reader, provider, exchange):
     span = NonRecordingSpan(SpanContext(0x4B, 0x0F, False, TraceFlags(TraceFlags.SAMPLED)))
     MeterSink(provider).record(exchange(), trace.set_span_in_context(span))
