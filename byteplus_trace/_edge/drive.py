@@ -29,6 +29,8 @@ class Begun(msgspec.Struct):
     """What a policy makes of it; None where none moves it."""
     key: Callable[[], Key] | None = None
     """How an SDK's resend would be known; None where none can be."""
+    behind_gateway: bool = False
+    """It goes to a gateway, which gets it as the caller wrote it."""
 
 
 def run(plan: Plan, perform: Callable[[Step], Result]) -> Deliver:

@@ -172,7 +172,7 @@ class Instrumentation:
         if origin is None:
             if REGION_HEADER in headers and not found.behind_gateway:
                 self._warn_of(REGION_HEADER, "no policy moves this call")
-            return Begun(observer, found.call, body, stripped)
+            return Begun(observer, found.call, body, stripped, behind_gateway=found.behind_gateway)
         key = partial(_key, caller(), url, body) if body is not None else None
         deciding = self._plan(found.call, lowered(request.headers), body, origin, observer, key)
         return Begun(observer, found.call, body, stripped, deciding, key)

@@ -3,6 +3,7 @@ A call that no policy moves: sent once, where its caller addressed it, and watch
 
 The caller's own request leaves and its own response comes back, unless a setting asks
 for more: a trace context put in, usage asked for, HTTP spans of OpenTelemetry's own.
+A call to a gateway is left as it is, whatever the settings say.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from .._facts import Sending
 from .._telemetry.guard import guard
 from .._wire.strain import UsageStrainer
 from .drive import Begun
-from .library import content_of, failure_of, told
+from .library import Library, content_of, failure_of, told
 from .outgoing import asks_usage, injected, outgoing, rewritten_body
 
 if TYPE_CHECKING:
+    from .._config import Config
     from .instrumentation import Instrumentation
     from .transport import Transport
 
@@ -41,7 +43,13 @@ class Once:
         self._token = telling.attach() if telling is not None else None
 
     def _alter(self, ours: Transport, instrumentation: Instrumentation, begun: Begun) -> None:
-        config = instrumentation.config
+        if not begun.behind_gateway:
+            self._rewrite(ours.library, instrumentation.config, begun)
+        if instrumentation.config.http_spans == "otel":
+            with guard("asking OpenTelemetry for HTTP spans"):
+                self.transport = instrumentation.told_by_otel(self.transport, ours.library_name, ours.colour)
+
+    def _rewrite(self, library: Library, config: Config, begun: Begun) -> None:
         headers = injected(self._telling) if config.propagate else {}
         body = None
         if begun.body is not None and asks_usage(config, begun.call, begun.body):
@@ -49,7 +57,7 @@ class Once:
             self._strains = True
         if begun.stripped or headers or self._strains:
             self.request = outgoing(
-                ours.library,
+                library,
                 self.request,
                 url=self.request.url,
                 body=body,
@@ -57,9 +65,6 @@ class Once:
                 injected=headers,
                 plain_encoding=self._strains,
             )
-        if config.http_spans == "otel":
-            with guard("asking OpenTelemetry for HTTP spans"):
-                self.transport = instrumentation.told_by_otel(self.transport, ours.library_name, ours.colour)
 
     def left(self) -> None:
         """The send is over, whatever came of it."""

@@ -90,6 +90,21 @@ def test_the_gateway_is_observed_and_gets_everything_as_it_was(instrument, told,
     assert 1 == told.series("modelark_operations_total", region=EU, outcome="ok")
 
 
+@pytest.mark.parametrize("asked", [{"include_usage": True}, {"propagate": True}])
+def test_what_is_put_into_calls_to_modelark_is_not_put_into_the_gateways(instrument, told, gateway, asked):
+    """Neither a question for usage nor a trace context."""
+    streamed = {**CHAT, "stream": True}
+    sent = {**HEADERS, "accept-encoding": "gzip"}
+    bare = gateway(streamed, **sent)
+    instrument(**asked)
+
+    request = gateway(streamed, **sent)
+
+    assert bare.content == request.content
+    assert dict(bare.headers) == dict(request.headers)
+    assert told.one.attributes["gen_ai.request.stream"]
+
+
 def test_a_model_can_say_that_byteplus_is_behind_the_gateway(instrument, told, gateway):
     instrument()
 
