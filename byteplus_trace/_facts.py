@@ -127,7 +127,7 @@ class WireError(msgspec.Struct, frozen=True):
     type: str | None = None
     request_id: str | None = None
     message: str | None = None
-    """May echo what was sent: told only where content capture is on."""
+    """May echo what was sent: told only where content capture is on. Cut as any text is."""
 
     def __repr__(self) -> str:
         return f"WireError(code={self.code!r}, type={self.type!r}, request_id={self.request_id!r})"

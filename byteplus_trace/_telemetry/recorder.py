@@ -33,6 +33,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from .. import _facts as facts
 from . import semconv as sc
 from .attributes import (
+    LONGEST,
     Attributes,
     attempt_end_attributes,
     attempt_start_attributes,
@@ -211,9 +212,10 @@ class Telling:
     def _describe(self, exchange: facts.Exchange) -> str:
         """The error in words, without what it may echo unless content is captured."""
         error = exchange.answer.error
-        words = [(error.code if error is not None else None) or exchange.error_type or exchange.reason]
+        code = (error.code if error is not None else None) or exchange.error_type or exchange.reason
+        words = [code[:LONGEST]]
         if exchange.request_id is not None:
-            words.append(f"request id {exchange.request_id}")
+            words.append(f"request id {exchange.request_id[:LONGEST]}")
         if error is not None and error.message is not None and self._recorder.settings.capture:
             with guard("capturing content"):
                 words.append(self._redacted(error.message))

@@ -16,6 +16,7 @@ import re
 from typing import Any
 
 from .._facts import WireError
+from .room import Room
 from .shape import json_in
 
 _REQUEST_ID = re.compile(r"request[ _]?id:?\s*([0-9A-Za-z_-]{8,128})", re.IGNORECASE)
@@ -71,7 +72,7 @@ def _error(code: Any, kind: Any, message: Any, request_id: Any = None) -> WireEr
         code=_word(code),
         type=kind if isinstance(kind, str) else None,
         request_id=request_id if isinstance(request_id, str) else None,
-        message=text,
+        message=Room().text(text) if text is not None else None,
     )
 
 

@@ -261,6 +261,22 @@ def test_content_is_captured_where_it_is_asked_for_and_redacted(http, instrument
     assert "assistant" == json.loads(told.one.attributes["gen_ai.output.messages"])[0]["role"]
 
 
+def test_an_error_message_is_told_with_content_redacted_and_cut_like_any_text(
+    http, instrument, told, sg, ark
+):
+    instrument(capture_content=True, redact=lambda text: text.replace("rivers", "***"))
+    ark.region("ap-southeast-1").fails(
+        400, code="InvalidParameter." + "y" * 9_000, message="No rivers. " * 50_000
+    )
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    said = told.one.status.description
+    assert "No ***. " in said
+    assert "rivers" not in said
+    assert len(said) < 17_000
+
+
 def test_usage_is_asked_for_and_taken_out_again(http, instrument, told, sg, ark):
     instrument(include_usage=True)
     plain = {**CHAT, "stream": True}

@@ -122,3 +122,10 @@ def test_a_family_ends_at_the_first_dot():
 def test_a_message_is_not_shown_in_passing():
     """It may echo what was sent."""
     assert "secret" not in repr(read({"error": {"code": "C", "message": "secret"}}))
+
+
+def test_a_message_is_kept_as_far_as_any_text_is_and_its_request_id_is_still_found():
+    error = read({"error": {"code": "C", "message": "x" * 500_000 + " Request id: 0217856889436799"}})
+
+    assert error.message == "x" * 16_384 + f" [... {500_029 - 16_384} characters cut]"
+    assert "0217856889436799" == error.request_id

@@ -6,9 +6,9 @@ from collections.abc import Hashable
 from io import StringIO
 from typing import Any, Literal
 
+from ..room import LONGEST_TEXT, Room, cut
 from .media import Part
 from .parts import tool_call
-from .room import LONGEST_TEXT, Room, cut
 
 Kind = Literal["text", "reasoning", "tool_call"]
 

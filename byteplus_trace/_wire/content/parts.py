@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from ..room import LONGEST_TEXT, Room
 from .media import Part, medium_of, text_or_medium
-from .room import LONGEST_TEXT, Room
 
 _DEEPEST = 16
 _UNSAID = frozenset({"encrypted_content", "signature", "headers", "authorization", "cache_control"})

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._facts import Content
+from ..room import Room
 from .media import Part, medium
 from .parts import chat_parts, decoded, item_parts, other, parts_of, plain, text_part
-from .room import Room
 
 Message = dict[str, Any]
 
