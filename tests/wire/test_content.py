@@ -395,6 +395,48 @@ def test_tools_are_defined_flat_and_never_with_their_credentials():
     ]
 
 
+SECRETS = ["Authorization", "x-api-key", "apiKey", "ark_api_key", "TOKEN", "access_token", "Set-Cookie", "db-password",
+           "client_secret", "secretKey", "aws_secret_access_key", "credentials"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_is_named_as_a_secret_is_not_told_wherever_a_tool_has_it(name):
+    has = {"limit": 3, name: "s3cret", "auth": {name: {"value": "s3cret"}, "kind": "basic"}}
+    is_told = {"limit": 3, "auth": {"kind": "basic"}}
+    called = {"id": "c1", "function": {"name": "f", "arguments": json.dumps(has)}}
+    said = [
+        {"role": "assistant", "tool_calls": [called]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": has}]},
+    ]
+    by_service = {"type": "mcp_call", "id": "m1", "name": "f", "arguments": json.dumps(has)}
+
+    assert asked("responses", tools=[{"type": "mcp", "name": "s", **has}]).tool_definitions == [
+        {"type": "mcp", "name": "s", **is_told}
+    ]
+    (call,), (response,) = (message["parts"] for message in messages("chat", messages=said))
+    assert is_told == call["arguments"]
+    assert is_told == response["response"]
+    [told_of] = replied("responses", status="completed", output=[by_service])
+    assert is_told == told_of["parts"][0]["server_tool_call"]["arguments"]
+
+
+def test_headers_are_not_told_of_a_tool_however_they_are_written():
+    tool = {"type": "mcp", "name": "s", "HEADERS": {"a": "s3cret"}, "auth": {"Headers": {"a": "s3cret"}}}
+
+    assert asked("responses", tools=[tool]).tool_definitions == [{"type": "mcp", "name": "s", "auth": {}}]
+
+
+def test_a_parameter_that_is_a_secret_is_defined_and_no_example_of_it_told():
+    properties = {"api_key": {"type": "string"}, "max_tokens": {"type": "integer"}}
+    schema = {"type": "object", "properties": properties, "required": ["api_key"]}
+    given = {**schema, "examples": [{"api_key": "s3cret", "max_tokens": 5}]}
+    function = {"name": "f", "parameters": given}
+
+    [tool] = asked("chat", messages=[], tools=[{"type": "function", "function": function}]).tool_definitions
+
+    assert {**schema, "examples": [{"max_tokens": 5}]} == tool["parameters"]
+
+
 # What was answered
 
 

@@ -7,6 +7,7 @@ it does not name is told as it was given, by the same laws.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,31 @@ from ..room import LONGEST_TEXT, Room
 from .media import Part, medium_of, text_or_medium
 
 _DEEPEST = 16
-_UNSAID = frozenset({"encrypted_content", "signature", "headers", "authorization", "cache_control"})
+
+_OPAQUE = frozenset({"encrypted_content", "signature", "headers", "cache_control"})
+_SECRET = re.compile(
+    "(?:authorization|cookies?|token|secret|password|credentials?"
+    "|(?:api|access|private|secret)[-_ ]?key(?:[-_ ]?id)?)$",
+    re.IGNORECASE,
+)
+
+_Unsaid = Callable[[str, Any], bool]
+"""Whether an entry, by its name and value, is not to be told."""
+
+
+def secret(name: str, _entry: Any) -> bool:
+    """Named as a credential is."""
+    return _SECRET.search(name) is not None
+
+
+def secret_value(name: str, entry: Any) -> bool:
+    """As `secret` in a schema, where what defines a parameter of such a name is none."""
+    return not isinstance(entry, dict) and secret(name, entry)
+
+
+def secret_or_opaque(name: str, entry: Any) -> bool:
+    """As `secret`, and also headers and what only the service can read."""
+    return name.lower() in _OPAQUE or secret(name, entry)
 
 
 def decoded(data: bytes | str) -> Any:
@@ -27,8 +52,8 @@ def decoded(data: bytes | str) -> Any:
         return None
 
 
-def plain(value: Any, room: Room, unsaid: frozenset[str] = frozenset(), depth: int = 0) -> Any:
-    """Any JSON value, bounded, without media and without the entries of these names."""
+def plain(value: Any, room: Room, unsaid: _Unsaid = secret, depth: int = 0) -> Any:
+    """Any JSON value, bounded, without media and without the entries that are not to be told."""
     if isinstance(value, str):
         return text_or_medium(value, room)
     if isinstance(value, dict | list) and depth == _DEEPEST:
@@ -41,7 +66,7 @@ def plain(value: Any, room: Room, unsaid: frozenset[str] = frozenset(), depth: i
     return value
 
 
-def _plain_list(value: list[Any], room: Room, unsaid: frozenset[str], depth: int) -> list[Any]:
+def _plain_list(value: list[Any], room: Room, unsaid: _Unsaid, depth: int) -> list[Any]:
     items: list[Any] = []
     for item in value:
         if not room.takes():
@@ -50,12 +75,12 @@ def _plain_list(value: list[Any], room: Room, unsaid: frozenset[str], depth: int
     return items
 
 
-def _plain_entries(value: Part, room: Room, unsaid: frozenset[str], depth: int) -> Part:
+def _plain_entries(value: Part, room: Room, unsaid: _Unsaid, depth: int) -> Part:
     entries: Part = {}
     for name, entry in value.items():
         if not room.takes():
             return entries | {"...": f"[{len(value) - len(entries)} entries cut]"}
-        if name not in unsaid:
+        if not unsaid(name, entry):
             entries[room.text(name)] = plain(entry, room, unsaid, depth)
     return entries
 
@@ -93,7 +118,7 @@ def _part(given: Any, room: Room) -> Part | None:
 def other(given: Part, room: Room) -> Part:
     """A part of a kind that the conventions have no word for, as it was given."""
     kind = given.get("type")
-    told = plain(_without(given, "type"), room, _UNSAID)
+    told = plain(_without(given, "type"), room, secret_or_opaque)
     return {"type": room.text(kind) if isinstance(kind, str) else "unknown", **told}
 
 
@@ -185,7 +210,11 @@ def server_tool_call(given: Part, room: Room) -> Part:
     identity = given.get("id")
     if isinstance(identity, str):
         part["id"] = room.text(identity)
-    part["server_tool_call"] = other({"type": kind, **_without(given, "type", "id")}, room)
+    part["server_tool_call"] = made = other(
+        {"type": kind, **_without(given, "type", "id", "arguments")}, room
+    )
+    if "arguments" in given:
+        made["arguments"] = _arguments(given["arguments"], room)
     return part
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..._facts import Content
 from ..room import Room
 from .media import Part, medium
-from .parts import chat_parts, decoded, item_parts, other, parts_of, plain, text_part
+from .parts import chat_parts, decoded, item_parts, other, parts_of, plain, secret_value, text_part
 
 Message = dict[str, Any]
 
@@ -141,5 +141,5 @@ def _tool(tool: Part, room: Room) -> Part:
         made["description"] = room.text(source["description"])
     parameters = source.get("parameters", source.get("input_schema"))
     if isinstance(parameters, dict):
-        made["parameters"] = plain(parameters, room)
+        made["parameters"] = plain(parameters, room, secret_value)
     return made
