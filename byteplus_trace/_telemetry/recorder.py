@@ -233,7 +233,11 @@ class Telling:
         if isinstance(content, list):
             return [self._redacted(item) for item in content]
         if isinstance(content, dict):
-            return {key: self._redacted(value) for key, value in content.items()}
+            told: dict[str, Any] = {}
+            for key, value in content.items():
+                name = key if key in sc.MESSAGE_WORDS else redact(key)
+                told[name if name not in told else f"{name} ({len(told) + 1})"] = self._redacted(value)
+            return told
         return content
 
 

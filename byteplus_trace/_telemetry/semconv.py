@@ -23,6 +23,13 @@ OUTPUT_MESSAGES = "gen_ai.output.messages"
 SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
 TOOL_DEFINITIONS = "gen_ai.tool.definitions"
 
+MESSAGE_WORDS = frozenset({
+    "arguments", "content", "count", "description", "file_id", "filename", "finish_reason", "id", "messages", "mime_type",
+    "modality", "name", "parameters", "parts", "pieces", "response", "role", "server_tool_call", "server_tool_call_response",
+    "sha256", "size", "type", "uri",
+})  # fmt: skip
+"""The names that messages and tools are written with; every other name is what somebody said."""
+
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 CLOUD_REGION = "cloud.region"

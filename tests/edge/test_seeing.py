@@ -261,6 +261,50 @@ def test_content_is_captured_where_it_is_asked_for_and_redacted(http, instrument
     assert "assistant" == json.loads(told.one.attributes["gen_ai.output.messages"])[0]["role"]
 
 
+TOOLED_CHAT = {
+    "model": "seed-1-6-250915",
+    "messages": [
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": '{"rivers": 3, "lakes": [1]}'}}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "three rivers"},
+        {"role": "user", "content": [{"type": "map of rivers", "rivers": {"of rivers": True}}]},
+    ],
+    "tools": [
+        {
+            "type": "function",
+            "function": {"name": "f", "parameters": {"properties": {"rivers": {"type": "integer"}}}},
+        }
+    ],
+}  # fmt: skip
+
+
+def test_names_of_what_was_said_are_redacted_like_its_texts(http, instrument, told, sg):
+    """Of arguments, of schemas, of parts that nobody knows."""
+    instrument(capture_content=True, redact=lambda text: text.replace("rivers", "***"))
+
+    http.post(sg + "/chat/completions", TOOLED_CHAT)
+
+    assert "rivers" not in told.one.to_json()
+    called, _, unknown = json.loads(told.one.attributes["gen_ai.input.messages"])
+    assert {"***": 3, "lakes": [1]} == called["parts"][0]["arguments"]
+    assert [{"type": "map of ***", "***": {"of ***": True}}] == unknown["parts"]
+    (tool,) = json.loads(told.one.attributes["gen_ai.tool.definitions"])
+    assert {"properties": {"***": {"type": "integer"}}} == tool["parameters"]
+
+
+def test_what_is_redacted_whole_keeps_its_form(http, instrument, told, sg):
+    instrument(capture_content=True, redact=lambda text: "***")
+
+    http.post(sg + "/chat/completions", TOOLED_CHAT)
+
+    said = json.loads(told.one.attributes["gen_ai.input.messages"])
+    call = {"type": "***", "name": "***", "id": "***", "arguments": {"***": 3, "*** (2)": [1]}}
+    assert {"role": "***", "parts": [call]} == said[0]
+    assert {"role": "***", "parts": [{"type": "***", "id": "***", "response": "***"}]} == said[1]
+
+
 def test_an_error_message_is_told_with_content_redacted_and_cut_like_any_text(
     http, instrument, told, sg, ark
 ):
