@@ -186,9 +186,10 @@ def finish_reasons(exchange: facts.Exchange) -> list[str]:
     return ["error"] if stopped_early else []
 
 
-def own_end_attributes(exchange: facts.Exchange) -> Attributes:
-    """Ours alone: what an outer GenAI span of another instrumentation is given."""
-    given: Attributes = {}
+def own_attributes(exchange: facts.Exchange) -> Attributes:
+    """Ours alone, of the call's start and of its end: what an outer GenAI span of another instrumentation is given."""
+    started = start_attributes(exchange.call).items()
+    given = {name: value for name, value in started if name.startswith(OWN) or name == sc.USER_ID}
     _put_own(given, exchange)
     _put_place(given, exchange)
     return given

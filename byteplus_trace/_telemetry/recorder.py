@@ -39,7 +39,7 @@ from .attributes import (
     attempt_start_attributes,
     content_attributes,
     end_attributes,
-    own_end_attributes,
+    own_attributes,
     span_name,
     start_attributes,
 )
@@ -192,7 +192,7 @@ class Telling:
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         if self._outer is not None:
-            self._outer.give(own_end_attributes(exchange))
+            self._outer.give(own_attributes(exchange))
         span = self._span
         if span is None:
             return

@@ -6,6 +6,8 @@ from opentelemetry import context
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 
+import byteplus_trace
+
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 
 
@@ -125,6 +127,44 @@ def test_a_call_that_openais_instrumentor_tells_is_told_once(both, told, sg):
     assert "ok" == genai[0].attributes["byteplus.modelark.outcome"]
     assert told.attempts == children_of(told, genai[0])
     assert 1 == told.series("modelark_operations_total", outcome="ok")
+
+
+def test_the_span_of_openais_instrumentor_has_all_that_is_ours_to_say(both, told, sg):
+    """What was asked as well as what came of it, and nothing under the conventions' names that is its own to say."""
+    both(OpenAIInstrumentor())
+    asked = {"thinking": {"type": "disabled"}, "service_tier": "fast"}
+
+    with (
+        openai.OpenAI(base_url=sg, api_key="key") as client,
+        byteplus_trace.metadata(user="u-7", team="search", session="s-1"),
+    ):
+        client.chat.completions.create(
+            **{**CHAT, "model": "ep-1"},
+            extra_body=asked,
+            extra_headers={"x-client-request-id": "c-1", "x-stainless-retry-count": "1"},
+        )
+
+    (span,) = told.logical
+    ours = {
+        name.removeprefix("byteplus.modelark."): value
+        for name, value in span.attributes.items()
+        if name.startswith("byteplus.modelark.")
+    }
+    expected = {
+        "api": "chat_completions",
+        "endpoint_id": "ep-1",
+        "thinking": "disabled",
+        "client_request_id": "c-1",
+        "sdk_retry": 1,
+        "metadata.user": "u-7",
+        "metadata.team": "search",
+        "metadata.session": "s-1",
+        "outcome": "ok",
+        "attempts": 1,
+    }
+    assert expected == {name: ours.get(name) for name in expected}
+    assert {"service_tier", "target", "request_id"} <= ours.keys()
+    assert "u-7" == span.attributes["user.id"]
 
 
 def test_a_stream_that_openais_instrumentor_tells_is_told_once(both, told, sg):
