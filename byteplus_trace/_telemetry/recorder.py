@@ -115,7 +115,7 @@ def is_silent() -> bool:
 class Telling:
     """One call, being told."""
 
-    __slots__ = ("_call", "_context", "_outer", "_recorder", "_span", "_tracer")
+    __slots__ = ("_attempt", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
 
     def __init__(
         self,
@@ -132,6 +132,8 @@ class Telling:
         self._span = span
         self._context = context
         self._outer = outer
+        self._attempt: Span | None = None
+        """The last attempt's, which is the only span there is of a call that makes no GenAI claim."""
 
     def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptTelling:
         """Open the attempt's span; the result says what to attach around the inner send."""
@@ -145,6 +147,7 @@ class Telling:
             attempt_start_attributes(call, sending),
             start_time=started_ns,
         )
+        self._attempt = span
         return AttemptTelling(
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
@@ -177,7 +180,7 @@ class Telling:
         except Exception as error:
             fault("counting calls in flight", error)
         try:
-            span = self._span or (self._outer.span if self._outer is not None else None)
+            span = self._span or (self._outer.span if self._outer is not None else self._attempt)
             sink.record(exchange, points(exchange), _exemplar(span))
         except Exception as error:
             fault("counting for Prometheus", error)

@@ -4,6 +4,8 @@ import json
 
 import anyio
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 import byteplus_trace
@@ -227,6 +229,45 @@ def test_suppressed_calls_are_not_told(http, instrument, told, sg):
 
     assert () == told.spans
     assert 0 == told.series("modelark_operations_total")
+
+
+def exemplars(told):
+    """By series, the spans that its exemplars lead to."""
+    byteplus_trace.flush()
+    return {
+        sample.name: (sample.exemplar.labels["trace_id"], sample.exemplar.labels["span_id"])
+        for family in told.registry.collect()
+        for sample in family.samples
+        if sample.exemplar
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/chat/completions", CHAT), ("/tokenization", {"model": "seed-1-6-250915", "text": ["Three rivers."]})],
+)
+def test_durations_lead_to_the_span_of_the_call_or_to_its_only_one(http, instrument, told, sg, path, body):
+    """What makes no GenAI claim has no span but its attempt's."""
+    instrument()
+
+    http.post(sg + path, body)
+
+    span = min(told.spans, key=lambda span: span.start_time)
+    there = f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"
+    assert {
+        "modelark_operation_duration_seconds_bucket": there,
+        "modelark_attempt_duration_seconds_bucket": there,
+    } == exemplars(told)
+
+
+def test_nothing_leads_to_a_trace_that_was_not_kept(http, instrument, told, sg):
+    instrument(tracer_provider=TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
+
+    http.post(sg + "/chat/completions", CHAT)
+    http.post(sg + "/tokenization", {"model": "seed-1-6-250915", "text": ["Three rivers."]})
+
+    assert {} == exemplars(told)
+    assert 2 == told.series("modelark_operations_total", outcome="ok")
 
 
 def test_an_exchange_reaches_on_exchange_whole(http, instrument, told, sg):
