@@ -3,8 +3,8 @@ The series that stand at 0 before any call.
 
 A rate sees a counter move only from one scrape to the next, so the first fallback of
 the day would be invisible where its series appears with the value 1. Everything with a
-`target` therefore starts at 0, for the operations that cost money and the combinations
-that can happen (the tables below); the rest appear when they first happen.
+`target` therefore starts at 0, for every operation and the combinations that its calls
+can meet (the tables below).
 """
 
 from __future__ import annotations
@@ -27,21 +27,26 @@ from .._instruments import (
 
 Start = tuple[Instrument, tuple[str, ...]]
 
-OPERATIONS_STARTED: tuple[Operation, ...] = ("chat", "embeddings", "generate_content")
+OPERATIONS: tuple[Operation, ...] = ("chat", "embeddings", "generate_content", "fetch_response", "other")
 STREAMED: tuple[Operation, ...] = ("chat", "generate_content")
+# A response that is fetched is asked for where it was made, and nowhere else.
+MOVING: tuple[Operation, ...] = ("chat", "embeddings", "generate_content", "other")
 
-# Reasons, by what they can lead to.
+# Reasons, by what they can lead to; `bad_request` is a 409 there.
 RETRIED: tuple[Reason, ...] = (
     "timeout",
     "reset",
     "rate_limit",
     "overloaded",
     "server_error",
+    "bad_request",
     "stream_error",
     "empty",
 )
 MOVED: tuple[Reason, ...] = (*RETRIED, "connect", "quota", "auth", "model_unavailable", "cut", "idle")
-FINAL: tuple[Reason, ...] = ("bad_request", "moderation")
+FAILED: tuple[Reason, ...] = (*MOVED, "moderation")
+# Of `other` no body is looked at before it is handed on.
+IN_BODY: tuple[Reason, ...] = ("stream_error", "empty", "cut", "idle")
 BROKEN: dict[str, tuple[Reason, ...]] = {
     "before_output": ("stream_error", "empty", "cut", "idle", "timeout", "reset", "rate_limit", "overloaded", "server_error"),
     "after_output": ("stream_error", "cut", "idle", "timeout", "reset"),
@@ -71,10 +76,10 @@ def starts(targets: Sequence[tuple[str, str]], *, routed: bool) -> Iterator[Star
 
 
 def _of_one(target: str, region: str) -> Iterator[Start]:
-    for operation in OPERATIONS_STARTED:
+    for operation in OPERATIONS:
         yield ATTEMPTS, (operation, target, region, "ok", "none")
         yield ATTEMPTS, (operation, target, region, "cancelled", "none")
-        for reason in MOVED + FINAL:
+        for reason in FAILED:
             yield ATTEMPTS, (operation, target, region, "error", reason)
         for result in ("ok", "error"):
             yield ATTEMPT_DURATION, (operation, target, region, result)
@@ -86,16 +91,21 @@ def _of_one(target: str, region: str) -> Iterator[Start]:
 
 
 def _of_one_routed(target: str) -> Iterator[Start]:
-    for operation in OPERATIONS_STARTED:
+    for operation in OPERATIONS:
         yield BREAKER, (target, operation)
-        for retried in RETRIED:
-            yield RETRIES, (operation, target, retried)
-    for reason in SKIP_REASONS:
-        yield SKIPPED, (target, reason)
+        for reason in _met(operation, RETRIED):
+            yield RETRIES, (operation, target, reason)
+    for skipped in SKIP_REASONS:
+        yield SKIPPED, (target, skipped)
 
 
 def _of_pairs(names: Sequence[str]) -> Iterator[Start]:
     pairs = list(permutations(names, 2) if len(names) <= PAIRS_OF_ALL else pairwise(names))
-    for operation, (before, after), reason in product(OPERATIONS_STARTED, pairs, MOVED):
-        for result in ("ok", "error"):
+    for operation, (before, after) in product(MOVING, pairs):
+        for reason, result in product(_met(operation, MOVED), ("ok", "error")):
             yield FALLBACKS, (operation, before, after, reason, result)
+
+
+def _met(operation: Operation, reasons: Sequence[Reason]) -> Sequence[Reason]:
+    """Those that can try a call of this operation again, there or elsewhere."""
+    return [reason for reason in reasons if operation != "other" or reason not in IN_BODY]

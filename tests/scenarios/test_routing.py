@@ -13,6 +13,7 @@ import pytest
 from byteplussdkarkruntime import Ark
 from opentelemetry.trace import StatusCode
 
+import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
 from byteplus_trace._edge import instrumentation, performers
 
@@ -96,6 +97,35 @@ def test_a_call_is_rescued_by_the_other_region(http, instrument, told, region, p
     assert 2 == reply.extensions["byteplus_trace"]["attempts"]
     (received,) = region("eu").requests
     assert received.json == CHAT
+
+
+def series_of_targets(told):
+    byteplus_trace.flush()
+    return {
+        (sample.name, *sorted(sample.labels.items()))
+        for family in told.registry.collect()
+        for sample in family.samples
+        if {"target", "from_target"} & sample.labels.keys()
+    }
+
+
+TOKENIZATION = {"model": "seed-2-0-lite-260228", "text": ["Name three rivers."]}
+
+
+@pytest.mark.parametrize(("path", "body"), [("/chat/completions", CHAT), ("/tokenization", TOKENIZATION)])
+@pytest.mark.parametrize("failure", RESCUED)
+def test_what_a_rescue_counts_stood_at_0_before(instrument, told, region, policy, failure, path, body):
+    """Retry, fallback and attempts: no series of a target begins with its first rise."""
+    fail, _ = RESCUED[failure]
+    fail(region("sg"))
+    instrument(policy=policy(retry=Retry(per_target=1, base=0.001)))
+    began = series_of_targets(told)
+
+    with httpx.Client(headers={"Authorization": "Bearer test"}) as client, suppress(httpx.HTTPError):
+        client.post(region("sg").base_url + path, json=body)
+
+    assert 1 == told.series("modelark_operations_total")
+    assert set() == series_of_targets(told) - began
 
 
 REFUSED = {
