@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
 from functools import partial, wraps
 from types import MappingProxyType
@@ -33,8 +33,9 @@ class metadata:  # noqa: N801 - it reads as a function at every place of use
     """
     Put key/values on every ModelArk call made inside.
 
-    A context manager and a decorator, of plain, async and generator functions (it is
-    around each step of a generator, not around what happens between them); nests, inner
+    A context manager and a decorator, of plain, async and generator functions and of
+    objects that are called like one (it is around each step of a generator, not around
+    what happens between them, and around a coroutine that is returned); nests, inner
     values winning; follows the context, so tasks do not see each other's. `user=` also
     sets `user.id`, `session=` the conversation id. Values are written as strings of at
     most 128 characters; longer ones are cut.
@@ -59,10 +60,13 @@ class metadata:  # noqa: N801 - it reads as a function at every place of use
             _scope.set(entered.outer)
 
     def __call__(self, function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"metadata(...) decorates functions, not {function!r}.")
+        called = type(function).__call__  # of an object that can be called, what that does
         for is_such, around in _DECORATIONS:
-            if is_such(function):
+            if is_such(function) or is_such(called):
                 return around(self, function)  # type: ignore[return-value]  # of the same kind and signature
-        raise TypeError(f"metadata(...) decorates functions, not {function!r}.")
+        return _around_function(self, function)  # type: ignore[return-value]  # as above
 
 
 def _around_async_generator(block: metadata, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,14 +128,19 @@ def _around_function(block: metadata, function: Callable[..., Any]) -> Callable[
     @wraps(function)
     def inner(*args: Any, **kwargs: Any) -> Any:
         with block:
-            return function(*args, **kwargs)
+            returned = function(*args, **kwargs)
+        return _within(block, returned) if inspect.iscoroutine(returned) else returned
 
     return inner
+
+
+async def _within(block: metadata, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    with block:
+        return await coroutine
 
 
 _DECORATIONS = (
     (inspect.isasyncgenfunction, _around_async_generator),
     (inspect.iscoroutinefunction, _around_coroutine),
     (inspect.isgeneratorfunction, _around_generator),
-    (callable, _around_function),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import inspect
 import threading
@@ -151,6 +152,68 @@ def test_a_coroutine_function():
 
     assert inspect.iscoroutinefunction(work)
     assert {"user": "u"} == asyncio.run(work())
+
+
+class Work:
+    async def __call__(self):
+        await asyncio.sleep(0)
+        return now()
+
+
+class Steps:
+    def __call__(self):
+        yield now()
+        yield now()
+
+
+def test_an_object_that_is_called_is_of_the_kind_of_its_call():
+    """Frameworks ask before they call whether they are to await."""
+    work = byteplus_trace.metadata(user="u")(Work())
+    steps = byteplus_trace.metadata(user="u")(Steps())
+
+    assert inspect.iscoroutinefunction(work)
+    assert {"user": "u"} == asyncio.run(work())
+    assert inspect.isgeneratorfunction(steps)
+    assert [{"user": "u"}] * 2 == list(steps())
+
+
+def test_a_class_is_called_to_make_one():
+    made = byteplus_trace.metadata(user="u")(Work)()
+
+    assert isinstance(made, Work)
+
+
+def begin_work():
+    return Work()()
+
+
+@pytest.mark.parametrize(
+    "function", [begin_work, functools.partial(Work())], ids=["a function", "a partial of an object"]
+)
+def test_what_returns_a_coroutine_has_it_while_that_runs(function):
+    work = byteplus_trace.metadata(user="u")(function)
+
+    async def main():
+        coroutine = work()
+        assert {} == now()
+        return await coroutine
+
+    assert {"user": "u"} == asyncio.run(main())
+
+
+def test_what_is_returned_and_is_no_coroutine_is_handed_on():
+    async def main():
+        task = asyncio.create_task(Work()())
+        assert task is byteplus_trace.metadata(user="u")(lambda: task)()
+        await task
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("given", [5, "work", None])
+def test_what_cannot_be_called_cannot_be_decorated(given):
+    with pytest.raises(TypeError, match="decorates functions"):
+        byteplus_trace.metadata(user="u")(given)
 
 
 def test_a_function_that_calls_itself():
