@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import (
     _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # its public context manager attaches; we only set
     Context,
 )
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from .. import _facts as facts
 from . import semconv as sc
@@ -65,6 +66,9 @@ _OUTER_GENAI = tuple(
 # need not be the current one (its LangChain instrumentation, 0.62, has detached it).
 _OUTER_LANGUAGE_MODEL = "suppress_language_model_instrumentation"
 _INFERENCE = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+
+# Not the global propagator, which sends baggage too, and an application's is not ModelArk's business.
+_TRACE_CONTEXT = TraceContextTextMapPropagator()
 
 _GENAI_FAILURES = frozenset({"error", "deadline"})
 
@@ -267,7 +271,7 @@ class AttemptTelling:
 
     def inject(self, headers: MutableMapping[str, str]) -> None:
         """Write the trace context into a request's headers."""
-        propagate.inject(headers, self._sending)
+        _TRACE_CONTEXT.inject(headers, self._sending)
 
     def ends(self, attempt: facts.Attempt, ended_ns: int) -> None:
         span = self._span

@@ -4,6 +4,7 @@ import json
 
 import anyio
 import pytest
+from opentelemetry import baggage, context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
@@ -373,6 +374,24 @@ def test_usage_is_asked_for_and_taken_out_again(http, instrument, told, sg, ark)
     assert received.endswith(b"data: [DONE]\n\n")
     (request,) = ark.region("ap-southeast-1").requests
     assert {"include_usage": True} == request.json["stream_options"]
+
+
+def test_the_trace_context_is_sent_where_it_is_asked_for_and_the_applications_baggage_never(
+    http, instrument, told, sg, ark
+):
+    instrument(propagate=True)
+
+    token = context.attach(baggage.set_baggage("customer", "c-7"))
+    try:
+        http.post(sg + "/chat/completions", CHAT)
+    finally:
+        context.detach(token)
+
+    (request,) = ark.region("ap-southeast-1").requests
+    (attempt,) = told.attempts
+    trace_id, span_id = attempt.context.trace_id, attempt.context.span_id
+    assert request.headers["traceparent"].startswith(f"00-{trace_id:032x}-{span_id:016x}-")
+    assert "c-7" not in str(request.headers)
 
 
 def test_an_explicit_transport_and_the_patch_tell_a_call_once(instrument, told, sg, library):
