@@ -2,7 +2,8 @@
 Facts become span attributes: pure functions from a call, an attempt or an exchange.
 
 What is known at the start is given at the start, for samplers; what the reply said is
-given at the end. `None` is left out; every string is bounded.
+given at the end. `None` is left out; every string is bounded. Metadata stands first, for
+a span that has no room for all its attributes drops the first.
 """
 
 from __future__ import annotations
@@ -72,14 +73,13 @@ def span_name(call: facts.Call) -> str:
 
 def start_attributes(call: facts.Call) -> Attributes:
     """What is known when the call starts."""
-    given: Attributes = {
-        sc.OPERATION_NAME: call.operation,
-        sc.PROVIDER_NAME: call.provider,
-        sc.SERVER_ADDRESS: call.host,
-        sc.SERVER_PORT: call.port,
-        sc.CLOUD_REGION: call.region,
-        sc.API: call.api,
-    }
+    given: Attributes = _metadata(call.metadata) if call.metadata else {}
+    given[sc.OPERATION_NAME] = call.operation
+    given[sc.PROVIDER_NAME] = call.provider
+    given[sc.SERVER_ADDRESS] = call.host
+    given[sc.SERVER_PORT] = call.port
+    given[sc.CLOUD_REGION] = call.region
+    given[sc.API] = call.api
     if call.model is not None:
         given[sc.REQUEST_MODEL] = call.model[:LONGEST]
         if call.model.startswith("ep-"):
@@ -100,8 +100,6 @@ def start_attributes(call: facts.Call) -> Attributes:
         given[sc.CLIENT_REQUEST_ID] = call.client_request_id[:LONGEST]
     if call.sdk_retry:
         given[sc.SDK_RETRY] = call.sdk_retry
-    if call.metadata:
-        _put_metadata(given, call.metadata)
     return given
 
 
@@ -141,13 +139,14 @@ def _images_requested(params: Mapping[str, Any]) -> int:
     return 1
 
 
-def _put_metadata(given: Attributes, metadata: Mapping[str, str]) -> None:
-    for key, value in metadata.items():
-        given[sc.METADATA + key] = value
+def _metadata(metadata: Mapping[str, str]) -> Attributes:
+    """The metadata; what the request itself says comes after it and wins."""
+    given: Attributes = {sc.METADATA + key: value for key, value in metadata.items()}
     if "user" in metadata:
         given[sc.USER_ID] = metadata["user"]
-    if "session" in metadata and sc.CONVERSATION_ID not in given:
+    if "session" in metadata:
         given[sc.CONVERSATION_ID] = metadata["session"]
+    return given
 
 
 def end_attributes(exchange: facts.Exchange) -> Attributes:
@@ -260,21 +259,19 @@ def content_attributes(
 
 def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attributes:
     """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would say."""
-    given: Attributes = {
-        sc.HTTP_METHOD: call.method,
-        sc.SERVER_ADDRESS: sending.host,
-        sc.SERVER_PORT: sending.port,
-        sc.URL_FULL: sending.url,
-        sc.CLOUD_REGION: sending.region,
-        sc.TARGET: sending.target,
-        sc.ATTEMPT_CAUSE: sending.cause,
-    }
+    given: Attributes = {}
+    if call.operation == "other":
+        given = {sc.METADATA + key: value for key, value in call.metadata.items()}
+        given[sc.API] = call.api
+    given[sc.HTTP_METHOD] = call.method
+    given[sc.SERVER_ADDRESS] = sending.host
+    given[sc.SERVER_PORT] = sending.port
+    given[sc.URL_FULL] = sending.url
+    given[sc.CLOUD_REGION] = sending.region
+    given[sc.TARGET] = sending.target
+    given[sc.ATTEMPT_CAUSE] = sending.cause
     if sending.number > 1:
         given[sc.HTTP_RESEND_COUNT] = sending.number - 1
-    if call.operation == "other":
-        given[sc.API] = call.api
-        for key, value in call.metadata.items():
-            given[sc.METADATA + key] = value
     return given
 
 

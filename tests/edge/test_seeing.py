@@ -209,6 +209,31 @@ def test_metadata_reaches_the_span_and_the_allowed_labels(http, instrument, told
     assert not [name for name in request.headers if name.startswith("x-portkey")]
 
 
+def test_a_session_is_the_conversation_where_the_request_names_none(http, instrument, told, sg):
+    instrument()
+
+    with byteplus_trace.metadata(session="s-1"):
+        http.post(sg + "/responses", {"model": "seed-1-6-250915", "input": "hi", "conversation": "conv-1"})
+
+    assert "conv-1" == told.one.attributes["gen_ai.conversation.id"]
+
+
+@pytest.mark.parametrize(("path", "kept"), [
+    ("/chat/completions", {"gen_ai.operation.name", "cloud.region", "byteplus.modelark.api", "byteplus.modelark.outcome"}),
+    ("/tokenization", {"cloud.region", "url.full", "byteplus.modelark.api", "http.response.status_code"}),
+])  # fmt: skip
+def test_of_too_much_metadata_for_a_span_the_metadata_is_lost(http, instrument, told, sg, path, kept):
+    """A span has room for 128 attributes, and drops the first."""
+    instrument()
+
+    with byteplus_trace.metadata(**{f"key{number}": number for number in range(200)}):
+        http.post(sg + path, CHAT)
+
+    span = min(told.spans, key=lambda span: span.start_time)
+    assert kept <= span.attributes.keys()
+    assert "byteplus.modelark.metadata.key199" in span.attributes
+
+
 def test_a_span_of_the_callers_own_is_the_parent_and_stays_as_it_is(http, instrument, told, sg):
     instrument()
     tracer = told.provider.get_tracer("app")
