@@ -64,7 +64,11 @@ class Instrumentation:
         self.recorder = Recorder(
             tracers,
             self.sink,
-            MeterSink(config.meter_provider, token_histograms=config.token_histograms),
+            MeterSink(
+                config.meter_provider,
+                token_histograms=config.token_histograms,
+                max_models=config.max_models,
+            ),
             Settings(
                 http_spans=config.http_spans,
                 capture=config.capture_content,

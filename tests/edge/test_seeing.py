@@ -5,6 +5,8 @@ import json
 import anyio
 import pytest
 from opentelemetry import baggage, context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
@@ -207,6 +209,20 @@ def test_metadata_reaches_the_span_and_the_allowed_labels(http, instrument, told
     assert 1 == told.series("modelark_operations_total", team="search")
     (request,) = ark.region("ap-southeast-1").requests
     assert not [name for name in request.headers if name.startswith("x-portkey")]
+
+
+def test_max_models_bounds_the_metrics_of_opentelemetry_too(http, instrument, told, sg):
+    reader = InMemoryMetricReader()
+    instrument(meter_provider=MeterProvider([reader], shutdown_on_exit=False), max_models=1)
+
+    for model in ("seed-1-6-250915", "seed-2-0-lite-260428"):
+        http.post(sg + "/chat/completions", {**CHAT, "model": model})
+
+    byteplus_trace.flush()
+    (metrics,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+    durations = next(each for each in metrics.metrics if each.name == "gen_ai.client.inference.duration")
+    models = {point.attributes["gen_ai.request.model"] for point in durations.data.data_points}
+    assert {"seed-1-6-250915", "other"} == models
 
 
 def test_a_session_is_the_conversation_where_the_request_names_none(http, instrument, told, sg):
