@@ -73,13 +73,15 @@ def span_name(call: facts.Call) -> str:
 
 def start_attributes(call: facts.Call) -> Attributes:
     """What is known when the call starts."""
-    given: Attributes = _metadata(call.metadata) if call.metadata else {}
-    given[sc.OPERATION_NAME] = call.operation
-    given[sc.PROVIDER_NAME] = call.provider
-    given[sc.SERVER_ADDRESS] = call.host
-    given[sc.SERVER_PORT] = call.port
-    given[sc.CLOUD_REGION] = call.region
-    given[sc.API] = call.api
+    given: Attributes = {
+        **(_metadata(call.metadata) if call.metadata else {}),
+        sc.OPERATION_NAME: call.operation,
+        sc.PROVIDER_NAME: call.provider,
+        sc.SERVER_ADDRESS: call.host,
+        sc.SERVER_PORT: call.port,
+        sc.CLOUD_REGION: call.region,
+        sc.API: call.api,
+    }
     if call.model is not None:
         given[sc.REQUEST_MODEL] = call.model[:LONGEST]
         if call.model.startswith("ep-"):
@@ -259,20 +261,23 @@ def content_attributes(
 
 def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attributes:
     """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would say."""
-    given: Attributes = {}
-    if call.operation == "other":
-        given = {sc.METADATA + key: value for key, value in call.metadata.items()}
-        given[sc.API] = call.api
-    given[sc.HTTP_METHOD] = call.method
-    given[sc.SERVER_ADDRESS] = sending.host
-    given[sc.SERVER_PORT] = sending.port
-    given[sc.URL_FULL] = sending.url
-    given[sc.CLOUD_REGION] = sending.region
-    given[sc.TARGET] = sending.target
-    given[sc.ATTEMPT_CAUSE] = sending.cause
+    given: Attributes = {
+        **(_in_place_of_logical(call) if call.operation == "other" else {}),
+        sc.HTTP_METHOD: call.method,
+        sc.SERVER_ADDRESS: sending.host,
+        sc.SERVER_PORT: sending.port,
+        sc.URL_FULL: sending.url,
+        sc.CLOUD_REGION: sending.region,
+        sc.TARGET: sending.target,
+        sc.ATTEMPT_CAUSE: sending.cause,
+    }
     if sending.number > 1:
         given[sc.HTTP_RESEND_COUNT] = sending.number - 1
     return given
+
+
+def _in_place_of_logical(call: facts.Call) -> Attributes:
+    return {**{sc.METADATA + key: value for key, value in call.metadata.items()}, sc.API: call.api}
 
 
 def attempt_end_attributes(attempt: facts.Attempt) -> Attributes:
