@@ -244,7 +244,7 @@ def test_a_stream_that_falls_silent_is_broken_after_the_idle_time(
     http, instrument, told, region, policy, library
 ):
     region("sg").hangs(after_events=4)
-    instrument(policy=policy(deadline=Deadline(idle=0.3)))
+    instrument(policy=policy(deadline=Deadline(idle=0.6)))
 
     with pytest.raises(library.ReadTimeout):
         http.parts(region("sg").base_url + "/chat/completions", STREAMED)
@@ -317,21 +317,25 @@ def test_a_connection_that_other_calls_share_is_not_cut():
 
 # What bounds the beginning of an attempt.
 BEGINNINGS = {
-    "first_event": {"deadline": Deadline(first_event=0.2)},
-    "total": {"deadline": Deadline(total=0.4, min_attempt=0)},
-    "request_timeout": {"sg": {"request_timeout": 0.2}},
+    "first_event": {"deadline": Deadline(first_event=0.8)},
+    "total": {"deadline": Deadline(total=0.8, min_attempt=0)},
+    "request_timeout": {"sg": {"request_timeout": 0.8}},
 }
+OUTPUT_AND_END = (
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Ganges"}}]}\n\n'
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+)
 
 
 @pytest.mark.parametrize("bound", BEGINNINGS)
 def test_what_bounds_the_beginning_does_not_cut_what_has_begun(http, instrument, told, region, policy, bound):
-    region("sg").answers("Ganges")
-    region("sg").delays(between=0.5)
+    region("sg").replays(OUTPUT_AND_END, content_type="text/event-stream")
+    region("sg").delays(between=1.2)
     instrument(policy=policy(**BEGINNINGS[bound]))
 
     parts = http.parts(region("sg").base_url + "/chat/completions", STREAMED)
 
-    assert parts[-1].endswith(b"data: [DONE]\n\n")
+    assert OUTPUT_AND_END == b"".join(parts)
     assert [("sg", "initial", "none")] == hops(told)
 
 
