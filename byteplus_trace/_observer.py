@@ -153,7 +153,9 @@ class Observer:
             attempt.request_id = headers.get("x-request-id")
             upstream = headers.get("x-envoy-upstream-service-time", "")
             attempt.upstream_ms = int(upstream) if upstream.isdecimal() else None
-            attempt.body = Body(self._family, status, headers, self._capture, time.perf_counter)
+            attempt.body = Body(
+                self._family, status, headers, self._capture, time.perf_counter, self._call.stream
+            )
         except Exception as error:
             fault("reading the reply's head", error)
 

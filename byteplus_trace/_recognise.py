@@ -21,6 +21,7 @@ from ._facts import Call
 from ._regions import ARK, DEFAULT_PORTS, DEFAULT_REGION, MODELARK, REGION_HEADER, may_be_region, region_of
 from ._wire.reader import Asked
 from ._wire.routes import Route, match
+from ._wire.shape import json_in
 
 PORTKEY_HOST = "api.portkey.ai"
 PORTKEY_PREFIX = "x-portkey-"
@@ -210,10 +211,7 @@ def _metadata(scope: Mapping[str, str], headers: Mapping[str, str]) -> tuple[Map
 
 
 def _portkey_metadata(header: str) -> dict[str, str]:
-    try:
-        values = msgspec.json.decode(header)
-    except (msgspec.DecodeError, UnicodeError):
-        return {}
+    values = json_in(header.encode())
     if not isinstance(values, dict):
         return {}
     # Portkey's own keys begin with an underscore: `_user` is its user.

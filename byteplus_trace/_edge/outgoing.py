@@ -18,6 +18,8 @@ from .._config import Config
 from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
 from .._telemetry.guard import guard
+from .._wire.shape import UNREADABLE, json_in
+from .._wire.splice import spliced
 from .library import Library
 
 if TYPE_CHECKING:
@@ -48,14 +50,14 @@ def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool)
         return body
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeError):
-        return body
-    changes = dict(changes)
-    if include_usage:
-        changes.setdefault("stream_options", _with_usage(fields.get("stream_options")))
-    for name, value in changes.items():
-        fields[name] = msgspec.Raw(msgspec.json.encode(value))
-    return msgspec.json.encode(fields)
+    except UNREADABLE:
+        given = json_in(body)
+        if not isinstance(given, dict):
+            return body
+        return spliced(body, _written(changes, include_usage, given.get("stream_options")))
+    options = fields.get("stream_options")
+    written = _written(changes, include_usage, json_in(options) if options is not None else None)
+    return msgspec.json.encode({**fields, **{name: msgspec.Raw(value) for name, value in written.items()}})
 
 
 def asks_usage(config: Config, call: Call, body: bytes | None) -> bool:
@@ -79,9 +81,12 @@ def injected(telling: AttemptTelling | None) -> dict[str, str]:
     return headers
 
 
-def _with_usage(options: msgspec.Raw | None) -> dict[str, Any]:
-    given = msgspec.json.decode(options) if options is not None else None
-    return {**(given if isinstance(given, dict) else {}), "include_usage": True}
+def _written(changes: Mapping[str, Any], include_usage: bool, options: Any) -> dict[str, bytes]:
+    """The fields that change, as JSON; `options` are the stream's, as the caller gave them."""
+    if include_usage and "stream_options" not in changes:
+        usage = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        changes = {**changes, "stream_options": usage}
+    return {name: msgspec.json.encode(value) for name, value in changes.items()}
 
 
 def outgoing(

@@ -213,9 +213,8 @@ class Performer:
             return Peeked(output=True)
         if answer.error is not None or body.failed or answer.status == "failed":
             return Peeked(failed=True, code=code)
-        if held.drained and not body.ended and not answer.complete and self.call.operation != "other":
-            return Peeked(empty=True)
-        return Peeked(output=True)
+        unsaid = held.drained and not body.ended and not answer.complete and self.call.operation != "other"
+        return Peeked(empty=True) if unsaid and not body.begins_document else Peeked(output=True)
 
     def raised(self, error: Exception) -> Failure:
         """What the plan is told of an exception; the attempt is over."""

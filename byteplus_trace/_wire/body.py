@@ -14,6 +14,7 @@ from .._facts import Answer
 from .encoding import decoder_for
 from .errors import read_error
 from .reader import END, FAILED, OUTPUT, VISIBLE, Family
+from .shape import begins_object
 from .sse import EventDecoder
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
@@ -27,7 +28,8 @@ class Body:
     `family` is the API's; None for a download, which is only counted. `clock` is
     monotonic and is read once a part. `legible` turns false where nothing may be
     concluded from what was not understood: an encoding unknown here, a document too
-    large to keep.
+    large to keep. `asked_stream`: the caller reads the reply as a stream, also where
+    its `Content-Type` is missing or wrong; one without events is read as a document then.
     """
 
     __slots__ = (
@@ -59,17 +61,20 @@ class Body:
         headers: Mapping[str, str],
         capture: bool,
         clock: Callable[[], float],
+        asked_stream: bool = False,
     ) -> None:
-        content_type = headers.get("content-type", "")
+        content_type = headers.get("content-type", "").strip().lower()
         is_error = status >= 400
-        self.streaming = not is_error and content_type.startswith("text/event-stream")
+        labelled = content_type.startswith("text/event-stream")
+        self.streaming = not is_error and (labelled or (asked_stream and "json" not in content_type))
         self._limit = LARGEST_ERROR if is_error else LARGEST_DOCUMENT
         encoding = headers.get("content-encoding", "identity")
         self._decoder = decoder_for(encoding) if encoding != "identity" else None
         self.legible = encoding == "identity" or self._decoder is not None
         self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
         self._sse = EventDecoder() if self.streaming and self._reader is not None else None
-        self._parts: list[bytes] | None = [] if is_error or self._reader is not None else None
+        keeps = is_error or (self._reader is not None and not labelled)
+        self._parts: list[bytes] | None = [] if keeps else None
         self._kept = 0
         self._error = is_error
         self._clock = clock
@@ -94,13 +99,19 @@ class Body:
             events = self._sse.feed(part)
             if events:
                 self._take(events)
+            elif self._parts is not None and not self.events:
+                self._keep(part)
         elif self._parts is not None:
-            self._kept += len(part)
-            if self._kept > self._limit:
-                self._parts = None
-                self.legible = False
-            else:
-                self._parts.append(part)
+            self._keep(part)
+
+    def _keep(self, part: bytes) -> None:
+        assert self._parts is not None, "only a document, or what may be one, is kept"
+        self._kept += len(part)
+        if self._kept > self._limit:
+            self._parts = None
+            self.legible = False
+        else:
+            self._parts.append(part)
 
     def end(self) -> None:
         """The body has come to its end: read what was waiting for it."""
@@ -112,8 +123,10 @@ class Body:
         rest = self._decoder.flush() if self._decoder is not None else b""
         if self._sse is not None:
             self._take(self._sse.feed(rest) + self._sse.flush())
-        elif self._parts is not None and self._reader is not None:
-            self._reader.document(b"".join([*self._parts, rest]))
+        if self._parts is not None and self._reader is not None and not self.events:
+            self.streaming = False
+            self._parts.append(rest)
+            self._reader.document(b"".join(self._parts))
 
     def _take(self, events: list[tuple[str, bytes]]) -> None:
         assert self._reader is not None, "events come of a decoder that a reader asked for"
@@ -137,6 +150,11 @@ class Body:
             self.first_chunk_at = now
         if kind & VISIBLE:
             self.first_answer_at = now
+
+    @property
+    def begins_document(self) -> bool:
+        """A document began: one that could not be read may have been an answer all the same."""
+        return self._parts is not None and not self.events and begins_object(b"".join(self._parts))
 
     def answer(self) -> Answer:
         """What was said so far."""

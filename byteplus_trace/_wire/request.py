@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from .reader import Asked
-from .shape import UNREADABLE
+from .shape import UNREADABLE, decoded
 
 _WORDS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "seed", "frequency_penalty",
@@ -47,7 +47,7 @@ _list = msgspec.json.Decoder(list[Raw]).decode
 def asked(body: bytes, *, counted: bool = False) -> Asked:
     """Read a request's body; one that is no JSON object asks for nothing known. `counted`: tell how many inputs."""
     try:
-        fields = _object(body)
+        fields = decoded(_object, body)
     except UNREADABLE:
         return Asked()
     model, stream = _value(fields.get("model")), fields.get("stream")

@@ -4,20 +4,33 @@ JSON read into a struct that names the few fields wanted; all others are skipped
 msgspec refuses a whole document for one field of another type than asked. Here such a
 field is taken as absent and everything else is still known: the document is decoded
 once more, whole, and fitted field by field. That is slower, and rare.
+
+msgspec also refuses documents that `json.loads`, and so every SDK, takes: with a byte
+order mark, with `NaN`, with half of a character (`\\ud83d`, an emoji cut by `max_tokens`).
+Such a one is written anew as JSON for both. That is slow, and rarer still.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
 T = TypeVar("T", bound=msgspec.Struct)
+D = TypeVar("D")
 
-UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-"""What msgspec raises for bytes that are no JSON, or none that anyone should send."""
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""What is raised for bytes that are no JSON, or none that anyone should send."""
 
+# In whichever encoding `json.loads` would find it.
+_OBJECT_BEGINS = re.compile(rb"[\xef\xbb\xbf\xfe\xff\x00\s]*\{").match
+
+_any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
 
 
@@ -34,14 +47,9 @@ class Shape(Generic[T]):
         """The fields of an object; None where the bytes are not one."""
         try:
             return self._decode(data)
-        except msgspec.ValidationError:
-            return self._piecewise(data)
         except UNREADABLE:
-            return None
-
-    def _piecewise(self, data: bytes) -> T | None:
-        content = json_in(data)
-        return _fields(content, self._struct) if isinstance(content, dict) else None
+            content = json_in(data)
+            return _fields(content, self._struct) if isinstance(content, dict) else None
 
 
 def take_over(known: T, said: T) -> None:
@@ -55,9 +63,44 @@ def take_over(known: T, said: T) -> None:
 def json_in(data: bytes) -> Any:
     """The whole of a JSON document; None where there is none."""
     try:
-        return msgspec.json.decode(data)
+        return decoded(_any, data)
     except UNREADABLE:
         return None
+
+
+def decoded(decode: Callable[[bytes], D], data: bytes) -> D:
+    """
+    What a decoder of msgspec makes of a document, or of what `json.loads` makes of it.
+
+    Raises:
+        UNREADABLE: neither of them can read it, or it is of another type.
+    """
+    try:
+        return decode(data)
+    except UNREADABLE:
+        return decode(_written_anew(data))
+
+
+def begins_object(data: bytes) -> bool:
+    """Whether this begins as a JSON object does, readable or not."""
+    return _OBJECT_BEGINS(data) is not None
+
+
+def _written_anew(data: bytes) -> bytes:
+    """An object that `json.loads` takes, as JSON in the strict sense: what no text or number can be is left out."""
+    if not begins_object(data):
+        raise ValueError("no object")
+    content = json.loads(data, parse_constant=_no_number, parse_float=_number)
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _no_number(_word: str) -> None:
+    return None
+
+
+def _number(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _fields(content: dict[str, Any], struct: type[T]) -> T:

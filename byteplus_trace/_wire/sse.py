@@ -19,7 +19,7 @@ import re
 
 import msgspec
 
-from .shape import UNREADABLE
+from .shape import UNREADABLE, decoded
 
 LARGEST_EVENT = 32 * 1024 * 1024
 DONE = b"[DONE]"
@@ -136,7 +136,7 @@ class EventDecoder:
 def _is_whole(data: bytes) -> bool:
     """Whether data whose line did not end has all of itself: what ModelArk sends is JSON or `[DONE]`."""
     try:
-        return data == DONE or _json(data) is not None
+        return data == DONE or decoded(_json, data) is not None
     except UNREADABLE:
         return False
 

@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from byteplus_trace._edge.outgoing import rewritten_body
 from byteplus_trace._wire import chat, embeddings, images, messages, plain, responses, tasks
 from byteplus_trace._wire.reader import Asked
 
@@ -235,3 +236,46 @@ def test_a_request_of_eight_megabytes_is_not_decoded():
 
     assert "m" == asked.model
     assert peak < 100_000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "m", "prompt": "an emoji cut: \\ud83d", "n": 2}',
+        b'{"model": "m", "prompt": "\\\\ud83d \\udc00\\ud83d x", "n": 2}',
+        b'\xef\xbb\xbf{"model": "m", "n": 2}',
+        b'{"model": "m", "temperature": NaN, "n": 2, "top_p": -Infinity}',
+    ],
+)
+def test_what_json_loads_takes_is_read(family, body):
+    assert Asked(model="m", params={"n": 2}) == family.asked(body, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (b"{ }", b'{"model":"n"}'),
+        (b'{"a":1, "model":null}', b'{"a":1,"model":"n"}'),
+        (b'\xef\xbb\xbf{ }\n', b'\xef\xbb\xbf{ "model":"n"}\n'),
+        (b'{"\\ud83d": NaN}', b'{"\\ud83d": NaN,"model":"n"}'),
+        (b'{"model":NaN , "x":{"model":"\\ud83d"}}', b'{"model":"n" , "x":{"model":"\\ud83d"}}'),
+        (b'{"model":"a","x":NaN,"model":"b"}', b'{"model":"n","x":NaN,"model":"n"}'),
+        ('{"é":NaN}'.encode("utf-16-le"), '{"é":NaN,"model":"n"}'.encode("utf-16-le")),
+        (b"[NaN]", b"[NaN]"),
+        (b'{"x":NaN', b'{"x":NaN'),
+    ],
+)  # fmt: skip
+def test_only_the_fields_that_change_are_written_anew(body, changed):
+    assert changed == rewritten_body(body, {"model": "n"}, include_usage=False)
+
+
+def test_usage_is_asked_for_beside_the_callers_own_options():
+    strict, lenient = b'{"stream_options":{"a":1}}', b'{"stream_options":{"a":1},"x":NaN}'
+
+    assert b'{"stream_options":{"a":1,"include_usage":true}}' == rewritten_body(
+        strict, {}, include_usage=True
+    )
+    assert b'{"stream_options":{"a":1,"include_usage":true},"x":NaN}' == rewritten_body(
+        lenient, {}, include_usage=True
+    )

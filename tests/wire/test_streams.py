@@ -190,6 +190,32 @@ def test_no_number_is_too_large(family, number):
     read_error(body)
 
 
+LENIENT = {
+    "half of a character": b'{"id": "x", "text": "an emoji cut: \\ud83d", "usage": {"prompt_tokens": 7}}',
+    "a byte order mark": b'\xef\xbb\xbf{"id": "x", "usage": {"prompt_tokens": 7}}',
+    "NaN": b'{"id": "x", "logprob": NaN, "top": [Infinity, 1e999], "usage": {"prompt_tokens": 7}}',
+    "UTF-16": '{"id": "x", "usage": {"prompt_tokens": 7}}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("form", LENIENT)
+def test_what_json_loads_takes_is_read(answer, family, form):
+    assert answer(family, {"id": "x", "usage": {"prompt_tokens": 7}}) == answer(family, LENIENT[form])
+
+
+def test_half_of_a_character_becomes_one_that_every_exporter_takes(answer):
+    assert "?-1" == answer(plain, b'{"id": "\\ud83d-1"}').id
+
+
+def test_the_last_words_of_a_response_are_heard_with_half_of_a_character_in_them(heard_raw):
+    stream = b'data: {"type":"response.incomplete","response":{"id":"r","status":"incomplete","usage":{"input_tokens":7,"output_tokens":2},"output":[{"text":"\\ud83d"}]}}'  # fmt: skip
+
+    answer = heard_raw(responses, [stream]).answer
+
+    assert (True, Usage(7, 2), ("incomplete",)) == (answer.complete, answer.usage, answer.finish_reasons)
+
+
 def test_content_is_gathered_where_capture_is_on():
     asked = chat.asked(b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}', True)
     reader = chat.reader(True)

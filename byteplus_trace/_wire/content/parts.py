@@ -11,9 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from ..room import LONGEST_TEXT, Room
+from ..shape import json_in
 from .media import Part, medium_of, text_or_medium
 
 _DEEPEST = 16
@@ -46,10 +45,7 @@ def secret_or_opaque(name: str, entry: Any) -> bool:
 
 def decoded(data: bytes | str) -> Any:
     """The JSON value, None where it is not one."""
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
+    return json_in(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))
 
 
 def plain(value: Any, room: Room, unsaid: _Unsaid = secret, depth: int = 0) -> Any:

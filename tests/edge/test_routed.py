@@ -1,0 +1,190 @@
+"""What leaves on a routed call and what comes back of it, byte by byte: two regions whose replies a test writes."""
+
+import json
+
+import pytest
+
+from byteplus_trace import Policy, Retry, Target
+
+SG, EU = "https://ark.ap-southeast.bytepluses.com/api/v3", "https://ark.eu-west.bytepluses.com/api/v3"
+CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
+JSON = {"content-type": "application/json"}
+DOCUMENT = b'{"id":"1","model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"content":"Rhine"}}],"usage":{"prompt_tokens":7,"completion_tokens":2}}'  # fmt: skip
+EVENTS = [
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Rhine"}}]}\n\n',
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n',
+    b"data: [DONE]\n\n",
+]
+
+
+class Routed:
+    """Calls of one client under a policy of two targets, and the requests that left."""
+
+    def __init__(self, http, library):
+        self.http = http
+        self.library = library
+        self.left = []
+
+    @property
+    def hosts(self):
+        return [request.url.host.split(".")[1] for request in self.left]
+
+    def reply(self, *parts, status=200, headers=JSON):
+        """A reply that is read part by part, as over a socket."""
+
+        class Sync(self.library.SyncByteStream):
+            def __iter__(self):
+                yield from parts
+
+        class Async(self.library.AsyncByteStream):
+            async def __aiter__(self):
+                for part in parts:
+                    yield part
+
+        stream = Sync() if self.http.colour == "sync" else Async()
+        return self.library.Response(status, headers=headers, stream=stream)
+
+    def overloaded(self):
+        return self.reply(b'{"error":{"code":"ServerOverloaded","message":"busy"}}', status=503)
+
+    def calls(self, answer, *requests):
+        """Make each of the requests (method, URL, options) and give their responses."""
+
+        def handler(request):
+            self.left.append(request)
+            return answer(request)
+
+        def work(client):
+            return [client.request(method, url, **options) for method, url, options in requests]
+
+        async def awork(client):
+            return [await client.request(method, url, **options) for method, url, options in requests]
+
+        return self.http.run(
+            work if self.http.colour == "sync" else awork, transport=self.library.MockTransport(handler)
+        )
+
+    def post(self, answer, body, url=SG + "/chat/completions", **options):
+        """One call with this body, given as bytes or as what is to be JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        options = {"content": content, **options}
+        (response,) = self.calls(answer, ("POST", url, options))
+        return response
+
+
+@pytest.fixture
+def routed(http, library):
+    return Routed(http, library)
+
+
+def policy(sg=None, eu=None, **settings):
+    return Policy(
+        targets=[
+            Target("sg", region="ap-southeast-1", api_key="key-sg", **(sg or {})),
+            Target("eu", region="eu-west-1", api_key="key-eu", **(eu or {})),
+        ],
+        **{"retry": Retry(base=0.001, cap=0.002), **settings},
+    )
+
+
+# What an SDK reads as JSON and the strict would not.
+LENIENT = {
+    "half of a character": DOCUMENT.replace(b"Rhine", b"Rhine \\ud83d"),
+    "a byte order mark": b"\xef\xbb\xbf" + DOCUMENT,
+    "NaN": DOCUMENT.replace(b'"index":0', b'"index":0,"logprob":NaN,"top":-Infinity'),
+}
+
+
+@pytest.mark.parametrize("form", LENIENT)
+def test_an_answer_is_not_taken_for_empty_because_of_its_json(routed, instrument, told, form):
+    instrument(policy=policy())
+
+    reply = routed.post(lambda _: routed.reply(LENIENT[form]), CHAT)
+
+    assert LENIENT[form] == reply.content
+    assert ["ap-southeast"] == routed.hosts
+    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
+    assert ("stop",) == told.one.attributes["gen_ai.response.finish_reasons"]
+
+
+@pytest.mark.parametrize("document", [DOCUMENT[:-1], DOCUMENT.replace(b'"m"', b"[" * 9999 + b"]" * 9999)])
+def test_an_answer_that_cannot_be_read_is_told_as_a_failure_and_not_asked_for_again(
+    routed, instrument, told, document
+):
+    """It may be one that was paid for."""
+    instrument(policy=policy())
+
+    reply = routed.post(lambda _: routed.reply(document), CHAT)
+
+    assert document == reply.content
+    assert ["ap-southeast"] == routed.hosts
+    assert "error" == told.one.attributes["byteplus.modelark.outcome"]
+
+
+@pytest.mark.parametrize("document", [b"", b"<html>busy</html>", b"upstream error"])
+def test_what_is_no_answer_at_all_is_asked_for_elsewhere(routed, instrument, told, document):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    def answer(_request):
+        return routed.reply(document if len(routed.left) == 1 else DOCUMENT)
+
+    assert DOCUMENT == routed.post(answer, CHAT).content
+    assert ["ap-southeast", "eu-west"] == routed.hosts
+
+
+@pytest.mark.parametrize("content_type", ["Text/Event-Stream; charset=UTF-8", "text/plain", None])
+def test_a_stream_that_was_asked_for_is_one_whatever_it_is_called(routed, instrument, told, content_type):
+    instrument(policy=policy())
+    headers = {"content-type": content_type} if content_type is not None else {}
+
+    reply = routed.post(lambda _: routed.reply(*EVENTS, headers=headers), {**CHAT, "stream": True})
+
+    assert b"".join(EVENTS) == reply.content
+    assert ["ap-southeast"] == routed.hosts
+    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
+    assert "gen_ai.response.time_to_first_chunk" in told.one.attributes
+
+
+def test_a_document_without_a_type_is_one_though_a_stream_was_asked_for(routed, instrument, told):
+    instrument(policy=policy())
+
+    routed.post(lambda _: routed.reply(DOCUMENT[:50], DOCUMENT[50:], headers={}), {**CHAT, "stream": True})
+
+    assert ["ap-southeast"] == routed.hosts
+    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
+    assert "gen_ai.response.time_to_first_chunk" not in told.one.attributes
+
+
+# Bodies, and what leaves of them for a target that has another model.
+BODIES = {
+    "half of a character": (
+        b'{"model": "m", "messages": [{"role": "user", "content": "\\ud83d"}]}',
+        b'{"model": "m-eu", "messages": [{"role": "user", "content": "\\ud83d"}]}',
+    ),
+    "a byte order mark": (
+        b'\xef\xbb\xbf { "messages":[],"model":"m" }\n',
+        b'\xef\xbb\xbf { "messages":[],"model":"m-eu" }\n',
+    ),
+    "NaN": (
+        b'{"metadata":{"model":"m"},"temperature":NaN,"model":"m","messages":[]}',
+        b'{"metadata":{"model":"m"},"temperature":NaN,"model":"m-eu","messages":[]}',
+    ),
+    "no JSON": (b'{"model":"m","messages":[}', b'{"model":"m","messages":[}'),
+}
+
+
+@pytest.mark.parametrize("form", BODIES)
+def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, instrument, told, form):
+    instrument(policy=policy(eu={"models": {"m": "m-eu"}}, retry=Retry(per_target=0)))
+    given, moved = BODIES[form]
+
+    def answer(request):
+        return routed.reply(DOCUMENT) if "eu-west" in request.url.host else routed.overloaded()
+
+    routed.post(answer, given)
+
+    assert [given, moved] == [request.content for request in routed.left]
