@@ -12,13 +12,11 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import msgspec
-
 from .. import _reaper
 from .._config import Config, configure
 from .._facts import Call, Exchange
 from .._observer import Observer
-from .._recognise import PORTKEY_PREFIX, Place, Places, recognise
+from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import MODELARK, REGION_HEADER, REGIONS, region_named
 from .._routing.health import Health
 from .._routing.plan import plan
@@ -27,10 +25,12 @@ from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
+from .._telemetry.guard import guard
 from .._telemetry.meter import MeterSink
 from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
+from .._wire.shape import json_in
 from ..prometheus import Server, Sink, serve
 from .drive import Begun, Plan
 from .library import lowered, told
@@ -166,37 +166,43 @@ class Instrumentation:
         origin = (
             self._origin_of(url, found.call) if self.policy is not None and not found.behind_gateway else None
         )
+        key = deciding = None
+        resent = False
+        if origin is not None:
+            # Before anybody watches: where it fails, the call is sent once, and told.
+            with guard("planning a call"):
+                key = partial(_key, caller(), url, body) if body is not None else None
+                prior = self.resends.recall(key()) if key is not None and self.resends else None
+                if prior is not None and not found.call.sdk_retry:
+                    # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
+                    resent, prior = prior.failure.reached, None
+                deciding = self._plan(found.call, lowered(request.headers), body, origin, prior)
+        elif REGION_HEADER in headers and not found.behind_gateway:
+            self._warn_of(REGION_HEADER, "no policy moves this call")
         observer = Observer(
             found.call,
             found.route.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
-            self._heard if origin is not None else None,
+            self._heard if deciding is not None else None,
         )
-        if origin is None:
-            if REGION_HEADER in headers and not found.behind_gateway:
-                self._warn_of(REGION_HEADER, "no policy moves this call")
-            return Begun(observer, found.call, body, stripped, behind_gateway=found.behind_gateway)
-        key = partial(_key, caller(), url, body) if body is not None else None
-        deciding = self._plan(found.call, lowered(request.headers), body, origin, observer, key)
-        return Begun(observer, found.call, body, stripped, deciding, key)
+        if resent:
+            observer.duplicate = "sdk_resend"
+        return Begun(observer, found.call, body, stripped, deciding, key, found.behind_gateway)
+
+    def strips(self, request: Any) -> bool:
+        """Whether a request carries Portkey's headers straight to ModelArk, which they are to leave without."""
+        url = request.url
+        addressed = self.places.addressed(request.method, url.scheme, url.host, url.port, url.path)
+        if addressed is None or url.host == PORTKEY_HOST:
+            return False
+        return any(name.startswith(PORTKEY_PREFIX) for name in told(request.headers))
 
     def _plan(
-        self,
-        call: Call,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        origin: str,
-        observer: Observer,
-        key: Callable[[], Key] | None,
+        self, call: Call, headers: Mapping[str, str], body: bytes | None, origin: str, prior: Prior | None
     ) -> Plan:
         """What the policy makes of a call."""
         assert self.policy is not None, "only a policy's targets have an origin"
-        prior = self.resends.recall(key()) if key is not None and self.resends else None
-        if prior is not None and not call.sdk_retry:
-            # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
-            observer.duplicate = "sdk_resend" if prior.failure.reached else None
-            prior = None
         return plan(
             call,
             self.policy,
@@ -282,10 +288,7 @@ def _key(caller: object, url: Any, body: bytes) -> Key:
 
 def _fields(body: bytes | None) -> Mapping[str, Any]:
     """A body's top-level fields, for a policy's conditions."""
-    try:
-        fields = msgspec.json.decode(body or b"")
-    except (msgspec.DecodeError, UnicodeError):
-        return {}
+    fields = json_in(body or b"")
     return fields if isinstance(fields, dict) else {}
 
 

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .._telemetry.guard import fault
+from .._telemetry.guard import fault, guard
 from .._telemetry.recorder import is_silent
 from .drive import Begun, arun, run
 from .instrumentation import Instrumentation
 from .library import Library, library_named
 from .once import Once
+from .outgoing import outgoing
 from .performers import AsyncPerformer, SyncPerformer
 
 
@@ -57,20 +58,27 @@ class Transport:
     def library(self) -> Library:
         return library_named(self.library_name)
 
-    def _begin(self, request: Any, caller: Callable[[], object]) -> Begun | Once | None:
-        """The call that this request is, to be performed or to be sent once; None where it is to pass as it is."""
+    def _begin(self, request: Any, caller: Callable[[], object]) -> Any:
+        """The call that this request is, to be performed (`Begun`) or sent `Once`; else the request that is to pass."""
         begun = None
         try:
             instrumentation = self.instrumentation
             begun = instrumentation.begin(request, is_silent(), caller)
-            if begun is None or begun.plan is not None:
-                return begun
-            return Once(self, instrumentation, request, begun)
+            if begun is None:
+                return request
+            return begun if begun.plan is not None else Once(self, instrumentation, request, begun)
         except Exception as error:
             fault("beginning a call", error)
             if begun is not None:
                 begun.observer.finish("raised", error)
-            return None
+            return self._unwatched(request)
+
+    def _unwatched(self, request: Any) -> Any:
+        """The request as it passes where a fault of ours left nobody to watch it: what is never to leave stays all the same."""
+        with guard("passing a request"):
+            if self.instrumentation.strips(request):
+                return outgoing(self.library, request, url=request.url, stripped=True)
+        return request
 
 
 class SyncTransport(Transport):
@@ -89,9 +97,9 @@ class SyncTransport(Transport):
             finally:
                 begun.left()
             return begun.came(response, self.observed_stream)
-        if begun is None:
-            return self.transport.handle_request(request)
-        return self._perform(request, begun)
+        if isinstance(begun, Begun):
+            return self._perform(request, begun)
+        return self.transport.handle_request(begun)
 
     def _perform(self, request: Any, begun: Begun) -> Any:
         performer = SyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
@@ -100,7 +108,7 @@ class SyncTransport(Transport):
         except BaseException as error:
             begun.observer.finish("raised", error)
             if performer.is_unsent_by_a_fault_of_ours(error):
-                return self.transport.handle_request(request)
+                return self.transport.handle_request(self._unwatched(request))
             raise
         return performer.settle(held, self.observed_stream)
 
@@ -134,9 +142,9 @@ class AsyncTransport(Transport):
             finally:
                 begun.left()
             return begun.came(response, self.observed_stream)
-        if begun is None:
-            return await self.transport.handle_async_request(request)
-        return await self._perform(request, begun)
+        if isinstance(begun, Begun):
+            return await self._perform(request, begun)
+        return await self.transport.handle_async_request(begun)
 
     async def _perform(self, request: Any, begun: Begun) -> Any:
         performer = AsyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
@@ -148,7 +156,7 @@ class AsyncTransport(Transport):
         except BaseException as error:
             begun.observer.finish("raised", error)
             if performer.is_unsent_by_a_fault_of_ours(error):
-                return await self.transport.handle_async_request(request)
+                return await self.transport.handle_async_request(self._unwatched(request))
             raise
         return performer.settle(held, self.observed_stream)
 

@@ -67,11 +67,16 @@ def _matches(value: Any, pattern: str) -> bool:
 def _by_size(holds: Callable[[float, float], bool]) -> Callable[[Any, Any], bool]:
     def compare(value: Any, operand: Any) -> bool:
         try:
-            return holds(float(value), float(operand))
+            return holds(_number(value), _number(operand))
         except (TypeError, ValueError):
             return False
 
     return compare
+
+
+def _number(value: Any) -> float:
+    """A number as it is, for a whole one may be larger than any float, or read from a text."""
+    return value if isinstance(value, (int, float)) else float(value)
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -134,7 +139,7 @@ def _check_operand(key: str, operator: str, operand: Any) -> None:
         raise SettingError(f"condition: {operator} of {key!r} takes a list, not {operand!r}.")
     if operator in {"$gt", "$gte", "$lt", "$lte"}:
         try:
-            float(operand)
+            _number(operand)
         except (TypeError, ValueError):
             raise SettingError(f"condition: {operator} of {key!r} takes a number, not {operand!r}.") from None
     if operator == "$regex":

@@ -58,6 +58,49 @@ def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
     assert 1 == told.series("modelark_telemetry_errors_total", where="performing a call")
 
 
+@pytest.mark.parametrize("routed", [True, False])
+@pytest.mark.parametrize(
+    "place",
+    [(built, "recognise"), (built, "plan"), (built, "Observer"), (Once, "__init__"), (Performer, "prepare")],
+    ids=lambda place: place[1],
+)
+def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_down(
+    monkeypatch, http, instrument, told, sg, ark, place, routed
+):
+    monkeypatch.setattr(*place, broken)
+    guard.strict = False
+    instrument(policy=Policy([Target("sg", region="ap-southeast-1", base_url=sg)]) if routed else None)
+
+    reply = http.post(sg + "/chat/completions", CHAT, headers={"x-portkey-metadata": '{"_user": "u-7"}'})
+
+    assert 200 == reply.status_code
+    (received,) = ark.region("ap-southeast-1").requests
+    assert not [name for name in received.headers if name.startswith("x-portkey")]
+    assert 0 == told.series("modelark_operations_in_flight")
+
+
+def test_a_call_that_could_not_be_planned_is_told_all_the_same(monkeypatch, http, instrument, told, sg):
+    monkeypatch.setattr(built, "plan", broken)
+    guard.strict = False
+    instrument(policy=Policy([Target("sg", region="ap-southeast-1", base_url=sg)]))
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert 1 == told.series("modelark_telemetry_errors_total", where="planning a call")
+
+
+@pytest.mark.parametrize("header", ["[" * 99999, '{"_user": "' + "\\ud83d" + '"}', "{"])
+def test_no_header_of_portkeys_is_too_odd_to_stay_here(http, instrument, told, sg, ark, header):
+    instrument()
+
+    http.post(sg + "/chat/completions", CHAT, headers={"x-portkey-metadata": header[:50_000]})
+
+    (received,) = ark.region("ap-southeast-1").requests
+    assert not [name for name in received.headers if name.startswith("x-portkey")]
+    assert 1 == len(told.logical)
+
+
 def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, told, sg):
     guard.strict = False
     instrument(on_exchange=broken)

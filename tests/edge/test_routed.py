@@ -159,6 +159,23 @@ def test_a_document_without_a_type_is_one_though_a_stream_was_asked_for(routed, 
     assert "gen_ai.response.time_to_first_chunk" not in told.one.attributes
 
 
+def test_a_body_too_deep_to_read_is_a_call_all_the_same(routed, instrument, told):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    deep = b'{"model":"m","store":false,"input":' + b"[" * 9999 + b"]" * 9999 + b"}"
+
+    routed.post(
+        lambda _: routed.reply(DOCUMENT) if len(routed.left) == 2 else routed.overloaded(),
+        deep,
+        SG + "/responses",
+        headers={"x-portkey-metadata": "{}"},
+    )
+
+    assert [deep, deep] == [request.content for request in routed.left]
+    assert not [name for request in routed.left for name in request.headers if "portkey" in name]
+    assert "rescued_fallback" == told.one.attributes["byteplus.modelark.outcome"]
+    assert 0 == told.series("modelark_operations_in_flight")
+
+
 # Bodies, and what leaves of them for a target that has another model.
 BODIES = {
     "half of a character": (

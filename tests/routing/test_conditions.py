@@ -21,6 +21,8 @@ FITS = [
     ({"params.max_tokens": {"$gte": 200, "$lte": 200}}, True),
     ({"params.max_tokens": {"$lt": "200"}}, False),
     ({"params.model": {"$gt": 1}}, False),
+    ({"params.seed": {"$gt": 1.5, "$gte": 10**400}}, True),
+    ({"params.seed": {"$lt": "9" * 500}}, True),
     ({"params.stream": True}, True),
     ({"params.stream": 1}, False),
     ({"params.max_tokens": 200.0}, True),
@@ -41,7 +43,9 @@ def test_a_query_fits(query, holds, call):
     asked = call(metadata={"plan": "paid", "age": "41"})
 
     assert holds is fits(
-        checked_query(query), asked, lambda: {"max_tokens": 200, "stream": True, "model": "seed"}
+        checked_query(query),
+        asked,
+        lambda: {"max_tokens": 200, "stream": True, "model": "seed", "seed": 10**400},
     )
 
 
