@@ -18,7 +18,16 @@ import msgspec
 
 from ._errors import SettingError
 from ._facts import Call
-from ._regions import ARK, DEFAULT_PORTS, DEFAULT_REGION, MODELARK, REGION_HEADER, may_be_region, region_of
+from ._regions import (
+    ARK,
+    DEFAULT_PORTS,
+    DEFAULT_REGION,
+    MODELARK,
+    REGION_HEADER,
+    may_be_region,
+    origin_of,
+    region_of,
+)
 from ._wire.reader import Asked
 from ._wire.routes import Route, match
 from ._wire.shape import json_in
@@ -47,20 +56,19 @@ class Place:
     @classmethod
     def at(cls, base_url: str, region: str) -> Place:
         """The place of a base URL; a `SettingError` for what is none."""
-        parts = urlsplit(base_url)
         try:
-            port = parts.port
+            scheme, host, port = origin_of(base_url)
         except ValueError:
-            port = -1
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == -1:
+            scheme, host, port = "", None, None
+        if scheme not in DEFAULT_PORTS or not host or port is None:
             raise SettingError(
                 f"{base_url!r} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
             )
         return cls(
-            scheme=parts.scheme,
-            host=parts.hostname,
-            port=port or DEFAULT_PORTS[parts.scheme],
-            prefix=parts.path.rstrip("/") + "/",
+            scheme=scheme,
+            host=host,
+            port=port,
+            prefix=urlsplit(base_url).path.rstrip("/") + "/",
             region=region,
             provider=ARK if region.startswith("cn-") else MODELARK,
         )
@@ -116,7 +124,7 @@ class Places:
             place = self.place_of(scheme, host, port, path)
         if place is None:
             return None
-        route, suffix, resource_id = match(method, path)
+        route, suffix, resource_id = match(method, path, place.prefix)
         named = f"[{host}]" if ":" in host else host
         url = f"{scheme}://{named}{path}" if port == standard else f"{scheme}://{named}:{port}{path}"
         return Addressed(route, suffix, resource_id, url, port, place.region, place.provider)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 from ._errors import SettingError
 
@@ -74,6 +76,27 @@ def region_of(host: str) -> Region | None:
         if host == f"ark.{name}{suffix}" and name and "." not in name:
             return Region(name + tail, host, provider)
     return None
+
+
+@lru_cache(maxsize=1024)
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """
+    The origin of a URL, in the sense of the web: scheme, host and port, in the one form in which they compare.
+
+    Raises:
+        ValueError: the port is none.
+    """
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+
+
+@lru_cache(maxsize=1024)
+def address_of(url: str) -> str:
+    """A URL in the one form in which addresses compare: in small letters up to its path, no usual port, no slash at the end."""
+    scheme, host, port = origin_of(url)
+    named = f"[{host}]" if host is not None and ":" in host else host
+    at = named if port == DEFAULT_PORTS.get(scheme) else f"{named}:{port}"
+    return f"{scheme}://{at}{urlsplit(url).path.rstrip('/')}"
 
 
 def base_url(region: str) -> str:

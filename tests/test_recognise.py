@@ -111,6 +111,14 @@ def test_a_base_url_may_be_given_in_capitals_and_with_its_usual_port():
     assert "https://ark.private.example/v3/chat/completions" == call.url
 
 
+def test_the_path_of_an_api_that_is_not_known_is_what_follows_the_base_url():
+    assert (
+        "/some/future/api" == call_at("https://ark.private.example/ark/api/v3/some/future/api", PRIVATE).path
+    )
+    assert "/api/v3/x" == call_at("https://ark.private.example/api/v3/x", ("https://ark.private.example", "eu-west-1")).path  # fmt: skip
+    assert "/some/future/api" == call_at(f"https://{SG}/api/coding/v3/some/future/api").path
+
+
 def test_an_address_of_numbers_and_colons_keeps_its_brackets():
     call = call_at("http://[::1]:8080/api/v3/chat/completions", ("http://[::1]:8080/api/v3", "eu-west-1"))
 

@@ -19,6 +19,7 @@ from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import MODELARK, REGION_HEADER, REGIONS, region_named
 from .._routing.health import Health
+from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy, warnings_of
 from .._routing.resend import Key, Prior, Resends
@@ -218,8 +219,7 @@ class Instrumentation:
 
     def _origin_of(self, url: Any, call: Call) -> str | None:
         """The target that a URL addresses; an empty name for the public host of a target's region; None for neither."""
-        there = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path.removesuffix(call.path)}"
-        named = self._targets.get(there.rstrip("/"))
+        named = self._targets.get(base_of(call))
         if named is not None:
             return named
         return "" if url.host in self._region_hosts else None

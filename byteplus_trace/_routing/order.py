@@ -15,13 +15,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
 
 from .._facts import Call, Skip
-from .._regions import DEFAULT_PORTS, REGION_HEADER
+from .._regions import REGION_HEADER, address_of, origin_of
 from .conditions import Params, fits
 from .health import Health
 from .policy import Group, Policy, Retry, Target
@@ -49,6 +47,11 @@ _EARLIER = ("previous_response_id", "context_id", "conversation")
 def kind_of(call: Call) -> str:
     """The key of `only` and `replay` that a call falls under."""
     return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
+
+
+def base_of(call: Call) -> str:
+    """The address that the caller called: its URL up to the API's path."""
+    return address_of(call.url).removesuffix(call.path.rstrip("/")).rstrip("/")
 
 
 def may_run_twice(call: Call, policy: Policy) -> bool:
@@ -142,8 +145,8 @@ class _Caller:
         self.call = call
         self.kind = kind_of(call)
         self.origin = origin
-        self.place = _place(call.url)
-        self.base = call.url.removesuffix(call.path).rstrip("/") if call.path else call.url
+        self.place = origin_of(call.url)
+        self.base = base_of(call)
         self.encrypted = headers.get("x-is-encrypted", "").strip().lower() == "true"
         self.credential = _digest(_credential(headers))
         self.named, self.model = _unprefixed(call.model, policy)
@@ -163,7 +166,7 @@ class _Caller:
             return True
         if target.base_url is not None:
             return target.address == self.base
-        return _place(target.address) == self.place
+        return origin_of(target.address) == self.place
 
     def why_not(self, target: Target) -> Any:
         """Why a target cannot serve this call at all; None where it can."""
@@ -204,7 +207,7 @@ class _Caller:
         )
 
     def _same_origin(self, target: Target) -> bool:
-        return target.name == self.origin or _place(target.address) == self.place
+        return target.name == self.origin or origin_of(target.address) == self.place
 
 
 def _retry_of(groups: tuple[Policy | Group, ...]) -> Retry:
@@ -300,10 +303,3 @@ def _credential(headers: Mapping[str, str]) -> str | None:
 
 def _digest(credential: str | None) -> str | None:
     return hashlib.sha256(credential.encode()).hexdigest() if credential else None
-
-
-@lru_cache(maxsize=1024)
-def _place(url: str) -> tuple[str, str | None, int | None]:
-    """The origin of a URL, in the sense of the web: scheme, host, port."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .._errors import SettingError
-from .._regions import did_you_mean, region_named
+from .._regions import address_of, did_you_mean, region_named
 from . import checks
 from .conditions import checked_query
 
@@ -185,7 +185,7 @@ class Target:
     @property
     def address(self) -> str:
         """Where it is: `base_url`, else the region's."""
-        return (self.base_url or region_named(self.region).base_url).rstrip("/")
+        return address_of(self.base_url or region_named(self.region).base_url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,12 +92,14 @@ _BASE = re.compile(r"/api(?:/coding|/plan)?(?:/v\d+)?(?=/)")
 
 
 @lru_cache(maxsize=1024)
-def match(method: str, path: str) -> Match:
-    """The API of a request; `other` for one that is not in the table."""
+def match(method: str, path: str, prefix: str = "") -> Match:
+    """The API of a request; `other` for one that is not in the table: what follows the `prefix`, of a public host its base."""
     for route, pattern in _COMPILED:
         if route.method == method:
             found = pattern.search(path)
             if found is not None:
                 return Match(route, found["suffix"], found.groupdict().get("id"))
+    if prefix:
+        return Match(OTHER, path.removeprefix(prefix.rstrip("/")), None)
     base = _BASE.match(path)
     return Match(OTHER, path[base.end() :] if base is not None else path, None)

@@ -205,3 +205,34 @@ def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, i
     routed.post(answer, given)
 
     assert [given, moved] == [request.content for request in routed.left]
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/chat/completions/", "/some/future/api"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://one.example/ark/v3",
+        "https://One.Example/ark/v3/",
+        "HTTPS://one.example:443/ark/v3",
+        "https://one.example",
+        "http://[::1]:80/v3",
+    ],
+)
+def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instrument, told, base, path):
+    instrument(
+        policy=policy(
+            sg={"base_url": base},
+            eu={"base_url": "https://two.example/eu"},
+            retry=Retry(per_target=0),
+            replay={"other": "ambiguous"},
+        )
+    )
+
+    def answer(request):
+        return routed.reply(DOCUMENT) if "two" in request.url.host else routed.overloaded()
+
+    assert 200 == routed.post(answer, CHAT, base.rstrip("/") + path).status_code
+
+    assert f"https://two.example/eu{path.rstrip('/')}" == str(routed.left[-1].url)
+    (exchange,) = told.exchanges
+    assert ["sg", "eu"] == [attempt.target for attempt in exchange.attempts]

@@ -39,7 +39,7 @@ WRONG = {
     "targets may hold Target and Group, not a str; Policy.load() reads plain tables": lambda: Policy(targets=["sg"]),
     "Two targets are named 'sg'": lambda: Policy(targets=[sg(), sg()]),
     "Two targets are named 'x'": lambda: Policy(targets=[Group([sg()], name="x"), Target("x", region=EU)]),
-    "One address stands for one region": lambda: Policy(targets=[sg(base_url="https://p.example/v3"), Target("eu", region=EU, base_url="https://p.example/v3/")]),
+    "One address stands for one region": lambda: Policy(targets=[sg(base_url="https://p.example/v3"), Target("eu", region=EU, base_url="https://P.example:443/v3/")]),
     "mode: 'fallbak' is not known (known: fallback, loadbalance, conditional, single). Did you mean 'fallback'?": lambda: Policy(targets=[sg()], mode="fallbak"),
     "every weight is 0": lambda: Policy(targets=[sg(weight=0)], mode="loadbalance"),
     "mode 'conditional' needs conditions": lambda: Policy(targets=[sg()], mode="conditional"),
