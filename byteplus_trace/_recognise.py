@@ -24,6 +24,7 @@ from ._regions import (
     DEFAULT_REGION,
     MODELARK,
     REGION_HEADER,
+    address_of,
     may_be_region,
     origin_of,
     region_of,
@@ -68,7 +69,7 @@ class Place:
             scheme=scheme,
             host=host,
             port=port,
-            prefix=urlsplit(base_url).path.rstrip("/") + "/",
+            prefix=urlsplit(address_of(base_url)).path + "/",
             region=region,
             provider=ARK if region.startswith("cn-") else MODELARK,
         )

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ._errors import SettingError
 
@@ -41,6 +41,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 REGION_HEADER = "x-portkey-byteplus-region"
 """Portkey's header, by which a request asks for a region."""
 
+# What may stand in a path as it is; `%` is an escape already.
+_SAFE = "/%:@!$&'()*+,;="
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
@@ -92,11 +94,11 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
 
 @lru_cache(maxsize=1024)
 def address_of(url: str) -> str:
-    """A URL in the one form in which addresses compare: in small letters up to its path, no usual port, no slash at the end."""
+    """A URL in the one form in which addresses compare: small letters up to its path, no usual port, escapes, no slash at the end."""
     scheme, host, port = origin_of(url)
     named = f"[{host}]" if host is not None and ":" in host else host
     at = named if port == DEFAULT_PORTS.get(scheme) else f"{named}:{port}"
-    return f"{scheme}://{at}{urlsplit(url).path.rstrip('/')}"
+    return f"{scheme}://{at}{quote(urlsplit(url).path.rstrip('/'), safe=_SAFE)}"
 
 
 def base_url(region: str) -> str:

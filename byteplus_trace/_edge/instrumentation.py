@@ -142,7 +142,7 @@ class Instrumentation:
             scheme=url.scheme,
             host=url.host,
             port=url.port,
-            path=url.path,
+            path=_path(url),
             headers=headers,
             body=body if "content-encoding" not in headers else None,
             capture=self.config.capture_content,
@@ -194,7 +194,7 @@ class Instrumentation:
     def strips(self, request: Any) -> bool:
         """Whether a request carries Portkey's headers straight to ModelArk, which they are to leave without."""
         url = request.url
-        addressed = self.places.addressed(request.method, url.scheme, url.host, url.port, url.path)
+        addressed = self.places.addressed(request.method, url.scheme, url.host, url.port, _path(url))
         if addressed is None or url.host == PORTKEY_HOST:
             return False
         return any(name.startswith(PORTKEY_PREFIX) for name in told(request.headers))
@@ -284,6 +284,11 @@ def _places(config: Config) -> list[Place]:
 
 def _key(caller: object, url: Any, body: bytes) -> Key:
     return Key(caller, str(url), hashlib.sha256(body).digest())
+
+
+def _path(url: Any) -> str:
+    """The path as it leaves, its escapes kept: `%2F` separates nothing and `%3F` begins no query."""
+    return url.raw_path.partition(b"?")[0].decode("ascii")  # type: ignore[no-any-return]
 
 
 def _fields(body: bytes | None) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ class URL(Protocol):
     scheme: str
     host: str
     port: int | None
-    path: str
+    raw_path: bytes
     query: bytes
 
 

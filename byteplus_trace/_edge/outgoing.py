@@ -34,7 +34,7 @@ def target_url(library: Library, url: Any, base_url: str | None, suffix: str) ->
     if base_url is None:
         return url
     there = library.url(base_url.rstrip("/") + suffix)
-    if (there.scheme, there.host, there.port) == (url.scheme, url.host, url.port) and url.path == there.path:
+    if _origin(there) == _origin(url) and there.raw_path == url.raw_path.partition(b"?")[0]:
         return url
     return there.copy_with(query=url.query) if url.query else there
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, cast
+from urllib.parse import unquote
 
 from .._facts import Operation
 from . import chat, embeddings, images, messages, plain, responses, tasks
@@ -74,7 +75,7 @@ OTHER = Route("*", "", "other", "other", None)
 
 
 class Match(NamedTuple):
-    """The route of a request, the end of its path that chose it, and the object that it names."""
+    """The route of a request, the end of its path that chose it, as it was written, and the object that it names."""
 
     route: Route
     suffix: str
@@ -98,7 +99,8 @@ def match(method: str, path: str, prefix: str = "") -> Match:
         if route.method == method:
             found = pattern.search(path)
             if found is not None:
-                return Match(route, found["suffix"], found.groupdict().get("id"))
+                named = found.groupdict().get("id")
+                return Match(route, found["suffix"], unquote(named) if named is not None else None)
     if prefix:
         return Match(OTHER, path.removeprefix(prefix.rstrip("/")), None)
     base = _BASE.match(path)

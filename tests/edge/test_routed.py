@@ -216,6 +216,7 @@ def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, i
         "HTTPS://one.example:443/ark/v3",
         "https://one.example",
         "http://[::1]:80/v3",
+        "https://one.example/é (1)/a%20b",
     ],
 )
 def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instrument, told, base, path):
@@ -236,3 +237,19 @@ def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instr
     assert f"https://two.example/eu{path.rstrip('/')}" == str(routed.left[-1].url)
     (exchange,) = told.exchanges
     assert ["sg", "eu"] == [attempt.target for attempt in exchange.attempts]
+
+
+@pytest.mark.parametrize("path", ["/models/a%2Fb", "/models/a%3Fb%23c", "/models/a%25b", "/models/%C3%A9 x", "/files?after=a%2Bb"])  # fmt: skip
+def test_a_path_that_moves_keeps_its_escapes(routed, instrument, told, library, path):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    routed.calls(
+        lambda request: routed.reply(b"{}") if len(routed.left) == 2 else routed.overloaded(),
+        ("GET", SG + path, {}),
+    )
+
+    addressed, moved = (request.url for request in routed.left)
+    assert library.URL(SG + path) == addressed
+    assert library.URL(EU + path) == moved
+    (_, attempt) = told.attempts
+    assert str(moved.copy_with(query=None)) == attempt.attributes["url.full"]

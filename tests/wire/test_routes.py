@@ -77,5 +77,11 @@ def test_a_trailing_slash_changes_nothing():
     assert match("POST", "/api/v3/responses") == match("POST", "/api/v3/responses/")
 
 
+def test_an_escape_in_a_path_separates_nothing():
+    found = match("GET", "/api/v3/models/a%2Fb%3Fc")
+
+    assert ("models", "/models/a%2Fb%3Fc", "a/b?c") == (found.route.api, found.suffix, found.resource_id)
+
+
 def test_a_download_is_not_read():
     assert match("GET", "/api/v3/files/file-1/content").route.family is None
