@@ -34,7 +34,7 @@ def target_url(library: Library, url: Any, base_url: str | None, suffix: str) ->
     if base_url is None:
         return url
     there = library.url(base_url.rstrip("/") + suffix)
-    if _origin(there) == _origin(url) and there.raw_path == url.raw_path.partition(b"?")[0]:
+    if origin(there) == origin(url) and there.raw_path == url.raw_path.partition(b"?")[0]:
         return url
     return there.copy_with(query=url.query) if url.query else there
 
@@ -104,7 +104,7 @@ def outgoing(
 ) -> Any:
     """A copy of a request with what must change, changed."""
     headers = request.headers.copy()
-    moved = _origin(url) != _origin(request.url)
+    moved = origin(url) != origin(request.url)
     for name in list(headers):
         lower = name.lower()
         if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and lower in CREDENTIALS):
@@ -131,5 +131,5 @@ def outgoing(
     return library.request(request.method, url, headers=headers, stream=stream, extensions=extensions)
 
 
-def _origin(url: Any) -> tuple[str, str, int | None]:
+def origin(url: Any) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port

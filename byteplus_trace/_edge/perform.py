@@ -20,7 +20,7 @@ from .._wire.strain import UsageStrainer
 from .drive import Begun
 from .library import Library, content_of, failure_of, told
 from .limits import Limits
-from .outgoing import asks_usage, injected, outgoing, rewritten_body, target_url
+from .outgoing import asks_usage, injected, origin, outgoing, rewritten_body, target_url
 from .watch import WireWatch, died_silently
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ class Performer:
     def received(self, response: Any, step: Send) -> Held:
         """Response headers came."""
         held = self.in_hand = Held(response, step.number)
+        if origin(self.sent.url) != origin(self.request.url):
+            # The client would keep them for the host that its caller addressed, and send them there.
+            response.headers.pop("set-cookie", None)
         headers = held.headers = told(response.headers)
         content = content_of(response)
         if content is not None:

@@ -253,3 +253,22 @@ def test_a_path_that_moves_keeps_its_escapes(routed, instrument, told, library, 
     assert library.URL(EU + path) == moved
     (_, attempt) = told.attempts
     assert str(moved.copy_with(query=None)) == attempt.attributes["url.full"]
+
+
+def test_cookies_of_another_origin_are_not_kept_for_the_callers(routed, instrument):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    def answer(request):
+        if len(routed.left) == 1:
+            return routed.overloaded()
+        host = request.url.host.split(".")[1]
+        cookies = [("set-cookie", f"one-of-{host}=1; Path=/"), ("Set-Cookie", f"two-of-{host}=2; Path=/")]
+        return routed.reply(DOCUMENT, headers=[*JSON.items(), *cookies])
+
+    moved, *_ = routed.calls(answer, *[("POST", SG + "/chat/completions", {"json": CHAT})] * 3)
+
+    assert ["ap-southeast", "eu-west", "ap-southeast", "ap-southeast"] == routed.hosts
+    assert "set-cookie" not in moved.headers
+    assert [None, None, None, "one-of-ap-southeast=1; two-of-ap-southeast=2"] == [
+        request.headers.get("cookie") for request in routed.left
+    ]
