@@ -149,7 +149,7 @@ class _Caller:
         self.base = base_of(call)
         self.encrypted = headers.get("x-is-encrypted", "").strip().lower() == "true"
         self.credential = _digest(_credential(headers))
-        self.named, self.model = _unprefixed(call.model, policy)
+        self.named, self.model = unprefixed(call.model, policy)
         addressed = [target for target in policy.leaves if target.name == origin]
         self.region = addressed[0].region if addressed else call.region
         addressed = addressed or [target for target in policy.leaves if self.is_here(target)]
@@ -282,7 +282,7 @@ def _files(given: Any) -> Iterator[str]:
             yield from _files(part.get("content"))
 
 
-def _unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | None]:
+def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | None]:
     """`@name/model` as the name and the model; without a name that is known, the model as it is."""
     if model is None or not model.startswith("@") or "/" not in model:
         return None, model

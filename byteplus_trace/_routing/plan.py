@@ -27,7 +27,7 @@ from .._facts import Call, Cause, Skip
 from .classify import PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
 from .health import Admission, Health
-from .order import Way, may_run_twice, shared_group, ways
+from .order import Way, may_run_twice, shared_group, unprefixed, ways
 from .policy import Policy
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Reply, Result, Send, Step, Wait
@@ -221,7 +221,7 @@ class _Story:
             base_url=None if way.here else target.address,
             cause=cause,
             number=self.sent,
-            model=way.model if self.replayable and way.model != self.call.model else None,
+            model=self._rewritten(way.model),
             override_params=target.override_params if self.replayable else {},
             api_key=target.api_key,
             timeout_seconds=_least(limit, first_event, target.request_timeout),
@@ -232,10 +232,23 @@ class _Story:
             idle_seconds=self.policy.deadline.idle,
         )
 
+    def _rewritten(self, model: str | None) -> str | None:
+        """The model to write into the body; None where it stays as it is."""
+        return model if self.replayable and model != self.call.model else None
+
     def _as_addressed(self, origin: str | None) -> Plan:
-        """No target can serve this call: it travels as if there were no policy."""
+        """No target can serve this call: it travels as if there were no policy, but for the name of a target before its model."""
         region = self.call.region
-        came = yield Send(origin or region, region, None, "initial", 1, skipped=tuple(self.skipped))
+        _, model = unprefixed(self.call.model, self.policy)
+        came = yield Send(
+            origin or region,
+            region,
+            None,
+            "initial",
+            1,
+            model=self._rewritten(model),
+            skipped=tuple(self.skipped),
+        )
         self.skipped, self.sent = [], 1
         return self._delivered(failure=came if isinstance(came, Failure) else None)
 

@@ -632,6 +632,28 @@ def test_a_call_that_no_target_can_serve_travels_as_it_was(world, two, call):
     assert [("sg", "operation"), ("eu", "operation")] == trip.skips
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("@eu/m", {"eu": {"only": {"images"}}}),
+        ("@eu/m", {"eu": {"api_key": None}}),
+        ("@eu/m", {"sg": {"zone": "a"}, "eu": {"zone": "b"}}),
+        ("@eu/ep-1", {}),
+        ("@byteplus/m", {"sg": {"only": {"images"}}, "eu": {"only": {"images"}}}),
+    ],
+)
+def test_the_name_of_a_target_that_cannot_serve_is_taken_off_all_the_same(world, two, call, model, settings):
+    (send,) = world(two(**settings)).play(call(model=model)).sends
+
+    assert (None, None, model.partition("/")[2]) == (send.base_url, send.api_key, send.model)
+
+
+def test_of_a_body_that_cannot_be_rewritten_it_is_not(world, two, call):
+    trip = world(two(eu={"only": {"images"}})).play(call(model="@eu/m"), replayable=False)
+
+    assert [None] == [send.model for send in trip.sends]
+
+
 PREFIXED = {
     "@eu/seed-2-0-lite": ("eu", "seed-2-0-lite"),
     "@byteplus/seed-2-0-lite": ("sg", "seed-2-0-lite"),
