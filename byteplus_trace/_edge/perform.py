@@ -88,7 +88,7 @@ class Performer:
         """The request to send, the transport to send it through, and what to attach meanwhile."""
         self.observer.skips(step.skipped)
         if step.replays:
-            self.observer.duplicate = "replayed"
+            self.observer.duplicate = self.observer.duplicate or "replayed"
         url = target_url(self.library, self.request.url, step.base_url, self.call.path)
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
@@ -252,7 +252,8 @@ class Performer:
         """The reply to hand on; where it is to be an exception, that is raised."""
         self.observer.skips(delivery.skipped)
         if delivery.spared:
-            self.observer.duplicate = "raised"
+            # A charge that was risked before is not undone by one that is avoided now.
+            self.observer.duplicate = self.observer.duplicate or "raised"
         if delivery.failure is not None:
             self.instrumentation.remember(self.key, delivery)
             word = self._last_word(delivery.failure)

@@ -496,6 +496,25 @@ def test_an_sdk_that_resends_an_image_after_an_exception_sends_it_once(instrumen
     assert [1, 0, 0] == [len(exchange.attempts) for exchange in told.exchanges]
 
 
+@pytest.mark.parametrize("again", ["resets", "recovers"])
+def test_an_image_that_an_sdk_sends_again_unmarked_is_counted_however_it_ends(
+    instrument, told, region, policy, again
+):
+    """Nothing in the Ark SDK's requests tells a repeat from a new call."""
+    region("sg").resets()
+    instrument(policy=policy())
+
+    with httpx.Client() as client:
+        for _ in range(2):
+            with suppress(httpx.TransportError):
+                client.post(region("sg").base_url + "/images/generations", json=IMAGE)
+            getattr(region("sg"), again)()
+
+    assert 2 == len(region("sg").requests)
+    assert ["raised", "sdk_resend"] == [exchange.duplicate for exchange in told.exchanges]
+    assert 1 == told.series("modelark_possible_duplicates_total", action="sdk_resend")
+
+
 @pytest.mark.parametrize("failure", ["refuses", "hangs"])
 def test_a_thousand_calls_survive_a_dead_region(instrument, told, region, policy, failure):
     getattr(region("sg"), failure)()
