@@ -31,6 +31,7 @@ from .._telemetry.meter import MeterSink
 from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
+from .._wire.request import file_ids
 from .._wire.shape import json_in
 from ..prometheus import Server, Sink, serve
 from .drive import Begun, Plan
@@ -41,7 +42,8 @@ logger = logging.getLogger("byteplus_trace")
 clock = time.monotonic
 
 CONFIG_HEADER = "x-portkey-config"
-ANSWERED = frozenset({"ok", "rescued_retry", "rescued_fallback"})
+MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
+"""The outcomes after which what a call made, if it said so, is there: also where its reader left."""
 MAKERS = frozenset({"responses", "video_task_create", "files", "context_create"})
 """The APIs that make an object which lives where it was made."""
 
@@ -212,6 +214,7 @@ class Instrumentation:
             random=self.random,
             replayable=body is not None,
             body_params=lambda: _fields(body),
+            file_ids=lambda: file_ids(body or b""),
             headers=headers,
             origin=origin or None,
             prior=prior,
@@ -250,10 +253,10 @@ class Instrumentation:
     def _heard(self, exchange: Exchange) -> None:
         """Learn from a call that has ended: where its object lives, or that its target broke off."""
         made = exchange.answer.task_id or exchange.answer.id
-        if exchange.outcome in ANSWERED:
-            if made is not None and exchange.call.api in MAKERS:
-                self.health.pin(made, exchange.target)
-        elif exchange.status == 200 and exchange.chunks and exchange.outcome == "error":
+        broke = exchange.status == 200 and exchange.chunks and exchange.outcome == "error"
+        if made is not None and exchange.call.api in MAKERS and (broke or exchange.outcome in MADE):
+            self.health.pin(made, exchange.target)
+        if broke:
             self.health.broke(exchange.target, exchange.call.operation)
 
     def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:

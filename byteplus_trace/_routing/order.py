@@ -13,7 +13,7 @@ those that are encrypted for one place, those whose body can be sent once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -101,12 +101,13 @@ def ways(
     *,
     random: Random,
     body_params: Params,
+    file_ids: Callable[[], Iterable[str]],
     headers: Mapping[str, str],
     origin: str | None,
 ) -> tuple[list[Way], list[Skip]]:
     """The ways of a call, the first to be tried first, and the targets that cannot serve it."""
     caller = _Caller(call, policy, headers, origin)
-    objects = list(_objects(call, body_params)) if len(policy.leaves) > 1 else []
+    objects = list(_objects(call, file_ids)) if len(policy.leaves) > 1 else []
     bound = caller.encrypted or bool(objects)
     if bound or caller.named is not None:
         placed = list(_every(policy, ()))
@@ -262,24 +263,14 @@ def _chosen(group: Policy | Group, call: Call, body_params: Params) -> str | Non
     return group.default
 
 
-def _objects(call: Call, body_params: Params) -> Iterator[str]:
+def _objects(call: Call, file_ids: Callable[[], Iterable[str]]) -> Iterator[str]:
     """The objects of earlier calls that this one continues or asks for."""
     if call.resource_id is not None and call.api != "models":
         yield call.resource_id
     for name in _EARLIER:
         if isinstance(call.params.get(name), str):
             yield call.params[name]
-    if call.api == "responses":
-        yield from _files(body_params().get("input"))
-
-
-def _files(given: Any) -> Iterator[str]:
-    """The ids of uploaded files in the input of a response."""
-    for part in given if isinstance(given, list) else ():
-        if isinstance(part, dict):
-            if isinstance(part.get("file_id"), str):
-                yield part["file_id"]
-            yield from _files(part.get("content"))
+    yield from file_ids()
 
 
 def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | None]:

@@ -19,7 +19,7 @@ some is kept back, but only for a call that may move after a timeout at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -48,6 +48,7 @@ def plan(
     random: Random,
     replayable: bool,
     body_params: Params,
+    file_ids: Callable[[], Iterable[str]],
     headers: Mapping[str, str],
     origin: str | None,
     prior: Prior | None = None,
@@ -61,14 +62,22 @@ def plan(
     Args:
         clock: monotonic seconds.
         replayable: the body can be sent again, and rewritten.
-        body_params: the whole body, parsed when asked; for conditions and file ids.
+        body_params: the whole body, parsed when asked; for conditions.
+        file_ids: the uploaded files that the body names, looked for when asked.
         headers: the request's, with lower-case names.
         origin: the name of the target that the caller addressed; None where it was only its region.
         prior: what the call came to that an SDK is sending again.
     """
     story = _Story(call, policy, health, clock, random, replayable, prior)
     found, skipped = ways(
-        call, policy, health, random=random, body_params=body_params, headers=headers, origin=origin
+        call,
+        policy,
+        health,
+        random=random,
+        body_params=body_params,
+        file_ids=file_ids,
+        headers=headers,
+        origin=origin,
     )
     story.skipped = skipped
     return story.tell(found, origin)

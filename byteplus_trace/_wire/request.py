@@ -3,18 +3,20 @@ What a request's body asked for: the few fields that are told, the rest skipped 
 
 Each field is taken raw and read alone, so that one of an unexpected type costs only
 itself. An explicit null is not set (the Ark SDKs send every unset parameter so).
-Prompts, `user` and whatever else is content are never looked at here.
+Prompts, `user` and whatever else is content are never looked at here, but for the ids of
+uploaded files: they say where a call can be served.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from .reader import Asked
-from .shape import UNREADABLE, decoded
+from .shape import UNREADABLE, decoded, json_in
 
 _WORDS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "seed", "frequency_penalty",
@@ -58,6 +60,28 @@ def asked(body: bytes, *, counted: bool = False) -> Asked:
         stream is not None and _value(stream) is True,
         _params(fields, told, counted) if told else {},
     )
+
+
+# What holds parts, and what of a part may name a file: chats, responses and /messages each have their own form.
+_PARTS = ("messages", "input", "content", "output")
+_MEDIA = ("file", "image_url", "video_url", "input_audio", "source")
+
+
+def file_ids(body: bytes) -> list[str]:
+    """The uploaded files that a request names among what it says."""
+    # Most name none, and then a body with its images in it is not decoded.
+    return list(_files([json_in(body)])) if b'"file_id"' in body else []
+
+
+def _files(parts: Any) -> Iterator[str]:
+    for part in parts if isinstance(parts, list) else ():
+        if not isinstance(part, dict):
+            continue
+        for medium in (part, *[part.get(name) for name in _MEDIA]):
+            if isinstance(medium, dict) and isinstance(medium.get("file_id"), str):
+                yield medium["file_id"]
+        for name in _PARTS:
+            yield from _files(part.get(name))
 
 
 def _params(fields: dict[str, Raw], told: set[str], counted: bool) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class World:
         self.heard = Listening()
         self.health = Health(policy, self.clock, self.random, self.heard)
 
-    def plan(self, call, *, origin=None, prior=None, headers=None, body=None, replayable=True):
+    def plan(self, call, *, origin=None, prior=None, headers=None, body=None, files=(), replayable=True):
         return plan(
             call,
             self.policy,
@@ -110,6 +110,7 @@ class World:
             random=self.random,
             replayable=replayable,
             body_params=lambda: body or {},
+            file_ids=lambda: files,
             headers={"authorization": "Bearer the-callers", **(headers or {})},
             origin=origin,
             prior=prior,

@@ -680,21 +680,22 @@ def test_a_region_that_the_request_asks_for_comes_first(world, two, call):
 
 
 OBJECTS = {
-    "an earlier response": ("responses", {"params": {"previous_response_id": "resp_1"}}, None),
-    "a response by its id": ("responses_get", {"resource_id": "resp_1"}, None),
-    "a task": ("video_task_get", {"resource_id": "resp_1"}, None),
-    "a file in the input": ("responses", {}, {"input": [{"content": [{"type": "input_file", "file_id": "resp_1"}]}]}),
+    "an earlier response": ("responses", {"params": {"previous_response_id": "resp_1"}}, {}),
+    "a response by its id": ("responses_get", {"resource_id": "resp_1"}, {}),
+    "a task": ("video_task_get", {"resource_id": "resp_1"}, {}),
+    "a file in a chat": ("chat_completions", {}, {"files": ["resp_1"]}),
+    "a file in a response": ("responses", {}, {"files": ["resp_1"]}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("row", OBJECTS)
 def test_what_was_made_somewhere_stays_there(row, world, two, call):
-    api, facts, body = OBJECTS[row]
+    api, facts, named = OBJECTS[row]
     here = world(two())
 
-    assert ["sg"] == here.play(call(api, **facts), CONNECT, body=body).targets
+    assert ["sg"] == here.play(call(api, **facts), CONNECT, **named).targets
     here.health.pin("resp_1", "eu")
-    assert ["eu"] == here.play(call(api, **facts), CONNECT, body=body).targets
+    assert ["eu"] == here.play(call(api, **facts), CONNECT, **named).targets
 
 
 # Groups.

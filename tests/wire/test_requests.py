@@ -10,6 +10,7 @@ import pytest
 from byteplus_trace._edge.outgoing import rewritten_body
 from byteplus_trace._wire import chat, embeddings, images, messages, plain, responses, tasks
 from byteplus_trace._wire.reader import Asked
+from byteplus_trace._wire.request import file_ids
 
 FAMILIES = [chat, responses, embeddings, images, messages, tasks, plain]
 
@@ -279,3 +280,39 @@ def test_usage_is_asked_for_beside_the_callers_own_options():
     assert b'{"stream_options":{"a":1,"include_usage":true},"x":NaN}' == rewritten_body(
         lenient, {}, include_usage=True
     )
+
+
+PARTS = [
+    {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]},
+    {"messages": [{"content": [{"type": "image_url", "image_url": {"file_id": "file-1"}}]}]},
+    {"messages": [{"content": [{"type": "video_url", "video_url": {"file_id": "file-1"}}]}]},
+    {"messages": [{"content": [{"type": "input_audio", "input_audio": {"file_id": "file-1"}}]}]},
+    {"messages": [{"content": [{"type": "document", "source": {"type": "file", "file_id": "file-1"}}]}]},
+    {"messages": [{"content": [{"type": "tool_result", "content": [{"source": {"file_id": "file-1"}}]}]}]},
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+    {"input": [{"content": [{"type": "input_image", "image_url": {"file_id": "file-1"}}]}]},
+    {"input": [{"type": "function_call_output", "output": [{"type": "input_file", "file_id": "file-1"}]}]},
+]
+
+
+@pytest.mark.parametrize("fields", PARTS)
+def test_the_files_that_a_request_names(fields):
+    assert ["file-1"] == file_ids(json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "user", "content": '{"file_id": "file-1"}'}]},
+        {"messages": [{"content": [{"type": "tool_use", "input": {"file_id": "file-1"}}]}]},
+        {"tools": [{"function": {"parameters": {"properties": {"file_id": {"type": "string"}}}}}]},
+        {"messages": {"file_id": 5}, "input": [None, {"file_id": 5, "file": "file-1"}], "x": "\ud83d"},
+    ],
+)
+def test_what_only_speaks_of_files_names_none(fields):
+    assert [] == file_ids(json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize("body", [b"", b'{"file_id"', b'["file_id"]', b'{"file_id":' + b"[" * 9999])
+def test_a_body_that_is_no_object_names_no_files(body):
+    assert [] == file_ids(body)
