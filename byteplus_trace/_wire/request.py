@@ -88,6 +88,8 @@ def _params(fields: dict[str, Raw], told: set[str], counted: bool) -> dict[str, 
     params: dict[str, Any] = {}
     for name in sorted(told, key=_RANKS.__getitem__):
         field = fields[name]
+        if name == "sequential_image_generation_options" and not _is_sequence(fields):
+            continue  # one image is made, whatever they say
         if name in _OBJECTS:
             part, told_as = _OBJECTS[name]
             _put(params, told_as, _part(field, part))
@@ -96,7 +98,9 @@ def _params(fields: dict[str, Raw], told: set[str], counted: bool) -> dict[str, 
         elif name == "stop" or (name == "stop_sequences" and "stop" not in fields):
             _put_stop(params, _value(field))
         elif name == "negative_prompt":
-            params["has_negative_prompt"] = bool(_value(field))
+            prompt = _value(field)
+            if prompt is not None:
+                params["has_negative_prompt"] = bool(prompt)
         elif name == "input":
             if counted:
                 _put(params, "inputs", _length(field))
@@ -131,12 +135,17 @@ def _written(text: Raw) -> Any:
         return None
 
 
+def _is_sequence(fields: dict[str, Raw]) -> bool:
+    return bool(_value(fields.get("sequential_image_generation")) == "auto")
+
+
 def _length(given: Raw) -> int | None:
-    """How many inputs there are: a list's items, or one plain text."""
+    """How many inputs there are: a list's items, or one plain text, which may be written as its tokens."""
     try:
-        return len(_list(given))
+        items = _list(given)
     except UNREADABLE:
         return 1 if isinstance(_value(given), str) else None
+    return 1 if items and isinstance(_value(items[0]), int) else len(items)
 
 
 def _put(params: dict[str, Any], name: str, value: Any) -> None:

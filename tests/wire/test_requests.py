@@ -133,6 +133,8 @@ def test_an_image(params):
         (["a", "b", "c"], 3),
         ([{"type": "text", "text": "a"}, {"type": "image_url"}], 2),
         ([], 0),
+        ([17, 4, 99], 1),
+        ([[17, 4], [99]], 2),
     ],
 )
 def test_an_embedding_tells_how_many_inputs_it_has(params, given, count):
@@ -144,6 +146,19 @@ def test_an_embedding_tells_how_many_inputs_it_has(params, given, count):
 @pytest.mark.parametrize("given", [None, 5, {"text": "a"}])
 def test_inputs_of_no_known_form_are_not_counted(params, given):
     assert {} == params(embeddings, input=given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"sequential_image_generation": "auto"}, {"max_images": 4}),
+        ({"sequential_image_generation": "disabled"}, {}),
+        ({"sequential_image_generation": None}, {}),
+        ({}, {}),
+    ],
+)
+def test_a_bound_on_a_group_of_images_counts_where_a_group_is_made(params, fields, told):
+    assert told == params(images, sequential_image_generation_options={"max_images": 4}, **fields)
 
 
 def test_only_an_embedding_counts_its_inputs(params):
@@ -166,6 +181,7 @@ def test_null_is_not_set():
         "stream_options",
         "response_format",
         "n",
+        "negative_prompt",
     ]
 
     assert Asked(model="m") == ask(chat, model="m", **dict.fromkeys(fields))
