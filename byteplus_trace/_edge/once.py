@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._facts import Sending
 from .._telemetry.guard import guard
-from .._wire.strain import UsageStrainer
+from .._wire.strain import strainer
 from .drive import Begun
 from .library import Library, content_of, failure_of, told
 from .outgoing import asks_usage, injected, outgoing, rewritten_body
@@ -84,7 +84,7 @@ class Once:
         observer, headers, content = self._observer, told(response.headers), content_of(response)
         if content is None:
             observer.replied(response.status_code, headers)
-            strained = UsageStrainer() if self._strains and response.status_code < 400 else None
+            strained = strainer(headers) if self._strains and response.status_code < 400 else None
             response.stream = stream(response.stream, observer, strained=strained)
         else:
             headers.pop("content-encoding", None)

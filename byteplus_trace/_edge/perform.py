@@ -16,7 +16,7 @@ from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
 from .._wire.retry_after import retry_after
-from .._wire.strain import UsageStrainer
+from .._wire.strain import strainer
 from .drive import Begun
 from .library import Library, content_of, failure_of, told
 from .limits import Limits
@@ -313,4 +313,4 @@ class Performer:
         return response
 
     def _strainer(self, held: Held) -> Any:
-        return UsageStrainer() if self.asks_usage and held.response.status_code < 400 else None
+        return strainer(held.headers) if self.asks_usage and held.response.status_code < 400 else None

@@ -1,5 +1,6 @@
 """What leaves on a routed call and what comes back of it, byte by byte: two regions whose replies a test writes."""
 
+import gzip
 import json
 
 import pytest
@@ -347,3 +348,19 @@ def test_a_chat_about_a_file_goes_where_the_file_is(routed, instrument, told):
     )
 
     assert ["eu-west", "eu-west"] == routed.hosts
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_stream_that_comes_compressed_though_asked_for_plain_passes_as_it_comes(
+    routed, instrument, told, moves
+):
+    instrument(policy=policy() if moves else None, include_usage=True)
+    compressed = gzip.compress(b"".join(EVENTS))
+    parts = [compressed[:40], compressed[40:]]
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+
+    reply = routed.post(lambda _: routed.reply(*parts, headers=headers), {**CHAT, "stream": True})
+
+    assert b"".join(EVENTS) == reply.content
+    assert "identity" == routed.left[0].headers["accept-encoding"]
+    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byteplus_trace._wire.strain import UsageStrainer
+from byteplus_trace._wire.strain import UsageStrainer, strainer
 
 TEXT = b'data: {"choices":[{"delta":{"content":"Hi"},"index":0}],"usage":null}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
@@ -42,6 +42,29 @@ def test_the_usage_chunk_is_taken_out_however_the_stream_is_cut(line_end):
 )
 def test_everything_else_passes_byte_for_byte(stream):
     assert stream == strained(stream)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (TEXT + b": still here\n" + USAGE + DONE, TEXT + DONE),
+        (TEXT + b"event: x\nid: 7\n" + USAGE + DONE, TEXT + DONE),
+        (b"\xef\xbb\xbf" + USAGE + DONE, DONE),
+        (TEXT + USAGE.rstrip(), TEXT),
+        (TEXT + USAGE.rstrip() + b"\n", TEXT),
+        (TEXT + USAGE[:-20], TEXT + USAGE[:-20]),
+        (TEXT + USAGE.replace(b"}}", b'},"x":"\\ud83d"}') + DONE, TEXT + DONE),
+    ],
+)
+def test_the_usage_chunk_is_taken_out_in_every_form_that_an_event_may_have(stream, expected):
+    assert expected == strained(stream)
+    assert all(expected == strained(stream[:i], stream[i:]) for i in range(len(stream)))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br, gzip"])
+def test_what_is_encoded_is_not_searched(coding):
+    assert strainer({}) is not None
+    assert strainer({"content-encoding": coding}) is None
 
 
 def test_an_event_passes_as_soon_as_it_is_whole():
