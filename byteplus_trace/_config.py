@@ -8,18 +8,17 @@ The TOML or JSON file named by `BYTEPLUS_TRACE_CONFIG` holds settings and a poli
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._errors import SettingError
+from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
 from ._regions import did_you_mean, region_named
+from ._routing import checks
 from ._routing.policy import Policy
+from ._routing.policyfile import read_file
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -106,14 +105,7 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
     named = environ.get(PREFIX + "CONFIG", "").strip()
     if not named:
         return {}
-    path = Path(named)
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise SettingError(f"{PREFIX}CONFIG={named!r} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise SettingError(f"{PREFIX}CONFIG={named!r} is not valid TOML or JSON: {error}") from error
+    content = read_file(f"The {PREFIX}CONFIG", named)
     if not isinstance(content, dict):
         raise SettingError(
             f"{PREFIX}CONFIG={named!r} must hold a table of settings, not a {type(content).__name__}."
@@ -134,12 +126,14 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         settled["policy"] = Policy.load(settled["policy"], environ)
     labels = settled.get("metadata_labels", ())
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise SettingError(f"metadata_labels={labels!r} must be a sequence of keys: write ({labels!r},).")
+        raise SettingError(
+            f"metadata_labels={shown(labels)} must be a sequence of keys: write ({shown(labels)},)."
+        )
     settled["metadata_labels"] = tuple(labels)
     for label in settled["metadata_labels"]:
         if not str(label).isidentifier() or str(label).startswith("__"):
             raise SettingError(
-                f"metadata_labels: {label!r} cannot be a Prometheus label; use letters, digits and underscores."
+                f"metadata_labels: {shown(label)} cannot be a Prometheus label; use letters, digits and underscores."
             )
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
     _checked_number(settled, "metrics_port", 0, 65535)
@@ -149,13 +143,13 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         settled["capture_content"] = _read_capture("capture_content", capture)
     for name, kind, words in _KINDS:
         if not isinstance(settled.get(name, kind()), kind):
-            raise SettingError(f"{name}={settled[name]!r} must be {words}.")
+            raise SettingError(f"{name}={shown(settled[name])} must be {words}.")
     spans = settled.get("http_spans", "own")
     if spans not in HTTP_SPANS:
-        raise SettingError(f"http_spans={spans!r} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
+        raise SettingError(f"http_spans={shown(spans)} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
     for name in ("redact", "on_exchange"):
         if settled.get(name) is not None and not callable(settled[name]):
-            raise SettingError(f"{name} must be a function, not {settled[name]!r}.")
+            raise SettingError(f"{name} must be a function, not {shown(settled[name])}.")
     return Config(**settled)
 
 
@@ -172,9 +166,11 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
 def _checked_base_urls(given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
         raise SettingError(
-            f"base_urls={given!r} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
+            f"base_urls={shown(given)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
         )
-    return {str(url): region_named(str(region)).id for url, region in given.items()}
+    for url in given:
+        checks.base_url(f"base_urls: {shown_url(str(url))!r}", url, allow_http=True)
+    return {url: region_named(str(region)).id for url, region in given.items()}
 
 
 def _checked_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:
@@ -182,12 +178,12 @@ def _checked_number(settled: Mapping[str, Any], name: str, least: int, most: int
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise SettingError(f"{name}={value!r} must be a whole number from {least} to {most}.")
+        raise SettingError(f"{name}={shown(value)} must be a whole number from {least} to {most}.")
 
 
 def _read_number(variable: str, text: str) -> int:
     if not text.lstrip("-").isdecimal():
-        raise SettingError(f"{variable}={text!r} must be a whole number.")
+        raise SettingError(f"{variable}={shown(text)} must be a whole number.")
     return int(text)
 
 
@@ -195,7 +191,7 @@ def _read_yes(variable: str, text: str) -> bool:
     try:
         return _YES[text.lower()]
     except KeyError:
-        raise SettingError(f"{variable}={text!r} must be true or false.") from None
+        raise SettingError(f"{variable}={shown(text)} must be true or false.") from None
 
 
 def _read_capture(variable: str, text: str) -> bool:
@@ -203,7 +199,7 @@ def _read_capture(variable: str, text: str) -> bool:
         return _CAPTURE_WORDS[text.strip().lower()]
     except KeyError:
         raise SettingError(
-            f"{variable}={text!r} is not known (known: SPAN_ONLY, NO_CONTENT, true, false)."
+            f"{variable}={shown(text)} is not known (known: SPAN_ONLY, NO_CONTENT, true, false)."
         ) from None
 
 
@@ -221,7 +217,7 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
         url, separator, region = pair.rpartition("=")
         if not separator:
             raise SettingError(
-                f"{variable}: write each as URL=REGION, comma-separated; {pair!r} has no region."
+                f"{variable}: write each as URL=REGION, comma-separated; {shown_url(pair)!r} has no region."
             )
         found[url] = region
     return found

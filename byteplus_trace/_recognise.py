@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ._errors import SettingError
 from ._facts import Call
 from ._regions import (
     ARK,
@@ -56,19 +55,12 @@ class Place:
 
     @classmethod
     def at(cls, base_url: str, region: str) -> Place:
-        """The place of a base URL; a `SettingError` for what is none."""
-        try:
-            scheme, host, port = origin_of(base_url)
-        except ValueError:
-            scheme, host, port = "", None, None
-        if scheme not in DEFAULT_PORTS or not host or port is None:
-            raise SettingError(
-                f"{base_url!r} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
-            )
+        """The place of a base URL that was checked."""
+        scheme, host, port = origin_of(base_url)
         return cls(
             scheme=scheme,
-            host=host,
-            port=port,
+            host=host or "",
+            port=port or DEFAULT_PORTS[scheme],
             prefix=urlsplit(address_of(base_url)).path + "/",
             region=region,
             provider=ARK if region.startswith("cn-") else MODELARK,

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
-from ._errors import SettingError
+from ._errors import SettingError, shown
 
 MODELARK = "byteplus.modelark"
 ARK = "volcengine.ark"
@@ -54,7 +54,7 @@ def region_named(name: str) -> Region:
         return _BY_ID[name]
     except KeyError:
         raise SettingError(
-            f"Region {name!r} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
+            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
         ) from None
 
 

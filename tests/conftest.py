@@ -32,6 +32,17 @@ def strict_guard():
     guard.strict = False
 
 
+@pytest.fixture
+def messages():
+    """messages(error): all that a log says of an error, its causes included, without the lines of code."""
+
+    def of(error):
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return str(error) + (of(cause) if cause is not None else "")
+
+    return of
+
+
 class Told:
     """What instrument() told: spans, series, exchanges."""
 

@@ -223,6 +223,51 @@ def test_a_wrong_variable_is_named_and_says_what_to_write(name):
 
 
 @pytest.mark.parametrize(
+    "url", ["ark.private.example/api/v3", "ftp://x/api", "https://", "https://x:port/api", "https://[x"]
+)
+def test_what_is_no_base_url_is_refused(url):
+    with pytest.raises(SettingError, match="is not a base URL"):
+        configure({"base_urls": {url: "eu-west-1"}}, {})
+
+
+def test_a_base_url_has_neither_query_nor_credentials():
+    for url in ("https://x/api?a=1", "https://me:word@x/api", "https://x/api#a"):
+        with pytest.raises(
+            SettingError, match="'https://x/api' must not hold a query, a fragment or credent"
+        ):
+            configure({"base_urls": {url: "eu-west-1"}}, {})
+
+
+A_KEY = "very-secret-4000-8000-as-long-as-a-key"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        ({"base_urls": {"https://me:very-secret@h:port/api": "eu-west-1"}}, {}),
+        ({"base_urls": {"https://me:very-secret/@h/api": "eu-west-1"}}, {}),
+        ({"base_urls": {"https://h/api?key=very-secret": "eu-west-1"}}, {}),
+        ({"base_urls": ["https://me:very-secret@h/api"]}, {}),
+        ({"base_urls": {"https://h/api": A_KEY}}, {}),
+        ({"metrics_port": A_KEY}, {}),
+        ({"redact": {"key": "very-secret"}}, {}),
+        ({}, {"BASE_URLS": "https://me:very-secret@h/api"}),
+        ({}, {"BASE_URLS": "https://h/api?key=very-secret"}),
+        ({}, {"POLICY": '[[targets]]\napi_key="very-secret"'}),
+        ({}, {"CONFIG": '[[targets]]\napi_key="very-secret"'}),
+        ({}, {"CONFIG": '{"targets": [{"api_key": "very-secret"}]}'}),
+        ({}, {"CONFIG": "very-secret\0"}),
+        ({}, {"PROPAGATE": A_KEY}),
+    ],
+)
+def test_a_key_is_in_no_message(arguments, variables, messages):
+    with pytest.raises(SettingError) as refused:
+        configure(arguments, {f"BYTEPLUS_TRACE_{name}": text for name, text in variables.items()})
+
+    assert "very-secret" not in messages(refused.value)
+
+
+@pytest.mark.parametrize(
     ("content", "word"),
     [
         ("not = [toml", "not valid TOML"),

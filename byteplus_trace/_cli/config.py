@@ -46,7 +46,7 @@ def check(file: str, environ: Mapping[str, str], *, strict: bool = False) -> int
     try:
         config = configure({}, {**around, f"{PREFIX}CONFIG": file})
     except SettingError as error:
-        print(f"{file} cannot be followed:\n  {error}", file=sys.stderr)
+        print(f"This file cannot be followed:\n  {error}", file=sys.stderr)
         return 2
     warnings = warnings_of(config.policy) if config.policy is not None else []
     for line in shown(config, file):

@@ -9,30 +9,36 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from .._errors import SettingError
-from .._regions import did_you_mean
+from .._errors import SettingError, shown
+from .._regions import DEFAULT_PORTS, did_you_mean
 
 
-def base_url(called: str, url: object, allow_http: bool) -> None:
+def base_url(name: str, url: object, *, allow_http: bool) -> None:
     """A whole URL, over https unless it stays on this machine or is meant."""
-    parts = urlsplit(text(f"{called}: base_url", url))
-    try:
-        port_is_read = parts.port is None or parts.port > 0
-    except ValueError:
-        port_is_read = False
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_read:
+    parts = _parts(text(name, url))
+    if parts is None:
         raise SettingError(
-            f"{called}: base_url is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
+            f"{name} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
         )
     if parts.query or parts.fragment or parts.username is not None:
-        raise SettingError(f"{called}: base_url must not hold a query, a fragment or credentials.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise SettingError(
-            f"{called}: base_url is plain http, which would show keys and prompts to the network. "
+            f"{name} is plain http, which would show keys and prompts to the network. "
             "Write https, or allow_http=True if that is meant."
         )
+
+
+def _parts(url: str) -> SplitResult | None:
+    """A URL's parts; None where it is not one of HTTP's."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_one else None
 
 
 def _is_loopback(host: str) -> bool:
@@ -48,12 +54,12 @@ def statuses(name: str, given: object) -> frozenset[int] | None:
     if given is None:
         return None
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise SettingError(f"{name}={given!r} must be a list of HTTP statuses, such as [429, 503].")
+        raise SettingError(f"{name}={shown(given)} must be a list of HTTP statuses, such as [429, 503].")
     found = frozenset(given)
     for status in found:
         if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
             raise SettingError(
-                f"{name}: {status!r} is not an HTTP status. Write whole numbers, such as [429, 503]."
+                f"{name}: {shown(status)} is not an HTTP status. Write whole numbers, such as [429, 503]."
             )
     return found
 
@@ -61,42 +67,42 @@ def statuses(name: str, given: object) -> frozenset[int] | None:
 def choice(name: str, word: object, known: Sequence[str]) -> None:
     if word not in known:
         raise SettingError(
-            f"{name}: {word!r} is not known (known: {', '.join(known)}).{did_you_mean(str(word), known)}"
+            f"{name}: {shown(word)} is not known (known: {', '.join(known)}).{did_you_mean(str(word), known)}"
         )
 
 
 def text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise SettingError(f"{name} must be a text, not {value!r}.")
+        raise SettingError(f"{name} must be a text, not {shown(value)}.")
     return value
 
 
 def yes_or_no(name: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise SettingError(f"{name}={value!r} must be true or false.")
+        raise SettingError(f"{name}={shown(value)} must be true or false.")
 
 
 def instance(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={value!r} must be a {kind.__name__}(...).")
+        raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
 
 
 def number(
     name: str, value: object, *, least: float = -math.inf, most: float = math.inf, because: str | None = None
 ) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise SettingError(f"{name}={value!r} must be a number.")
+        raise SettingError(f"{name}={shown(value)} must be a number.")
     if not least <= value <= most:
         bound = because or (f"{least:g} or more" if value < least else f"{most:g} or less")
-        raise SettingError(f"{name}={value!r} must be {bound}.")
+        raise SettingError(f"{name}={shown(value)} must be {bound}.")
 
 
 def positive(name: str, value: object) -> None:
     number(name, value)
     if value <= 0:  # type: ignore[operator]  # a number: checked in the line above
-        raise SettingError(f"{name}={value!r} must be more than 0.")
+        raise SettingError(f"{name}={shown(value)} must be more than 0.")
 
 
 def whole(name: str, value: object, *, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SettingError(f"{name}={value!r} must be a whole number of {least} or more.")
+        raise SettingError(f"{name}={shown(value)} must be a whole number of {least} or more.")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._errors import SettingError
+from .._errors import SettingError, shown
 from .._facts import Call
 from .._regions import did_you_mean
 
@@ -102,7 +102,7 @@ def checked_query(query: object) -> dict[str, Any]:
     """
     if not isinstance(query, Mapping) or not query:
         raise SettingError(
-            f"condition: the query {query!r} must be a mapping, such as {{'metadata.plan': 'paid'}}."
+            f"condition: the query {shown(query)} must be a mapping, such as {{'metadata.plan': 'paid'}}."
         )
     return {key: _checked_part(str(key), wanted) for key, wanted in query.items()}
 
@@ -110,14 +110,14 @@ def checked_query(query: object) -> dict[str, Any]:
 def _checked_part(key: str, wanted: Any) -> Any:
     if key in {"$and", "$or"}:
         if isinstance(wanted, (str, Mapping)) or not isinstance(wanted, Sequence) or not wanted:
-            raise SettingError(f"condition: {key} takes a list of queries, not {wanted!r}.")
+            raise SettingError(f"condition: {key} takes a list of queries, not {shown(wanted)}.")
         return [checked_query(each) for each in wanted]
     if key.startswith("$"):
         raise SettingError(f"condition: {key!r} cannot stand here; write the field first, such as {{'metadata.plan': {{{key!r}: ...}}}}.")  # fmt: skip
     space, _, name = key.partition(".")
     if space not in _SPACES or not name or (space == "url" and name != "pathname"):
         raise SettingError(
-            f"condition: the field {key!r} is not known (known: metadata.<key>, params.<field>, url.pathname)."
+            f"condition: the field {shown(key)} is not known (known: metadata.<key>, params.<field>, url.pathname)."
             f"{did_you_mean(space, _SPACES)}"
         )
     if isinstance(wanted, Mapping):
@@ -132,16 +132,18 @@ def _checked_part(key: str, wanted: Any) -> Any:
 def _check_operand(key: str, operator: str, operand: Any) -> None:
     if operator not in _KNOWN:
         raise SettingError(
-            f"condition: the operator {operator!r} of {key!r} is not known (known: {', '.join(_KNOWN)}, $and, $or)."
+            f"condition: the operator {shown(operator)} of {key!r} is not known (known: {', '.join(_KNOWN)}, $and, $or)."
             f"{did_you_mean(operator, _KNOWN)}"
         )
     if operator in {"$in", "$nin"} and (isinstance(operand, str) or not isinstance(operand, Sequence)):
-        raise SettingError(f"condition: {operator} of {key!r} takes a list, not {operand!r}.")
+        raise SettingError(f"condition: {operator} of {key!r} takes a list, not {shown(operand)}.")
     if operator in {"$gt", "$gte", "$lt", "$lte"}:
         try:
             _number(operand)
         except (TypeError, ValueError):
-            raise SettingError(f"condition: {operator} of {key!r} takes a number, not {operand!r}.") from None
+            raise SettingError(
+                f"condition: {operator} of {key!r} takes a number, not {shown(operand)}."
+            ) from None
     if operator == "$regex":
         try:
             re.compile(operand)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._errors import SettingError
+from .._errors import SettingError, shown
 from .._regions import DEFAULT_REGION, did_you_mean
 from .policy import MODES, Breaker, Condition, Group, Policy, Retry, Target
 
@@ -114,7 +114,7 @@ def _group(table: Mapping[str, Any], path: str, above: _Inherited) -> Group:
     mode = strategy.get("mode", "fallback")
     if mode not in MODES:
         raise SettingError(
-            f"{where}strategy.mode: {mode!r} is not known (known: {', '.join(MODES)}).{did_you_mean(str(mode), MODES)}"
+            f"{where}strategy.mode: {shown(mode)} is not known (known: {', '.join(MODES)}).{did_you_mean(str(mode), MODES)}"
         )
     here = above.under(table, where)
     members = _objects(table, "targets", where)
@@ -162,7 +162,7 @@ def _model_of_provider(provider: object, where: str) -> str | None:
     slug, _, model = str(provider).removeprefix("@").partition("/")
     if slug != "byteplus" and not slug.startswith("byteplus-"):
         raise SettingError(
-            f"{where}provider: {provider!r} cannot be called from here, only byteplus: {_NO_GATEWAY}, so no other "
+            f"{where}provider: {shown(provider)} cannot be called from here, only byteplus: {_NO_GATEWAY}, so no other "
             "provider's format is translated."
         )
     return model or None
@@ -200,7 +200,7 @@ def _share(percentage: object, where: str) -> float | None:
     if percentage is None:
         return None
     if not isinstance(percentage, (int, float)) or isinstance(percentage, bool) or not 0 < percentage <= 100:
-        raise SettingError(f"{where}={percentage!r} must be a number more than 0 and at most 100.")
+        raise SettingError(f"{where}={shown(percentage)} must be a number more than 0 and at most 100.")
     return percentage / 100
 
 
@@ -218,7 +218,7 @@ def _seconds(table: Mapping[str, Any], name: str, where: str, otherwise: float |
         return otherwise
     given = table[name]
     if not isinstance(given, (int, float)) or isinstance(given, bool) or not given > 0:
-        raise SettingError(f"{where}{name}={given!r} must be a number of milliseconds, more than 0.")
+        raise SettingError(f"{where}{name}={shown(given)} must be a number of milliseconds, more than 0.")
     return given / 1000
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .._errors import SettingError
+from .._errors import SettingError, shown
 from .._regions import address_of, did_you_mean, region_named
 from . import checks
 from .conditions import checked_query
@@ -164,7 +164,7 @@ class Target:
         region_named(checks.text(f"{called}: region", self.region))
         checks.yes_or_no(f"{called}: allow_http", self.allow_http)
         if self.base_url is not None:
-            checks.base_url(called, self.base_url, self.allow_http)
+            checks.base_url(f"{called}: base_url", self.base_url, allow_http=self.allow_http)
         if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key.strip()):
             raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
         for name in ("zone", "quota_group"):
@@ -345,7 +345,7 @@ def _settle_tree(called: str, group: Policy | Group) -> None:
     for name in (*(_instance_of_condition(called, each).then for each in conditions), group.default):
         if name is not None and name not in names:
             raise SettingError(
-                f"{called}: no target is named {name!r} (known: {', '.join(names)}).{did_you_mean(name, names)}"
+                f"{called}: no target is named {shown(name)} (known: {', '.join(names)}).{did_you_mean(name, names)}"
             )
     statuses = checks.statuses(f"{called}: on_status_codes", group.on_status_codes)
     _set(group, targets=targets, conditions=conditions, on_status_codes=statuses)
@@ -353,7 +353,7 @@ def _settle_tree(called: str, group: Policy | Group) -> None:
 
 def _instance_of_condition(called: str, each: object) -> Condition:
     if not isinstance(each, Condition):
-        raise SettingError(f"{called}: conditions may hold Condition, not {each!r}.")
+        raise SettingError(f"{called}: conditions may hold Condition, not {shown(each)}.")
     return each
 
 
@@ -380,19 +380,21 @@ def _check_addresses(leaves: Sequence[Target]) -> None:
 
 def _check_name(what: str, name: object) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise SettingError(f"{what}: the name must be a text, not {name!r}.")
+        raise SettingError(f"{what}: the name must be a text, not {shown(name)}.")
     if "/" in name or name.startswith("@"):
         raise SettingError(
-            f"{what} {name!r}: a name has no '/' and no leading '@', so that '@name/model' can be read."
+            f"{what} {shown(name)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
         )
 
 
 def _checked_models(called: str, models: object) -> dict[str, str]:
     if not isinstance(models, Mapping):
-        raise SettingError(f"{called}: models must map the caller's model to the one here, not {models!r}.")
+        raise SettingError(
+            f"{called}: models must map the caller's model to the one here, not {shown(models)}."
+        )
     for model, mapped in models.items():
         checks.text(f"{called}: a key of models", model)
-        checks.text(f"{called}: models[{model!r}]", mapped)
+        checks.text(f"{called}: models[{shown(model)}]", mapped)
     return dict(models)
 
 
@@ -401,7 +403,7 @@ def _checked_only(called: str, only: object) -> frozenset[str] | None:
         return None
     if isinstance(only, str) or not isinstance(only, Iterable):
         raise SettingError(
-            f"{called}: only={only!r} must be a set of kinds, such as {{'chat', 'responses'}}."
+            f"{called}: only={shown(only)} must be a set of kinds, such as {{'chat', 'responses'}}."
         )
     kinds = frozenset(only)
     if not kinds:
@@ -425,13 +427,13 @@ def _checked_overrides(called: str, params: object) -> dict[str, Any]:
         raise SettingError(f"{called}: override_params must map body fields to values.")
     for name, instead in _NOT_OVERRIDDEN.items():
         if name in params:
-            raise SettingError(f"{called}: override_params cannot hold {name!r}; set it by {instead}.")
+            raise SettingError(f"{called}: override_params cannot hold {shown(name)}; set it by {instead}.")
     return dict(params)
 
 
 def _checked_replay(given: object) -> dict[str, Replay]:
     if not isinstance(given, Mapping):
-        raise SettingError(f"replay={given!r} must map kinds of call to one of {', '.join(REPLAYS)}.")
+        raise SettingError(f"replay={shown(given)} must map kinds of call to one of {', '.join(REPLAYS)}.")
     for kind, word in given.items():
         checks.choice("replay", kind, KINDS)
         checks.choice(f"replay[{kind!r}]", word, REPLAYS)

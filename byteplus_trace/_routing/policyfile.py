@@ -17,12 +17,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._errors import SettingError
+from .._errors import SettingError, shown
 from .._regions import did_you_mean
 from .gatewayconfig import from_gateway_config, is_gateway_config
 from .policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# With a folder or a suffix, and nothing of TOML's or JSON's own.
+_MAY_BE_PATH = re.compile(r"""(?=.*[./\\])[^\0\n={}\[\]"']+""")
 _T = TypeVar("_T")
 
 
@@ -33,44 +35,72 @@ def load(source: Policy | Mapping[str, Any] | str | os.PathLike[str], environ: M
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
-    filled = _filled(content, environ, "policy")
-    if is_gateway_config(filled):
-        return from_gateway_config(filled)
-    return _policy(filled)
+    written: dict[str, str] = {}
+    filled = _filled(content, environ, "policy", written)
+    try:
+        return from_gateway_config(filled) if is_gateway_config(filled) else _policy(filled)
+    except SettingError as error:
+        message = str(error)
+    # What a variable holds may be a key: it is told as it was written.
+    for text, words in written.items():
+        message = message.replace(repr(text), repr(words))
+    raise SettingError(message)
 
 
 def _read(source: str | os.PathLike[str]) -> object:
     text = os.fspath(source)
     if text.lstrip().startswith("{"):
         return _parsed(json.loads, text, "The policy", "JSON")
-    path = Path(text)
+    return read_file("The policy", text)
+
+
+def read_file(what: str, named: str) -> object:
+    """
+    What a TOML or JSON file holds.
+
+    Raises:
+        SettingError: it cannot be read, as `what`. The error repeats no text that is not a path, for it may hold keys.
+    """
+    path = Path(named)
     try:
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingError(f"The policy file {text!r} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise SettingError(f"The policy file {text!r} is not UTF-8 text.") from error
-    if path.suffix == ".json" or content.lstrip().startswith("{"):
-        return _parsed(json.loads, content, f"The policy file {text!r}", "JSON")
-    return _parsed(tomllib.loads, content, f"The policy file {text!r}", "TOML")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        refusal = f"{what} file {named!r} is not UTF-8 text."
+    except (OSError, ValueError) as error:
+        if _MAY_BE_PATH.fullmatch(named):
+            refusal = f"{what} file {named!r} cannot be read: {getattr(error, 'strerror', error)}."
+        else:
+            refusal = (
+                f"{what}, a text of {len(named)} characters, is neither JSON nor the path of a file. "
+                "Write what it holds into a file, and give its path, such as 'policy.toml'."
+            )
+    else:
+        if path.suffix == ".json" or text.lstrip().startswith("{"):
+            return _parsed(json.loads, text, f"{what} file {named!r}", "JSON")
+        return _parsed(tomllib.loads, text, f"{what} file {named!r}", "TOML")
+    raise SettingError(refusal)  # on its own, for the other error repeats what was given
 
 
 def _parsed(parse: Callable[[str], object], text: str, what: str, language: str) -> object:
     try:
         return parse(text)
     except ValueError as error:
-        raise SettingError(f"{what} is not valid {language}: {error}") from error
+        message = f"{what} is not valid {language}: {error}"
+    raise SettingError(message)  # on its own, for the parser's error has the whole text in it
 
 
-def _filled(value: Any, environ: Mapping[str, str], where: str) -> Any:
-    """The value with `${NAME}` replaced throughout."""
+def _filled(value: Any, environ: Mapping[str, str], where: str, written: dict[str, str]) -> Any:
+    """The value with `${NAME}` replaced throughout; `written` is told what each text was before."""
     match value:
         case str():
-            return _VARIABLE.sub(lambda found: _variable(found[1], environ, where), value)
+            filled = _VARIABLE.sub(lambda found: _variable(found[1], environ, where), value)
+            if filled != value:
+                written[filled] = value
+            return filled
         case Mapping():
-            return {key: _filled(each, environ, f"{where}.{key}") for key, each in value.items()}
+            return {key: _filled(each, environ, f"{where}.{key}", written) for key, each in value.items()}
         case list() | tuple():
-            return [_filled(each, environ, f"{where}[{at}]") for at, each in enumerate(value)]
+            return [_filled(each, environ, f"{where}[{at}]", written) for at, each in enumerate(value)]
         case _:
             return value
 
@@ -103,7 +133,9 @@ def _member(entry: object, where: str) -> Target | Group:
         if name in table:
             table[name] = _built(kind, table[name], f"{where}.{name}")
     if "region" not in table and "name" in table:
-        raise SettingError(f'{where}: target {table["name"]!r} needs a region, such as region = "eu-west-1".')
+        raise SettingError(
+            f'{where}: target {shown(table["name"])} needs a region, such as region = "eu-west-1".'
+        )
     return _built(Target, table, where)
 
 

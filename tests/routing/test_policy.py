@@ -33,7 +33,7 @@ WRONG = {
     "models must map": lambda: sg(models=["m"]),
     "a name has no '/'": lambda: Target("a/b", region=SG),
     "the name must be a text": lambda: Target("", region=SG),
-    "retry={'per_target': 2} must be a Retry(...)": lambda: sg(retry={"per_target": 2}),
+    "retry={...} must be a Retry(...)": lambda: sg(retry={"per_target": 2}),
     "targets is empty. Name at least one Target": lambda: Policy(targets=[]),
     "targets must be a list of Target": lambda: Policy(targets=sg()),
     "targets may hold Target and Group, not a str; Policy.load() reads plain tables": lambda: Policy(targets=["sg"]),
@@ -124,6 +124,8 @@ def test_a_key_is_never_shown():
 
 
 SECRET = {"name": "sg", "region": SG, "provider": "byteplus", "api_key": "very-secret"}
+A_KEY = "very-secret-4000-8000-as-long-as-a-key"
+"""Where a text is expected, and long enough to be a key."""
 
 
 @pytest.mark.parametrize(
@@ -136,13 +138,77 @@ SECRET = {"name": "sg", "region": SG, "provider": "byteplus", "api_key": "very-s
         lambda: Policy.load({"strategy": {"mode": "single"}, "targets": SECRET}),
         lambda: Policy.load({**SECRET, "wieght": 1}),
         lambda: sg(api_key=["very-secret"]),
+        lambda: sg(models={"a": SECRET}),
+        lambda: sg(models=[SECRET]),
+        lambda: sg(models={"a": SECRET.items()}),
+        lambda: sg(only={A_KEY}),
+        lambda: sg(base_url=SECRET),
+        lambda: sg(base_url="https://me:very-secret@[h/api/v3"),
+        lambda: sg(retry=SECRET),
+        lambda: sg(weight=[SECRET]),
+        lambda: sg(zone=SECRET),
+        lambda: Target("t", region=A_KEY),
+        lambda: Target(SECRET, region=SG),
+        lambda: Policy(targets=[sg()], replay=[SECRET]),
+        lambda: Policy(targets=[sg()], mode=SECRET),
+        lambda: Policy(targets=[sg()], max_attempts=SECRET),
+        lambda: Policy(targets=[sg()], on_status_codes=SECRET),
+        lambda: Policy(targets=[sg()], on_status_codes=[A_KEY]),
+        lambda: Policy(targets=[sg()], mode="conditional", conditions=[SECRET]),
+        lambda: Policy(targets=[sg()], retry=SECRET),
+        lambda: Policy.load({"targets": [{"name": SECRET}]}),
+        lambda: Policy.load({"provider": SECRET}),
+        lambda: Policy.load({"provider": "byteplus", "request_timeout": SECRET}),
+        lambda: Policy.load({"strategy": {"mode": SECRET}, "targets": [{}]}),
+        lambda: Condition({"metadata.a": {"$in": SECRET}}, "sg"),
+        lambda: Condition({"metadata.a": {"$gt": SECRET}}, "sg"),
+        lambda: Condition([SECRET], "sg"),
+        lambda: Condition({"metadata.a": 1}, SECRET),
     ],
 )
-def test_a_key_is_not_in_any_refusal(make):
+def test_a_key_is_not_in_any_refusal(make, messages):
     with pytest.raises(SettingError) as refused:
         make()
 
-    assert "very-secret" not in str(refused.value)
+    assert "very-secret" not in messages(refused.value)
+
+
+@pytest.mark.parametrize("words", [{"region": "${KEY}"}, {"only": ["${KEY}"]}, {"weight": "${KEY}"}, {"models": {"a": ["${KEY}"]}}, {"zone": "", "quota_group": "${KEY}"}])  # fmt: skip
+def test_what_came_from_the_environment_is_told_as_it_was_written(words, messages):
+    """However short it is, for in a wrong place it may be a key."""
+    with pytest.raises(SettingError) as refused:
+        Policy.load({"targets": [{"name": "sg", "region": SG, **words}]}, {"KEY": "hush"})
+
+    assert "hush" not in messages(refused.value)
+
+
+def test_a_region_from_the_environment_is_named_by_its_variable():
+    with pytest.raises(SettingError, match=r"Region '\$\{WHERE\}' is not known \(known: .* Did you mean"):
+        Policy.load({"targets": [{"name": "sg", "region": "${WHERE}"}]}, {"WHERE": "eu-wst-1"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[[targets]]\nname = "sg"\napi_key = "very-secret"\n',
+        'targets = [{name = "sg", api_key = "very-secret"}]',
+        '[{"name": "sg", "api_key": "very-secret"}]',
+        '{"targets": [{"name": "sg" "api_key": "very-secret"}]}',
+        "very-secret",
+        "very-secret\0",
+        "very-secret" * 1000,
+    ],
+)
+def test_a_text_in_the_place_of_a_path_is_not_repeated(text, messages):
+    with pytest.raises(SettingError) as refused:
+        Policy.load(text, {})
+
+    assert "very-secret" not in messages(refused.value)
+
+
+def test_a_text_in_the_place_of_a_path_is_told_what_to_write():
+    with pytest.raises(SettingError, match=r"neither JSON nor the path of a file.*such as 'policy\.toml'"):
+        Policy.load('[[targets]]\nname = "sg"\n', {})
 
 
 def test_the_leaves_are_the_targets_of_all_groups_in_order():
