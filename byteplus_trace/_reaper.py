@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -43,10 +44,13 @@ def start() -> None:
 
 def drain(timeout_seconds: float = -1) -> bool:
     """Have done what is waiting, in this thread or already in the other; false where that took too long."""
+    ends_at = time.monotonic() + timeout_seconds
     if not _working.acquire(timeout=timeout_seconds):
         return False
     try:
         while _jobs:
+            if timeout_seconds >= 0 and time.monotonic() >= ends_at:
+                return False
             _jobs.popleft()()
     finally:
         _working.release()

@@ -268,7 +268,7 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
 
 
 def _providers(around: Surroundings) -> Iterator[Finding]:
-    from .._telemetry.provider import endpoint, is_listening
+    from .._telemetry.exporting import endpoint, is_listening
 
     told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
     yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")

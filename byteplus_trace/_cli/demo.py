@@ -22,7 +22,7 @@ from openai import DefaultHttpxClient, OpenAI
 import byteplus_trace
 
 from .._regions import DEFAULT_REGION
-from .._telemetry.provider import is_listening
+from .._telemetry.exporting import is_listening
 from .showing import Question, console, series, span_tree
 from .stage import SERVICE, Stage, Trace
 

@@ -28,7 +28,7 @@ from prometheus_client import CollectorRegistry
 import byteplus_trace
 
 from .._config import PREFIX
-from .._telemetry.provider import endpoint, is_listening
+from .._telemetry.exporting import endpoint, is_listening
 from ..testing import ModelArk
 
 SERVICE = "byteplus-trace-demo"

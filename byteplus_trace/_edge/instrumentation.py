@@ -266,9 +266,10 @@ class Instrumentation:
         return told_by_otel(transport, library, colour, self.recorder.tracers.provider)
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Tell what is waiting to be told, and have it exported."""
+        """Tell what is waiting to be told, and have it exported, all in that time."""
+        ends_at = time.monotonic() + timeout_seconds
         drained = _reaper.drain(timeout_seconds)
-        return self.recorder.tracers.flush(timeout_seconds) and drained
+        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0)) and drained
 
     def shutdown(self) -> None:
         """Stop what was started."""

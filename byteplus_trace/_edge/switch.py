@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 from .._telemetry import guard as guarding
@@ -45,9 +46,10 @@ def switch_off() -> None:
 
 
 def flush_all(timeout_seconds: float) -> bool:
-    """Flush the active instrumentation, and the default one where it is in use."""
+    """Flush the active instrumentation, and the default one where it is in use, all in that time."""
+    ends_at = time.monotonic() + timeout_seconds
     flushed = True
     for each in (Instrumentation._active, Instrumentation._default):
         if each is not None:
-            flushed = each.flush(timeout_seconds) and flushed
+            flushed = each.flush(max(ends_at - time.monotonic(), 0.0)) and flushed
     return flushed

@@ -16,6 +16,7 @@ import anyio
 import httpx
 import pytest
 from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
 import byteplus_trace
@@ -532,6 +533,28 @@ def test_a_flush_waits_for_what_is_being_told(instrument, told, url):
     byteplus_trace.flush()
 
     assert ["cancelled"] == [exchange.outcome for exchange in told.exchanges]
+
+
+def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told):
+    """An SDK's own `force_flush` waits for as long as its exporter does."""
+    released = threading.Event()
+
+    class Stuck(SpanExporter):
+        def export(self, spans):
+            released.wait(30)
+            return SpanExportResult.SUCCESS
+
+    told.provider.add_span_processor(BatchSpanProcessor(Stuck()))
+    instrument()
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, json={}))) as client:
+        client.post(PUBLIC, json=CHAT)
+
+    in_time = byteplus_trace.flush(0.05)
+    still_stuck = not released.is_set()
+    released.set()
+
+    assert (False, True) == (in_time, still_stuck)
+    assert byteplus_trace.flush()
 
 
 def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):

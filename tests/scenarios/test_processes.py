@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 PROGRAM = """
@@ -24,16 +25,18 @@ with httpx.Client(headers={{"Authorization": "Bearer key"}}) as client:
 
 
 class Receiver:
-    """A real OTLP/HTTP receiver: decodes what the exporter posts."""
+    """A real OTLP/HTTP receiver: decodes what the exporter posts, and answers `status`."""
 
     def __init__(self):
         received = self.requests = []
+        self.status = 200
+        receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
                 received.append((self.path, ExportTraceServiceRequest.FromString(body)))
-                self.send_response(200)
+                self.send_response(receiver.status)
                 self.end_headers()
 
             def log_message(self, *args):
@@ -126,6 +129,54 @@ def test_with_nobody_listening_there_is_one_line(sg):
 
     (line,) = done.stderr.strip().splitlines()
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in line
+
+
+@pytest.mark.parametrize(("status", "arrived"), [(200, "True"), (400, "False"), (None, "False")])
+def test_a_flush_says_whether_the_spans_arrived(receiver, sg, status, arrived):
+    """None: nobody listens. Of what was lost before the last flush it says nothing any more."""
+    receiver.status = status
+    endpoint = receiver.endpoint if status else "http://127.0.0.1:9"
+    source = PROGRAM.format(
+        before="byteplus_trace.instrument()",
+        after="print(byteplus_trace.flush(), byteplus_trace.flush())",
+    )
+
+    done = run(source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    assert [arrived, "True"] == done.stdout.split()
+
+
+def test_a_flush_at_the_end_of_the_interpreter_exports_too(receiver, sg):
+    """Where no thread is started any more."""
+    source = PROGRAM.format(
+        before="import atexit; byteplus_trace.instrument(); atexit.register(lambda: print(byteplus_trace.flush()))",
+        after="",
+    )
+
+    done = run(
+        source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg)
+    )
+
+    assert "True" == done.stdout.strip()
+    assert 2 == len(receiver.spans)
+
+
+def test_where_nobody_takes_spans_the_batches_of_an_exit_are_not_each_asked_for():
+    """One question of half a second, however much there is to export: an address that drops what is sent to it."""
+    from byteplus_trace._telemetry import exporting
+
+    class Never(SpanExporter):
+        def export(self, spans):
+            raise AssertionError("nobody listens")
+
+    asked = []
+    exporter = exporting.WhenListening(Never())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "is_listening", asked.append)
+        results = {exporter.export([]) for _ in range(5)}
+
+    assert {SpanExportResult.FAILURE} == results
+    assert 1 == len(asked)
 
 
 def test_an_application_that_sets_its_provider_later_gets_the_spans(receiver, sg):
