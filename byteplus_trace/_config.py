@@ -96,8 +96,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         text = environ.get(PREFIX + name.upper())
         if text is not None and text.strip():
             found[name] = read(PREFIX + name.upper(), text.strip())
-    if "capture_content" not in found and CAPTURE_VARIABLE in environ:
-        found["capture_content"] = _read_capture(CAPTURE_VARIABLE, environ[CAPTURE_VARIABLE])
+    captured = environ.get(CAPTURE_VARIABLE, "").strip()
+    if "capture_content" not in found and captured:
+        found["capture_content"] = _read_capture(CAPTURE_VARIABLE, captured)
     return found
 
 

@@ -154,6 +154,12 @@ def test_content_capture_follows_opentelemetrys_words(word):
     assert False is configure({}, ours).capture_content
 
 
+def test_an_empty_capture_variable_leaves_it_to_the_file(file):
+    environ = {**file("capture_content = true"), "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": " "}
+
+    assert configure({}, environ).capture_content
+
+
 # A wrong setting, and words that its message must have.
 WRONG = {
     "a slip of the pen": (

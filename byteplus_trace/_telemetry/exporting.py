@@ -1,10 +1,10 @@
 """
 A TracerProvider of our own, for a process whose application has none: by the standard `OTEL_*` variables.
 
-Nobody may be listening on the default endpoint, so the exporter is asked only where somebody
-does: as it comes, it spends 8 seconds of the exit and four log lines on one span nobody takes.
-And what could not be exported is remembered, for the SDK's `force_flush` only says that it was
-tried.
+An empty variable is one that is not set, as the specification says. Nobody may be listening on
+the default endpoint, so the exporter is asked only where somebody does: as it comes, it
+spends 8 seconds of the exit and four log lines on one span nobody takes. And what could not
+be exported is remembered, for the SDK's `force_flush` only says that it was tried.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def exporter_names(environ: Mapping[str, str]) -> list[str]:
     """The exporters that the variables ask for; none where they say that nothing is exported."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
-    names = [name.strip() for name in environ.get("OTEL_TRACES_EXPORTER", "otlp").split(",") if name.strip()]
-    return [] if "none" in names else names
+    names = [name.strip() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
+    return [] if "none" in names else names or ["otlp"]
 
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:

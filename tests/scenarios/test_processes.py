@@ -201,6 +201,18 @@ trace.set_tracer_provider(provider)
     assert [] == receiver.spans
 
 
+@pytest.mark.parametrize(
+    "name", ["OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+)  # fmt: skip
+def test_an_empty_variable_is_one_that_is_not_set(receiver, sg, name):
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="byteplus_trace.flush()")
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, name: ""}
+
+    run(source, sg, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg), **environment)
+
+    assert 2 == len(receiver.spans)
+
+
 @pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
 def test_telemetry_can_be_switched_off_as_the_specification_says(receiver, sg, variables):
     source = PROGRAM.format(before="byteplus_trace.instrument()", after="byteplus_trace.flush()")
