@@ -258,10 +258,46 @@ class TestDoctor:
 
         assert (status, found) == (finding.status, finding.found)
 
-    def test_a_password_in_an_endpoint_is_left_out(self):
-        found = next(_providers(Surroundings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:pass@127.0.0.1:9"})))
+    @pytest.mark.parametrize(
+        ("endpoint", "told"),
+        [
+            ("http://me:hunter2@127.0.0.1:9", "http://127.0.0.1:9"),
+            ("http://me:hunter2@127.0.0.1:9/?token=hunter3", "http://127.0.0.1:9/"),
+            ("http://127.0.0.1:9/v1#hunter2", "http://127.0.0.1:9/v1"),
+            ("http://me:hunter/2@127.0.0.1:9", "http://127.0.0.1:9"),
+            ("http://me:hunter#2@127.0.0.1:9", "(not shown)"),
+            ("me:hunter2@[", "["),
+        ],
+    )
+    def test_what_may_be_secret_in_an_endpoint_is_left_out(self, endpoint, told):
+        variables, spans = _providers(Surroundings({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}))
 
-        assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9" == found.found
+        assert f"OTEL_EXPORTER_OTLP_ENDPOINT={told}" == variables.found
+        assert f"nobody listens at {told}" == spans.found
+
+    def test_a_secret_inside_a_variable_is_not_shown(self):
+        variables, _ = _providers(Surroundings({"OTEL_RESOURCE_ATTRIBUTES": "a=b,api.key=hunter2"}))
+
+        assert "OTEL_RESOURCE_ATTRIBUTES=(set)" == variables.found
+
+    @pytest.mark.parametrize(
+        ("variables", "said"),
+        [
+            ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER='zipkin': no exporter of that name"),
+            ({"OTEL_BSP_MAX_QUEUE_SIZE": "1"}, "OTEL_BSP_* variables cannot be followed"),
+            ({"BYTEPLUS_TRACE_BASE_URLS": "ark.example=eu-west-1"}, "'ark.example' is not a base URL"),
+        ],
+    )
+    def test_what_instrument_refuses_is_a_failure(self, variables, said):
+        ended = command("doctor", "--offline", **variables)
+
+        assert 1 == ended.returncode, ended.stdout
+        assert said in " ".join(ended.stdout.split())
+
+    def test_an_empty_exporter_is_the_usual_one(self):
+        *_, spans = _providers(Surroundings({"OTEL_TRACES_EXPORTER": "", **NOBODY}))
+
+        assert "nobody listens at http://127.0.0.1:9" == spans.found
 
     def test_a_directory_for_several_processes_has_to_be_there_and_empty(self, tmp_path):
         def look(directory):

@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Literal
 
-from .._errors import SettingError
+from .._errors import SettingError, shown_url
 from .._regions import MODELARK, REGIONS, Region
 from .._version import __version__
 from .stage import settings_aside
@@ -268,7 +268,7 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
 
 
 def _providers(around: Surroundings) -> Iterator[Finding]:
-    from .._telemetry.exporting import endpoint, is_listening
+    from .._telemetry.exporting import endpoint, exporter_names, is_listening, own_provider
 
     told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
     yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")
@@ -277,29 +277,38 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
             "warn", "spans", "OTEL_SDK_DISABLED=true: none are made by our own provider", "unset it to have spans"
         )  # fmt: skip
         return
-    exporters = around.environ.get("OTEL_TRACES_EXPORTER", "otlp")
-    if "otlp" not in exporters:
-        yield Finding("ok", "spans", f"go where OTEL_TRACES_EXPORTER says: {exporters}")
+    try:
+        provider = own_provider(None, around.environ)
+    except SettingError as error:
+        yield Finding(
+            "fail", "spans", str(error), "instrument() refuses this where the application has no TracerProvider"
+        )  # fmt: skip
         return
-    where = endpoint()
+    if provider is not None:
+        provider.shutdown()
+    names = exporter_names(around.environ)
+    if not any(name.startswith("otlp") for name in names):
+        yield Finding("ok", "spans", f"go where OTEL_TRACES_EXPORTER says: {', '.join(names) or 'none'}")
+        return
+    where = endpoint(around.environ)
     if is_listening(where, around.timeout_seconds):
-        yield Finding("ok", "spans", f"somebody listens at {where}")
+        yield Finding("ok", "spans", f"somebody listens at {shown_url(where)}")
     else:
         yield Finding(
             "warn",
             "spans",
-            f"nobody listens at {where}",
+            f"nobody listens at {shown_url(where)}",
             "start Jaeger (docker compose -f grafana/compose.yaml up), or set OTEL_EXPORTER_OTLP_ENDPOINT",
         )
 
 
-# A variable that holds a secret, and a secret inside a URL.
+# By its name a variable that holds a secret, by its value one that has it inside.
 _SECRET = re.compile("HEADERS|KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
-_USERINFO = re.compile("(?<=://)[^/@]+@")
 
 
 def _shown(name: str, value: str) -> str:
-    return "(set)" if _SECRET.search(name) else _USERINFO.sub("", value)
+    shown = shown_url(value) if "://" in value or name.endswith("_ENDPOINT") else value
+    return "(set)" if _SECRET.search(f"{name}={shown}") else shown
 
 
 def _metrics(around: Surroundings) -> Iterator[Finding]:

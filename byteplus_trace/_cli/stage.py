@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry
 import byteplus_trace
 
 from .._config import PREFIX
+from .._errors import shown_url
 from .._telemetry.exporting import endpoint, is_listening
 from ..testing import ModelArk
 
@@ -77,7 +78,7 @@ class Stage:
         self.registry = CollectorRegistry()
         self.logged: list[str] = []
         """What the library said in its log."""
-        self.exported_to = endpoint() if is_listening(endpoint()) else None
+        self.exported_to = shown_url(endpoint()) if is_listening(endpoint()) else None
         """Where somebody takes the spans, if anybody does."""
         self._kept = InMemorySpanExporter()
         self._provider = TracerProvider(

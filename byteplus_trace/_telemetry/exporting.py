@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 
-from .._errors import SettingError, shown
+from .._errors import SettingError, shown, shown_url
 from .._regions import DEFAULT_PORTS
 
 logger = logging.getLogger("byteplus_trace")
@@ -145,7 +145,7 @@ class WhenListening(Watched):
             self._told = True
             logger.warning(
                 "Nobody takes OpenTelemetry spans at %s, so they are dropped. Start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none.",
-                endpoint(),
+                shown_url(endpoint()),
             )
         return SpanExportResult.FAILURE
 

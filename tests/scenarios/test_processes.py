@@ -131,6 +131,23 @@ def test_with_nobody_listening_there_is_one_line(sg):
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in line
 
 
+def test_credentials_of_the_endpoint_are_not_in_that_line(sg):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = f"127.0.0.1:{free.getsockname()[1]}"
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="")
+
+    done = run(
+        source,
+        sg,
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://me:hunter2@{nowhere}/?token=hunter3",
+        BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
+    )
+
+    assert f"at http://{nowhere}/, so" in done.stderr
+    assert "hunter" not in done.stderr
+
+
 @pytest.mark.parametrize(("status", "arrived"), [(200, "True"), (400, "False"), (None, "False")])
 def test_a_flush_says_whether_the_spans_arrived(receiver, sg, status, arrived):
     """None: nobody listens. Of what was lost before the last flush it says nothing any more."""
