@@ -9,7 +9,7 @@ The TOML or JSON file named by `BYTEPLUS_TRACE_CONFIG` holds settings and a poli
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ._regions import did_you_mean, region_named
 from ._routing import checks
 from ._routing.policy import Policy
 from ._routing.policyfile import read_file
+from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -125,17 +126,7 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
 def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     if settled.get("policy") is not None:
         settled["policy"] = Policy.load(settled["policy"], environ)
-    labels = settled.get("metadata_labels", ())
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise SettingError(
-            f"metadata_labels={shown(labels)} must be a sequence of keys: write ({shown(labels)},)."
-        )
-    settled["metadata_labels"] = tuple(labels)
-    for label in settled["metadata_labels"]:
-        if not str(label).isidentifier() or str(label).startswith("__"):
-            raise SettingError(
-                f"metadata_labels: {shown(label)} cannot be a Prometheus label; use letters, digits and underscores."
-            )
+    settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
     _checked_number(settled, "metrics_port", 0, 65535)
     _checked_number(settled, "max_models", 1, 100_000)
@@ -148,6 +139,11 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     spans = settled.get("http_spans", "own")
     if spans not in HTTP_SPANS:
         raise SettingError(f"http_spans={shown(spans)} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
+    for name, method, instead in _MADE_ELSEWHERE:
+        given = settled.get(name)
+        # By what it can do, for this floor knows no telemetry library; a class can do it only once it is made.
+        if given is not None and (isinstance(given, type) or not callable(getattr(given, method, None))):
+            raise SettingError(f"{name}={shown(given)} must be {instead}.")
     for name in ("redact", "on_exchange"):
         if settled.get(name) is not None and not callable(settled[name]):
             raise SettingError(f"{name} must be a function, not {shown(settled[name])}.")
@@ -161,6 +157,21 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("capture_content", bool, "True or False"),
     ("propagate", bool, "True or False"),
     ("include_usage", bool, "True or False"),
+    ("token_histograms", bool, "True or False"),
+)
+# Objects of other libraries, what is asked of them, and what to write.
+_MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
+    (
+        "tracer_provider",
+        "get_tracer",
+        "a TracerProvider, such as opentelemetry.sdk.trace.TracerProvider(); which exporter our own one uses is said by OTEL_TRACES_EXPORTER",
+    ),
+    (
+        "meter_provider",
+        "get_meter",
+        "a MeterProvider, such as opentelemetry.sdk.metrics.MeterProvider(metric_readers=[...])",
+    ),
+    ("registry", "register", "a registry, such as prometheus_client.CollectorRegistry()"),
 )
 
 

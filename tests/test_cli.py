@@ -285,6 +285,7 @@ class TestDoctor:
         [
             ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER='zipkin': no exporter of that name"),
             ({"OTEL_BSP_MAX_QUEUE_SIZE": "1"}, "OTEL_BSP_* variables cannot be followed"),
+            ({"BYTEPLUS_TRACE_METADATA_LABELS": "model"}, "'model' cannot be a label"),
             ({"BYTEPLUS_TRACE_BASE_URLS": "ark.example=eu-west-1"}, "'ark.example' is not a base URL"),
         ],
     )

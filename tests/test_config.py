@@ -6,6 +6,8 @@ import socket
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
 
 import byteplus_trace
@@ -184,6 +186,25 @@ WRONG = {
     "a number to capture": ({"capture_content": 5}, ["capture_content=5"]),
     "a word for truth": ({"propagate": "maybe"}, ["propagate='maybe'", "True or False"]),
     "a word for usage": ({"include_usage": "false"}, ["include_usage='false'", "True or False"]),
+    "a word for histograms": ({"token_histograms": "maybe"}, ["token_histograms='maybe'", "True or False"]),
+    "an exporter for a provider": (
+        {"tracer_provider": "otlp"},
+        ["tracer_provider='otlp'", "TracerProvider", "OTEL_TRACES_EXPORTER"],
+    ),
+    "a class for its provider": (
+        {"tracer_provider": TracerProvider},
+        ["tracer_provider", "TracerProvider()"],
+    ),
+    "a tracer for its provider": ({"tracer_provider": NoOpTracer()}, ["tracer_provider=<NoOpTracer>"]),
+    "a word for a meter provider": ({"meter_provider": "x"}, ["meter_provider='x'", "MeterProvider"]),
+    "a tracer provider for a meter provider": (
+        {"meter_provider": TracerProvider()},
+        ["meter_provider=<TracerProvider>"],
+    ),
+    "a word for a registry": ({"registry": "x"}, ["registry='x'", "prometheus_client.CollectorRegistry()"]),
+    "a label of ours": ({"metadata_labels": ("model",)}, ["'model' cannot be a label"]),
+    "a label that Prometheus does not know": ({"metadata_labels": ("té",)}, ["'té'", "letters, digits"]),
+    "a number for a label": ({"metadata_labels": (1,)}, ["1 cannot be", "letters, digits"]),
     "not a function": ({"redact": "stars"}, ["redact", "function"]),
     "no sink": ({"on_exchange": []}, ["on_exchange", "function"]),
     "one base URL alone": ({"base_urls": "https://x/api/v3"}, ["base_urls", "ap-southeast-1"]),
@@ -280,6 +301,7 @@ def test_a_key_is_in_no_message(arguments, variables, messages):
         ([1, 2], "table of settings"),
         ({"policy": POLICY, "max_modles": 3}, "'max_modles'"),
         ({"include_usage": "no"}, "include_usage='no'"),
+        ({"tracer_provider": "otlp"}, "tracer_provider='otlp'"),
     ],
 )
 def test_a_wrong_file_is_named_and_says_what_to_write(file, content, word):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
-from .._errors import SettingError
+from .._errors import SettingError, shown
 from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
 from .bounds import Bound
 
@@ -87,7 +87,7 @@ def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str]
             ones, or the directory for several processes is missing.
     """
     registry = registry or default_registry()
-    metadata_labels = _checked(metadata_labels)
+    metadata_labels = checked_labels(metadata_labels)
     with _by_registry_lock:
         series = _by_registry.get(registry)
         if series is None:
@@ -107,22 +107,29 @@ def default_registry() -> CollectorRegistry:
     return REGISTRY
 
 
-def _checked(metadata_labels: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(metadata_labels, str):
+def checked_labels(metadata_labels: object) -> tuple[str, ...]:
+    """
+    Metadata keys that can be labels, each once.
+
+    Raises:
+        SettingError: one cannot be; the message says what to write instead.
+    """
+    if isinstance(metadata_labels, str) or not isinstance(metadata_labels, Iterable):
         raise SettingError(
-            f"metadata_labels={metadata_labels!r} is one string: write ({metadata_labels!r},)."
+            f"metadata_labels={shown(metadata_labels)} must be a sequence of keys, such as ('team',)."
         )
+    keys = tuple(metadata_labels)
     taken = {label for row in INSTRUMENTS if row.metadata for label in row.labels}
-    for key in metadata_labels:
+    for key in keys:
+        if not isinstance(key, str) or not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", key):
+            raise SettingError(
+                f"Metadata key {shown(key)} cannot be a Prometheus label: use letters, digits and underscores, such as 'team'."
+            )
         if key in taken:
             raise SettingError(
                 f"Metadata key {key!r} cannot be a label, the series have one of that name: rename it."
             )
-        if not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", key):
-            raise SettingError(
-                f"Metadata key {key!r} cannot be a Prometheus label: use letters, digits and underscores, such as 'team'."
-            )
-    return tuple(dict.fromkeys(metadata_labels))
+    return tuple(dict.fromkeys(keys))
 
 
 def _collector(row: Instrument, labels: tuple[str, ...]) -> Any:

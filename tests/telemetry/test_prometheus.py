@@ -96,7 +96,7 @@ def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(regist
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ("team", "is one string"),
+        ("team", "must be a sequence of keys"),
         (["model"], "rename it"),
         (["cost-centre"], "letters, digits"),
         (["__x"], "letters"),
