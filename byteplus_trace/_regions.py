@@ -8,6 +8,7 @@ Nothing in a reply names the region, so it follows from the host alone (ModelArk
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -111,7 +112,7 @@ def base_url(region: str) -> str:
     return region_named(region).base_url
 
 
-def did_you_mean(word: str, known: object) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(word, [str(k) for k in known], n=1)  # type: ignore[attr-defined]
+    close = get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -7,16 +7,20 @@ Each function is given the name under which the user knows the value.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from typing import TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
 from .._errors import SettingError, shown
 from .._regions import DEFAULT_PORTS, did_you_mean
 
 
-def base_url(name: str, url: object, *, allow_http: bool) -> None:
-    """A whole URL, over https unless it stays on this machine or is meant."""
+def base_url(
+    name: str, url: object, *, allow_http: bool, unless: str = ", or allow_http=True if that is meant"
+) -> None:
+    """A whole URL, over https unless it stays on this machine or is meant; `unless` says how to mean it."""
     parts = _parts(text(name, url))
     if parts is None:
         raise SettingError(
@@ -26,8 +30,7 @@ def base_url(name: str, url: object, *, allow_http: bool) -> None:
         raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise SettingError(
-            f"{name} is plain http, which would show keys and prompts to the network. "
-            "Write https, or allow_http=True if that is meant."
+            f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
         )
 
 
@@ -55,19 +58,19 @@ def statuses(name: str, given: object) -> frozenset[int] | None:
         return None
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise SettingError(f"{name}={shown(given)} must be a list of HTTP statuses, such as [429, 503].")
-    found = frozenset(given)
+    found = tuple(given)
     for status in found:
         if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
             raise SettingError(
                 f"{name}: {shown(status)} is not an HTTP status. Write whole numbers, such as [429, 503]."
             )
-    return found
+    return frozenset(found)
 
 
 def choice(name: str, word: object, known: Sequence[str]) -> None:
     if word not in known:
         raise SettingError(
-            f"{name}: {shown(word)} is not known (known: {', '.join(known)}).{did_you_mean(str(word), known)}"
+            f"{name}: {shown(word)} is not known (known: {', '.join(known)}).{did_you_mean(word, known)}"
         )
 
 
@@ -87,10 +90,17 @@ def instance(name: str, value: object, kind: type) -> None:
         raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float can hold."""
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    )
+
+
 def number(
     name: str, value: object, *, least: float = -math.inf, most: float = math.inf, because: str | None = None
 ) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+    if not is_number(value):
         raise SettingError(f"{name}={shown(value)} must be a number.")
     if not least <= value <= most:
         bound = because or (f"{least:g} or more" if value < least else f"{most:g} or less")

@@ -18,6 +18,7 @@ from typing import Any
 
 from .._errors import SettingError, shown
 from .._regions import DEFAULT_REGION, did_you_mean
+from . import checks
 from .policy import MODES, Breaker, Condition, Group, Policy, Retry, Target
 
 _MARKS = ("strategy", "provider", "virtual_key")
@@ -65,14 +66,7 @@ def from_gateway_config(table: Mapping[str, Any]) -> Policy:
     """
     if "targets" not in table:
         table = {"strategy": {"mode": "single"}, "targets": [table]}
-    root = _group(table, "", _Inherited())
-    policy = Policy(
-        targets=root.targets,
-        mode=root.mode,
-        conditions=root.conditions,
-        default=root.default,
-        on_status_codes=root.on_status_codes,
-    )
+    policy = Policy(**_members(table, "", _Inherited()))
     # Portkey gives every target all its retries; the cap must let the last target be reached.
     most = sum(1 + (target.retry or policy.retry).per_target for target in policy.leaves)
     return replace(policy, max_attempts=max(policy.max_attempts, most))
@@ -97,7 +91,7 @@ class _Inherited:
         return _Inherited(
             provider=table.get("provider", self.provider),
             api_key=table.get("api_key", self.api_key),
-            region=table.get("byteplus_region", self.region),
+            region=checks.text(f"{where}byteplus_region", table.get("byteplus_region", self.region)),
             custom_host=table.get("custom_host", self.custom_host),
             override_params={**self.override_params, **_object(table, "override_params", where)},
             request_timeout=_seconds(table, "request_timeout", where, self.request_timeout),
@@ -106,35 +100,38 @@ class _Inherited:
         )
 
 
-def _group(table: Mapping[str, Any], path: str, above: _Inherited) -> Group:
+def _members(table: Mapping[str, Any], path: str, above: _Inherited) -> dict[str, Any]:
+    """What a policy and a group have in common."""
     where = f"{path}." if path else ""
     _check_keys(table, _KNOWN, where)
     strategy = _object(table, "strategy", where)
     _check_keys(strategy, _STRATEGY, f"{where}strategy.")
-    mode = strategy.get("mode", "fallback")
-    if mode not in MODES:
-        raise SettingError(
-            f"{where}strategy.mode: {shown(mode)} is not known (known: {', '.join(MODES)}).{did_you_mean(str(mode), MODES)}"
-        )
+    mode, default = strategy.get("mode", "fallback"), strategy.get("default")
+    checks.choice(f"{where}strategy.mode", mode, MODES)
+    if default is not None:
+        checks.text(f"{where}strategy.default", default)
     here = above.under(table, where)
-    members = _objects(table, "targets", where)
-    return Group(
-        [_member(each, f"{where}targets[{at}]", here) for at, each in enumerate(members)],
-        mode=mode,
-        name=table.get("name") or path or None,
-        weight=table.get("weight", 1),
-        conditions=[
+    return {
+        "targets": [
+            _member(each, f"{where}targets[{at}]", here)
+            for at, each in enumerate(_objects(table, "targets", where))
+        ],
+        "mode": mode,
+        "conditions": [
             _condition(each, f"{where}strategy.conditions[{at}]")
             for at, each in enumerate(_objects(strategy, "conditions", f"{where}strategy."))
         ],
-        default=strategy.get("default"),
-        on_status_codes=strategy.get("on_status_codes"),
-    )
+        "default": default,
+        "on_status_codes": checks.statuses(
+            f"{where}strategy.on_status_codes", strategy.get("on_status_codes")
+        ),
+    }
 
 
 def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | Group:
     if "targets" in table:
-        return _group(table, path, above)
+        members = _members(table, path, above)
+        return Group(**members, name=table.get("name") or path, weight=table.get("weight", 1))
     where = f"{path}."
     _check_keys(table, _KNOWN, where)
     if "strategy" in table:
@@ -143,6 +140,15 @@ def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | 
     provided = _model_of_provider(here.provider, where)
     params = dict(here.override_params)
     model = params.pop("model", provided)
+    if model is not None:
+        checks.text(f"{where}override_params.model", model)
+    if here.custom_host is not None:
+        checks.base_url(
+            f"{where}custom_host",
+            here.custom_host,
+            allow_http=False,
+            unless="; a gateway config cannot allow it",
+        )
     return Target(
         table.get("name") or path,
         region=here.region,
@@ -171,10 +177,16 @@ def _model_of_provider(provider: object, where: str) -> str | None:
 def _retry(given: object, where: str) -> Retry:
     table = _checked(given, _RETRY, where)
     usual = Retry()
-    obeys = table.get("use_retry_after_header", table.get("use_retry_after_headers", usual.use_retry_after))
+    attempts = table.get("attempts", usual.per_target)
+    checks.whole(f"{where}.attempts", attempts, least=0)
+    obeys = usual.use_retry_after
+    for name in ("use_retry_after_headers", "use_retry_after_header"):
+        if name in table:
+            obeys = table[name]
+            checks.yes_or_no(f"{where}.{name}", obeys)
     return Retry(
-        per_target=table.get("attempts", usual.per_target),
-        on_status_codes=table.get("on_status_codes"),
+        per_target=attempts,
+        on_status_codes=checks.statuses(f"{where}.on_status_codes", table.get("on_status_codes")),
         use_retry_after=obeys,
     )
 
@@ -185,21 +197,25 @@ def _breaker(given: object, where: str) -> Breaker:
     usual = Breaker()
     count, percentage = table.get("failure_threshold"), table.get("failure_threshold_percentage")
     unset = count is None and percentage is None
+    if count is not None:
+        checks.whole(f"{where}.failure_threshold", count, least=1)
+    requests = table.get("minimum_requests", usual.min_requests)
+    checks.whole(f"{where}.minimum_requests", requests, least=1)
     cooldown = _seconds(table, "cooldown_interval", f"{where}.", usual.open) or usual.open
     return Breaker(
         consecutive=usual.consecutive if unset else count,
         ratio=usual.ratio if unset else _share(percentage, f"{where}.failure_threshold_percentage"),
-        min_requests=table.get("minimum_requests", usual.min_requests),
+        min_requests=requests,
         open=cooldown,
         open_max=cooldown if "cooldown_interval" in table else usual.open_max,
-        on_status_codes=table.get("failure_status_codes"),
+        on_status_codes=checks.statuses(f"{where}.failure_status_codes", table.get("failure_status_codes")),
     )
 
 
 def _share(percentage: object, where: str) -> float | None:
     if percentage is None:
         return None
-    if not isinstance(percentage, (int, float)) or isinstance(percentage, bool) or not 0 < percentage <= 100:
+    if not checks.is_number(percentage) or not 0 < percentage <= 100:
         raise SettingError(f"{where}={shown(percentage)} must be a number more than 0 and at most 100.")
     return percentage / 100
 
@@ -217,7 +233,7 @@ def _seconds(table: Mapping[str, Any], name: str, where: str, otherwise: float |
     if name not in table:
         return otherwise
     given = table[name]
-    if not isinstance(given, (int, float)) or isinstance(given, bool) or not given > 0:
+    if not checks.is_number(given) or given <= 0:
         raise SettingError(f"{where}{name}={shown(given)} must be a number of milliseconds, more than 0.")
     return given / 1000
 

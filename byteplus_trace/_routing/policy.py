@@ -336,11 +336,17 @@ def _settle_tree(called: str, group: Policy | Group) -> None:
     checks.choice(f"{called}: mode", group.mode, MODES)
     if group.mode == "loadbalance" and not any(each.weight for each in targets):
         raise SettingError(f"{called}: every weight is 0, so nothing could serve a call. Give one a weight.")
+    if isinstance(group.conditions, (str, Mapping)) or not isinstance(group.conditions, Iterable):
+        raise SettingError(
+            f"{called}: conditions must be a list of Condition, not {shown(group.conditions)}."
+        )
     conditions = tuple(group.conditions)
     if (conditions or group.default is not None) and group.mode != "conditional":
         raise SettingError(f"{called}: conditions and default need mode='conditional', not {group.mode!r}.")
     if group.mode == "conditional" and not conditions:
         raise SettingError(f"{called}: mode 'conditional' needs conditions.")
+    if group.default is not None:
+        checks.text(f"{called}: default", group.default)
     names = [each.name for each in targets if each.name is not None]
     for name in (*(_instance_of_condition(called, each).then for each in conditions), group.default):
         if name is not None and name not in names:
@@ -405,14 +411,14 @@ def _checked_only(called: str, only: object) -> frozenset[str] | None:
         raise SettingError(
             f"{called}: only={shown(only)} must be a set of kinds, such as {{'chat', 'responses'}}."
         )
-    kinds = frozenset(only)
+    kinds = tuple(only)
     if not kinds:
         raise SettingError(
             f"{called}: only is empty, so it would serve nothing. Leave it out to serve everything."
         )
     for kind in kinds:
         checks.choice(f"{called}: only", kind, KINDS)
-    return kinds
+    return frozenset(kinds)
 
 
 # Fields that decide how a call is read or routed, and where they are set instead.

@@ -61,6 +61,13 @@ WRONG = {
     "breaker.window='30' must be a number": lambda: Breaker(window="30"),
     "deadline.total=-1 must be more than 0": lambda: Deadline(total=-1),
     "deadline.reserve=1 must be less than 1": lambda: Deadline(reserve=1),
+    "deadline.idle=<int> must be a number": lambda: Deadline(idle=10**400),
+    "max_attempts=<int> must be a whole number": lambda: Policy(targets=[sg()], max_attempts=-(10**400)),
+    "weight=<int> must be a number": lambda: sg(weight=10**400),
+    "only: {...} is not known": lambda: sg(only=[{}]),
+    "on_status_codes: {...} is not an HTTP status": lambda: Retry(on_status_codes=[{}]),
+    "conditions must be a list of Condition": lambda: Policy(targets=[sg()], mode="conditional", conditions=5),
+    "default must be a text, not 5": lambda: Policy(targets=[sg()], mode="conditional", conditions=[Condition({"metadata.a": 1}, "sg")], default=5),
     "deadline.idle=nan must be a number": lambda: Deadline(idle=float("nan")),
 }  # fmt: skip
 
