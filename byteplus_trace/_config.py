@@ -18,7 +18,7 @@ from ._facts import Exchange
 from ._regions import did_you_mean, region_named
 from ._routing import checks
 from ._routing.policy import Policy
-from ._routing.policyfile import read_file
+from ._routing.policyfile import WORDS, read_file
 from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
         )
     settings = {key: value for key, value in content.items() if key in NAMES}
     policy = {key: value for key, value in content.items() if key not in NAMES}
+    for key in policy:
+        if key not in WORDS:
+            raise SettingError(
+                f"{PREFIX}CONFIG={named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *WORDS))}"
+            )
     if policy and "policy" in settings:
         raise SettingError(
             f"{PREFIX}CONFIG={named!r}: {next(iter(policy))!r} is not a setting; with a 'policy' table, write it inside that table."

@@ -121,6 +121,17 @@ api_key = "${KEY_SG}"
     assert 2 == config.policy.max_attempts
 
 
+@pytest.mark.parametrize(
+    "written", [json.dumps(POLICY), 'max_models = 5\n[[targets]]\nname = "sg"\nregion = "eu-west-1"']
+)
+def test_a_file_is_read_by_what_it_holds_where_its_name_says_nothing(tmp_path, written):
+    (tmp_path / "settings").write_text(written)
+
+    config = configure({}, {"BYTEPLUS_TRACE_CONFIG": str(tmp_path / "settings"), "KEY_SG": "secret"})
+
+    assert ["sg"] == [target.name for target in config.policy.leaves]
+
+
 def test_a_policy_can_be_a_path_or_a_mapping_or_itself(tmp_path):
     path = tmp_path / "policy.json"
     path.write_text(json.dumps(POLICY))
@@ -301,6 +312,11 @@ def test_a_key_is_in_no_message(arguments, variables, messages):
         ([1, 2], "table of settings"),
         ({"policy": POLICY, "max_modles": 3}, "'max_modles'"),
         ({"include_usage": "no"}, "include_usage='no'"),
+        ({"max_modles": 3}, "'max_modles' is neither a setting nor a policy's. Did you mean 'max_models'?"),
+        ({**POLICY, "metrics_prot": 3}, "'metrics_prot' is neither .* Did you mean 'metrics_port'?"),
+        ({**POLICY, "max_atempts": 3}, "'max_atempts' is neither .* Did you mean 'max_attempts'?"),
+        ({**POLICY, "strategy": {}, "retri": {}}, "'retri' is neither .* Did you mean 'retry'?"),
+        ({"provider": "byteplus", "cache": {}}, "cache cannot be followed here"),
         ({"tracer_provider": "otlp"}, "tracer_provider='otlp'"),
     ],
 )

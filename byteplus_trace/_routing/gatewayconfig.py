@@ -42,7 +42,7 @@ REFUSED: Mapping[str, str] = {
 
 _BESIDE_TARGETS = ("strategy", "targets")
 _INHERITED = ("provider", "api_key", "byteplus_region", "custom_host", "override_params", "request_timeout", "retry", "cb_config", "strict_open_ai_compliance")  # fmt: skip
-_KNOWN = ("name", "weight", *_BESIDE_TARGETS, *_INHERITED)
+KNOWN = ("name", "weight", *_BESIDE_TARGETS, *_INHERITED)
 _STRATEGY = ("mode", "on_status_codes", "conditions", "default", "cb_config")
 _RETRY = ("attempts", "on_status_codes", "use_retry_after_header", "use_retry_after_headers")
 _BREAKER = ("failure_threshold", "failure_threshold_percentage", "minimum_requests", "cooldown_interval", "failure_status_codes")  # fmt: skip
@@ -103,7 +103,7 @@ class _Inherited:
 def _members(table: Mapping[str, Any], path: str, above: _Inherited) -> dict[str, Any]:
     """What a policy and a group have in common."""
     where = f"{path}." if path else ""
-    _check_keys(table, _KNOWN, where)
+    _check_keys(table, KNOWN, where)
     strategy = _object(table, "strategy", where)
     _check_keys(strategy, _STRATEGY, f"{where}strategy.")
     mode, default = strategy.get("mode", "fallback"), strategy.get("default")
@@ -133,7 +133,7 @@ def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | 
         members = _members(table, path, above)
         return Group(**members, name=table.get("name") or path, weight=table.get("weight", 1))
     where = f"{path}."
-    _check_keys(table, _KNOWN, where)
+    _check_keys(table, KNOWN, where)
     if "strategy" in table:
         _check_keys(_object(table, "strategy", where), ("mode",), f"{where}strategy.")
     here = above.under(table, where)

@@ -19,13 +19,16 @@ from typing import Any, TypeVar
 
 from .._errors import SettingError, shown
 from .._regions import did_you_mean
-from .gatewayconfig import from_gateway_config, is_gateway_config
+from .gatewayconfig import KNOWN, REFUSED, from_gateway_config, is_gateway_config
 from .policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # With a folder or a suffix, and nothing of TOML's or JSON's own.
 _MAY_BE_PATH = re.compile(r"""(?=.*[./\\])[^\0\n={}\[\]"']+""")
 _T = TypeVar("_T")
+
+WORDS = (*(each.name for each in fields(Policy)), *KNOWN, *REFUSED)
+"""What may stand at the top of a policy, ours or Portkey's."""
 
 
 def load(source: Policy | Mapping[str, Any] | str | os.PathLike[str], environ: Mapping[str, str]) -> Policy:
