@@ -555,6 +555,7 @@ def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told):
 
     assert (False, True) == (in_time, still_stuck)
     assert byteplus_trace.flush()
+    told.provider.shutdown()
 
 
 def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):
