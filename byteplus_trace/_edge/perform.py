@@ -8,10 +8,11 @@ reading parts, sleeping and closing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .._facts import Sending
+from .._facts import Answer, Sending
 from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
@@ -25,6 +26,7 @@ from .watch import WireWatch, died_silently
 
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptTelling
+    from .._wire.body import Body
     from .instrumentation import Instrumentation
 
 MOST_HELD_EVENTS = 64
@@ -156,7 +158,7 @@ class Performer:
         idles = self.limits.headers_came(step.idle_seconds if streaming else None)
         self.observer.idle_seconds = step.idle_seconds if idles else None
         if content is not None and self.observer.body is not None:
-            with guard("reading the body"):
+            with self._reading(self.observer.body):
                 self.observer.body.feed(content)
                 self.observer.body.end()
         return held
@@ -170,8 +172,9 @@ class Performer:
         code = None
         body = self.observer.body
         if held.response.status_code >= 400 and held.drained and body is not None:
-            error = body.answer().error
-            code = error.code if error is not None else None
+            with self._reading(body):
+                error = body.answer().error
+                code = error.code if error is not None else None
         return Reply(
             status=held.response.status_code,
             code=code,
@@ -186,8 +189,10 @@ class Performer:
         body = self.observer.body
         if body is None:
             return True
-        with guard("reading the body"):
+        with self._reading(body):
             body.feed(part)
+        if not body.legible:
+            return True
         if not body.streaming:
             return held.size > LARGEST_HELD_DOCUMENT
         return (
@@ -201,16 +206,28 @@ class Performer:
     def drained(self, held: Held) -> None:
         """The peeked body came to its end."""
         held.drained = True
-        if self.observer.body is not None:
-            with guard("reading the body"):
-                self.observer.body.end()
+        body = self.observer.body
+        if body is not None:
+            with self._reading(body):
+                body.end()
+
+    @contextmanager
+    def _reading(self, body: Body) -> Iterator[None]:
+        """Where our own reading fails nothing may be concluded from the body, least of all that it was empty."""
+        try:
+            yield
+        except Exception as error:
+            body.legible = False
+            fault("reading the body", error)
 
     def peeked(self, held: Held) -> Peeked:
         """What the plan is told of a held body."""
-        body = self.observer.body
+        body, answer = self.observer.body, Answer()
+        if body is not None and body.legible:
+            with self._reading(body):
+                answer = body.answer()
         if body is None or not body.legible:
             return Peeked(output=True)
-        answer = body.answer()
         code = answer.error.code if answer.error is not None else None
         if body.first_chunk_at is not None:
             return Peeked(output=True)

@@ -101,6 +101,28 @@ def test_no_header_of_portkeys_is_too_odd_to_stay_here(http, instrument, told, s
     assert 1 == len(told.logical)
 
 
+@pytest.mark.parametrize(
+    ("reading", "stream"),
+    [("feed", False), ("feed", True), ("end", False), ("answer", False), ("answer", True)],
+)
+def test_a_reply_that_we_cannot_read_is_not_paid_for_twice(
+    monkeypatch, http, instrument, told, sg, ark, reading, stream
+):
+    monkeypatch.setattr(Body, reading, broken)
+    guard.strict = False
+    targets = [
+        Target(region, region=region, base_url=ark.base_url(region), api_key="k")
+        for region in ("ap-southeast-1", "eu-west-1")
+    ]
+    instrument(policy=Policy(targets))
+
+    said = b"".join(http.parts(sg + "/chat/completions", {**CHAT, "stream": stream}))
+
+    assert b"choices" in said
+    assert 1 == len(ark.requests)
+    assert told.series("modelark_telemetry_errors_total") > 0
+
+
 def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, told, sg):
     guard.strict = False
     instrument(on_exchange=broken)
