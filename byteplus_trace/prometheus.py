@@ -12,10 +12,11 @@ With `PROMETHEUS_MULTIPROC_DIR` set before `prometheus_client` is first imported
 series are summed over all worker processes, whichever of them is asked. Exemplars do not
 exist there. Under gunicorn, let the gauges of a dead worker end with it:
 
-    from prometheus_client import multiprocess
-
     def child_exit(server, worker):
-        multiprocess.mark_process_dead(worker.pid)
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            from prometheus_client import multiprocess
+
+            multiprocess.mark_process_dead(worker.pid)
 
 `prometheus_client` is imported when it is first used, not with this module.
 """

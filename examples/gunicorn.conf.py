@@ -9,6 +9,8 @@ replacement takes it. An application that mounts `byteplus_trace.prometheus.metr
 exemplars in this mode.
 """
 
+import os
+
 workers = 4
 
 
@@ -21,6 +23,7 @@ def post_fork(server, worker):
 
 def child_exit(server, worker):
     """The gauges of a dead worker end with it."""
-    from prometheus_client import multiprocess
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
 
-    multiprocess.mark_process_dead(worker.pid)
+        multiprocess.mark_process_dead(worker.pid)

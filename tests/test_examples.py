@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -128,3 +129,20 @@ def test_the_gunicorn_configuration_is_python_with_both_hooks():
     exec((EXAMPLES / "gunicorn.conf.py").read_text(encoding="utf-8"), found)
 
     assert {"workers", "post_fork", "child_exit"} <= set(found)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_under_gunicorn_a_dead_worker_takes_its_gauges_along_and_nothing_else(monkeypatch, tmp_path, shared):
+    """What a hook raises ends the master: without a directory there is nothing to clear up."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    if shared:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for name in ("gauge_livesum_7.db", "counter_7.db", "gauge_livesum_8.db"):
+        (tmp_path / name).touch()
+    found = {}
+    exec((EXAMPLES / "gunicorn.conf.py").read_text(encoding="utf-8"), found)
+
+    found["child_exit"](None, SimpleNamespace(pid=7))
+
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {"counter_7.db", "gauge_livesum_8.db"} | (set() if shared else {"gauge_livesum_7.db"}) == left
