@@ -23,9 +23,11 @@ exist there. Under gunicorn, let the gauges of a dead worker end with it:
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
@@ -38,13 +40,14 @@ from ._telemetry.points import Point
 from ._telemetry.starts import starts
 
 if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
-
     from prometheus_client import CollectorRegistry
 
 __all__ = ["MetricsApp", "Server", "Sink", "metrics_app", "serve"]
 
 logger = getLogger("byteplus_trace")
+
+AGAIN_SECONDS = 2.0
+"""How often a worker that waits for the port tries: a reload costs Prometheus one scrape at most."""
 
 
 class Sink:
@@ -168,15 +171,44 @@ class Server:
     A forked child has no such thread: it lets go of the port and its copy says `serving` no more.
     """
 
-    def __init__(self, server: WSGIServer, thread: threading.Thread) -> None:
-        self.port = server.server_port
-        self.serving = True
-        self._server = server
-        self._thread = thread
+    def __init__(self, port: int, addr: str, registry: CollectorRegistry | None) -> None:
+        self.port = port
+        self.serving = False
+        """Whether the port is this process's: of several workers one has it, and the others wait for it."""
+        self._addr = addr
+        self._told = _told(registry)
+        self._waiting: threading.Thread | None = None
+        self._stopping = threading.Event()
         _servers.add(self)
 
+    def take(self) -> None:
+        """
+        Take the port.
+
+        Raises:
+            OSError, OverflowError: it cannot be had.
+        """
+        from prometheus_client import start_http_server
+
+        self._server, self._thread = start_http_server(self.port, self._addr, self._told)
+        self.port = self._server.server_port
+        self.serving = True
+
+    def wait(self) -> None:
+        """Take the port when it is free."""
+        self._waiting = threading.Thread(target=self._wait, name="byteplus-trace-metrics-port", daemon=True)
+        self._waiting.start()
+
+    def _wait(self) -> None:
+        while not self.serving and not self._stopping.wait(AGAIN_SECONDS):
+            with suppress(OSError):
+                self.take()
+
     def stop(self) -> None:
-        """Free the port. Stopping twice is fine."""
+        """Free the port, or wait for it no longer. Stopping twice is fine."""
+        self._stopping.set()
+        if self._waiting is not None:
+            self._waiting.join()
         if self.serving:
             self.serving = False
             self._server.shutdown()
@@ -184,8 +216,9 @@ class Server:
             self._server.server_close()
 
     def _let_go(self) -> None:
-        self.serving = False
-        self._server.socket.close()
+        if self.serving:
+            self.serving = False
+            self._server.socket.close()
 
 
 _servers: WeakSet[Server] = WeakSet()
@@ -204,20 +237,29 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
     """
     Serve the series over HTTP from a daemon thread; port 0 takes a free one.
 
+    Of several processes with one `PROMETHEUS_MULTIPROC_DIR` the first takes the port and tells for
+    all. The others wait for it, and one of them takes it when the first ends.
+
     Returns:
         The server, or None where the port cannot be had: that is one log line, not the end of a worker.
     """
-    from prometheus_client import start_http_server
-
+    server = Server(port, addr, registry)
+    several = multiprocess_directory() is not None
     try:
-        server, thread = start_http_server(port, addr, _told(registry))
+        server.take()
     except (OSError, OverflowError) as error:
+        if several and isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            logger.info("Port %s of %s is another process's, which tells for all workers.", port, addr)
+            server.wait()
+            return server
         logger.error(  # noqa: TRY400  one line, not a traceback
-            "Metrics are not served: port %s of %s cannot be had (%s). Give another metrics_port; where several "
-            "workers share the port, set PROMETHEUS_MULTIPROC_DIR, and the one that has it tells for all.",
+            "Metrics are not served: port %s of %s cannot be had (%s). Give another metrics_port%s.",
             port,
             addr,
             error,
+            ""
+            if several
+            else "; where several workers share the port, set PROMETHEUS_MULTIPROC_DIR, and the one that has it tells for all",
         )
         return None
-    return Server(server, thread)
+    return server

@@ -4,9 +4,9 @@ gunicorn, several workers, one /metrics that tells the sums of all.
     mkdir -p /run/shop-metrics && rm -f /run/shop-metrics/*.db
     PROMETHEUS_MULTIPROC_DIR=/run/shop-metrics gunicorn -c examples/gunicorn.conf.py shop:app
 
-The first worker takes the port and tells for all; the others log one line that they did not get it, and when it dies its
-replacement takes it. An application that mounts `byteplus_trace.prometheus.metrics_app()` needs no port. There are no
-exemplars in this mode.
+The first worker takes the port and tells for all; the others wait for it, and when it ends one of them, or a worker of
+the next generation, takes it. An application that mounts `byteplus_trace.prometheus.metrics_app()` needs no port. There
+are no exemplars in this mode.
 """
 
 import os

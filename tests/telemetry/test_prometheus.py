@@ -404,6 +404,60 @@ def test_four_workers_tell_one_sum(tmp_path):
     assert dead["modelark_operations_in_flight"] == 2
 
 
+HANDED_OVER = """
+import logging, os, socket, sys, time
+from urllib.request import urlopen
+from byteplus_trace import prometheus
+
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s")
+prometheus.AGAIN_SECONDS = 0.02
+with socket.create_server(("127.0.0.1", 0)) as other_worker:
+    port = other_worker.getsockname()[1]
+    one, other = prometheus.serve(port), prometheus.serve(port)
+    other.stop()
+    time.sleep(0.1)
+    print(one.serving, other.serving)
+until = time.monotonic() + 20
+while not one.serving:
+    assert time.monotonic() < until, "the port was never taken"
+    time.sleep(0.01)
+print(one.serving, other.serving, one.port == port, urlopen(f"http://127.0.0.1:{port}/metrics").status)
+one.stop()
+again = prometheus.serve(port)
+print(again.serving)
+"""
+
+
+def test_of_several_workers_one_has_the_port_and_when_it_ends_one_that_waited_takes_it(tmp_path):
+    """As at a reload: the new workers start while the old ones have it. That is no error, and is not told as one."""
+    told = _run(HANDED_OVER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+
+    assert told.splitlines() == [
+        "INFO",
+        "INFO",
+        "False False",
+        "True False True 200",
+        "True",
+    ]
+
+
+def test_an_address_that_cannot_be_had_is_an_error_for_several_workers_too(tmp_path):
+    program = """
+import logging, sys
+from byteplus_trace.prometheus import serve
+logging.basicConfig(stream=sys.stdout)
+print(serve(9464, "203.0.113.1"))
+"""
+
+    line, server = _run(program, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)).splitlines()
+
+    assert "None" == server
+    assert line.startswith(
+        "ERROR:byteplus_trace:Metrics are not served: port 9464 of 203.0.113.1 cannot be had"
+    )
+    assert "PROMETHEUS_MULTIPROC_DIR" not in line
+
+
 def test_a_missing_directory_for_several_processes_is_refused_in_words(registry, monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
 
