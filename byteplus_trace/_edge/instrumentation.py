@@ -36,6 +36,7 @@ from .._wire.shape import json_in
 from ..prometheus import Server, Sink, serve
 from .drive import Begun, Plan
 from .library import lowered, told
+from .process import abandon_first, end_with_process
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -60,7 +61,7 @@ class Instrumentation:
         self.policy = config.policy
         self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
         """A call that no policy moves leaves otherwise than its caller sent it."""
-        tracers = Tracers(config.tracer_provider, config.service_name)
+        tracers = Tracers(config.tracer_provider, config.service_name, abandon_first)
         self.sink = Sink(
             config.registry, metadata_labels=config.metadata_labels, max_models=config.max_models
         )
@@ -99,6 +100,7 @@ class Instrumentation:
             opentelemetry=_version_of("opentelemetry-api"),
         )
         _reaper.start()
+        end_with_process()
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Instrumentation:

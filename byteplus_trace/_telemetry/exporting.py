@@ -2,9 +2,10 @@
 A TracerProvider of our own, for a process whose application has none: by the standard `OTEL_*` variables.
 
 An empty variable is one that is not set, as the specification says. Nobody may be listening on
-the default endpoint, so the exporter is asked only where somebody does: as it comes, it
-spends 8 seconds of the exit and four log lines on one span nobody takes. And what could not
-be exported is remembered, for the SDK's `force_flush` only says that it was tried.
+the default endpoint, and as it comes the OTLP exporter then spends 8 seconds of the exit and
+four log lines on one span. So ours says one line for each outage. It tries as often as the SDK's
+does, and does not where somebody waits for it, nobody listens and nobody ever did. And what could
+not be exported is remembered, for the SDK's `force_flush` only says that it was tried.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -32,8 +34,7 @@ from .._regions import DEFAULT_PORTS
 logger = logging.getLogger("byteplus_trace")
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
-ASKED_AGAIN_SECONDS = 4.0
-"""How long nobody is taken to listen where nobody did: the batches of an exit come all at once."""
+NOBODY = "nobody listens. Start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none"
 
 
 def own_provider(
@@ -83,24 +84,67 @@ def is_listening(url: str, timeout_seconds: float = 0.5) -> bool:
         return False
 
 
+def is_proxied(url: str) -> bool:
+    """Whether what is sent to that URL goes through a proxy, so that nobody here can know who listens."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
+
+
 class OwnTracerProvider(TracerProvider):
-    """The SDK's, with a flush that knows whether the spans arrived."""
+    """
+    The SDK's, with a flush that knows whether the spans arrived.
+
+    It is not shut down by itself at the exit, which would wait for as long as its exporter does.
+    """
 
     def __init__(self, service_name: str | None, exporters: Sequence[Watched]) -> None:
-        super().__init__(resource=Resource.create({SERVICE_NAME: service_name} if service_name else {}))
+        super().__init__(
+            resource=Resource.create({SERVICE_NAME: service_name} if service_name else {}),
+            shutdown_on_exit=False,
+        )
         self._exporters = exporters
         for exporter in exporters:
             self.add_span_processor(BatchSpanProcessor(exporter))
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Whether all that ended since the last flush was exported."""
-        flushed = super().force_flush(timeout_millis)
+        self._await(True)
+        try:
+            flushed = super().force_flush(timeout_millis)
+        finally:
+            self._await(False)
         lost = [exporter.lost_any() for exporter in self._exporters]
         return flushed and not any(lost)
+
+    def shutdown(self) -> None:
+        self._await(True)
+        super().shutdown()
+
+    def _await(self, awaited: bool) -> None:
+        for exporter in self._exporters:
+            exporter.awaited = awaited
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether spans were last refused, so that there is little to wait for."""
+        return any(exporter.troubled for exporter in self._exporters)
+
+    def give_up(self) -> None:
+        """The process ends before all was exported."""
+        for exporter in self._exporters:
+            exporter.lose(
+                "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
+            )
 
 
 class Watched(SpanExporter):
     """An exporter, and whether what it was given was exported."""
+
+    awaited = False
+    """Somebody waits for what is exported: a flush, the exit."""
+    troubled = False
+    """What was last said of the exporter is that it failed."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -116,11 +160,15 @@ class Watched(SpanExporter):
         try:
             result = self._export(spans)
         finally:
-            self._lost |= result is not SpanExportResult.SUCCESS
+            self.troubled = result is not SpanExportResult.SUCCESS
+            self._lost |= self.troubled
         return result
 
     def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return self._inner.export(spans)
+
+    def lose(self, why: str) -> None:
+        """Spans are dropped."""
 
     def shutdown(self) -> None:
         self._inner.shutdown()
@@ -129,25 +177,64 @@ class Watched(SpanExporter):
         return self._inner.force_flush(timeout_millis)
 
 
-class WhenListening(Watched):
-    """The OTLP exporter, asked only where somebody listens; one line where nobody does."""
+class OverHttp(Watched):
+    """The OTLP exporter, whose own log lines are held back; one of ours when an outage begins."""
 
-    _told = False
-    _ask_again_at = 0.0
+    def __init__(self, inner: SpanExporter, url: str) -> None:
+        super().__init__(inner)
+        self._url = url
+        self._taken = False
+        self._told = False
+        self._thread: int | None = None
+        self._said: str | None = None
+        self._logger = logging.getLogger(type(inner).__module__)
+        self._logger.addFilter(self)
 
     def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if time.monotonic() < self._ask_again_at:
+        if self.awaited and not self._taken and not self._may_listen():
+            self.lose(NOBODY)
             return SpanExportResult.FAILURE
-        if is_listening(endpoint()):
-            return super()._export(spans)
-        self._ask_again_at = time.monotonic() + ASKED_AGAIN_SECONDS
+        self._thread, self._said = threading.get_ident(), None
+        try:
+            result = super()._export(spans)
+        except Exception as error:  # as older releases let it through
+            result, self._said = SpanExportResult.FAILURE, type(error).__name__
+        finally:
+            self._thread = None
+        if result is SpanExportResult.SUCCESS:
+            self._taken, self._told = True, False
+        else:
+            self.lose(self._said or "it failed" if self._may_listen() else NOBODY)
+        return result
+
+    def _may_listen(self) -> bool:
+        return is_proxied(self._url) or is_listening(self._url)
+
+    def lose(self, why: str) -> None:
         if not self._told:
             self._told = True
             logger.warning(
-                "Nobody takes OpenTelemetry spans at %s, so they are dropped. Start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none.",
-                shown_url(endpoint()),
+                "OpenTelemetry spans are dropped, as %s does not take them: %s.",
+                shown_url(self._url),
+                why,
             )
-        return SpanExportResult.FAILURE
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Hold back what the exporter says of our spans; other exporters of the process share its logger."""
+        if self._thread != threading.get_ident():
+            return True
+        self.troubled = True
+        if self._said is None:
+            # An exception's own words may hold the URL with what is secret in it.
+            said = [
+                type(each).__name__ if isinstance(each, Exception) else each for each in record.args or ()
+            ]
+            self._said = (str(record.msg) % tuple(said)).rstrip(".")
+        return False
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._logger.removeFilter(self)
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> Watched:
@@ -156,7 +243,7 @@ def _exporter(name: str, environ: Mapping[str, str]) -> Watched:
     if name in {"otlp", "otlp_proto_http"} and _protocol(environ) != "grpc":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        return WhenListening(OTLPSpanExporter())
+        return OverHttp(OTLPSpanExporter(), endpoint(environ))
     wanted = "otlp_proto_grpc" if name == "otlp" else name
     for point in entry_points(group="opentelemetry_traces_exporter", name=wanted):
         return Watched(point.load()())

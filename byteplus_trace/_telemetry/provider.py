@@ -8,6 +8,7 @@ from the standard `OTEL_*` variables (`exporting.py`) and never made global.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -20,12 +21,22 @@ if TYPE_CHECKING:
 
 SCOPE = "byteplus_trace"
 
+own_providers: list[OwnTracerProvider] = []
+"""Those of our own that are not shut down: what ends the process ends them."""
+
 
 class Tracers:
-    """The tracer to use, asked anew for each call so that a provider set later is honoured."""
+    """
+    The tracer to use, asked anew for each call so that a provider set later is honoured.
 
-    def __init__(self, given: trace.TracerProvider | None, service_name: str | None) -> None:
+    `found` is called when a provider that is not our own is found at work.
+    """
+
+    def __init__(
+        self, given: trace.TracerProvider | None, service_name: str | None, found: Callable[[], None]
+    ) -> None:
         self._given = given
+        self._found = found
         self._own: OwnTracerProvider | None = None
         self._provider: object = None
         self._tracer: trace.Tracer = trace.NoOpTracer()
@@ -33,6 +44,8 @@ class Tracers:
             from .exporting import own_provider
 
             self._own = own_provider(service_name)
+            if self._own is not None:
+                own_providers.append(self._own)
 
     @property
     def provider(self) -> trace.TracerProvider:
@@ -47,6 +60,8 @@ class Tracers:
         if provider is not self._provider:
             self._tracer = provider.get_tracer(SCOPE, __version__)
             self._provider = provider
+            if provider is not self._own:
+                self._found()
         return self._tracer
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -77,4 +92,5 @@ class Tracers:
 
     def shutdown(self) -> None:
         if self._own is not None:
+            own_providers.remove(self._own)
             self._own.shutdown()

@@ -1,10 +1,12 @@
 """Whole programs: real exporters, real receivers, entry points, forks, short lives."""
 
+import logging
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from byteplus_trace._telemetry import exporting
 
 PROGRAM = """
 import sys, httpx, byteplus_trace
@@ -25,24 +29,29 @@ with httpx.Client(headers={{"Authorization": "Bearer key"}}) as client:
 
 
 class Receiver:
-    """A real OTLP/HTTP receiver: decodes what the exporter posts, and answers `status`."""
+    """A real OTLP/HTTP receiver: decodes what the exporter posts, and answers `status`; None: not before it is closed."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         received = self.requests = []
         self.status = 200
+        self.closing = threading.Event()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
                 received.append((self.path, ExportTraceServiceRequest.FromString(body)))
+                if receiver.status is None:
+                    receiver.closing.wait()
+                    return
                 self.send_response(receiver.status)
+                self.send_header("Retry-After", "1000")
                 self.end_headers()
 
             def log_message(self, *args):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
@@ -58,6 +67,7 @@ class Receiver:
         ]
 
     def close(self):
+        self.closing.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -144,7 +154,7 @@ def test_credentials_of_the_endpoint_are_not_in_that_line(sg):
         BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
     )
 
-    assert f"at http://{nowhere}/, so" in done.stderr
+    assert f"as http://{nowhere}/ does not" in done.stderr
     assert "hunter" not in done.stderr
 
 
@@ -178,22 +188,217 @@ def test_a_flush_at_the_end_of_the_interpreter_exports_too(receiver, sg):
     assert 2 == len(receiver.spans)
 
 
-def test_where_nobody_takes_spans_the_batches_of_an_exit_are_not_each_asked_for():
-    """One question of half a second, however much there is to export: an address that drops what is sent to it."""
-    from byteplus_trace._telemetry import exporting
+class Scripted(SpanExporter):
+    """An exporter whose exports come to this, one after the other, and that logs each failure."""
 
-    class Never(SpanExporter):
-        def export(self, spans):
-            raise AssertionError("nobody listens")
+    def __init__(self, *successes):
+        self.successes = list(successes)
 
-    asked = []
-    exporter = exporting.WhenListening(Never())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "is_listening", asked.append)
-        results = {exporter.export([]) for _ in range(5)}
+    def export(self, spans):
+        if self.successes.pop(0):
+            return SpanExportResult.SUCCESS
+        logging.getLogger(__name__).error("Failed to export %s", RuntimeError("https://key@collector"))
+        return SpanExportResult.FAILURE
 
-    assert {SpanExportResult.FAILURE} == results
-    assert 1 == len(asked)
+
+@pytest.fixture
+def listening(monkeypatch):
+    """Whether somebody listens at the collector's address, as a list of the one answer."""
+    answer = [True]
+    monkeypatch.setattr(exporting, "is_listening", lambda _url: answer[0])
+    return answer
+
+
+def test_each_outage_of_a_collector_is_one_line(caplog, listening):
+    """Not each batch, and not only the first of a process's life; the exporter's own lines are held back."""
+    exporter = exporting.OverHttp(
+        Scripted(True, False, False, True, False, False), "http://u:secret@collector:4318"
+    )
+
+    results = [exporter.export([]).name for _ in range(6)]
+    exporter.shutdown()
+
+    assert ["SUCCESS", "FAILURE", "FAILURE"] * 2 == results
+    line = "OpenTelemetry spans are dropped, as http://collector:4318 does not take them: Failed to export RuntimeError."
+    assert [line] * 2 == caplog.messages
+
+
+def test_the_lines_of_another_exporter_of_the_process_are_not_held_back(caplog, listening):
+    ours, theirs = exporting.OverHttp(Scripted(False), "http://collector:4318"), Scripted(False)
+
+    ours.export([])
+    theirs.export([])
+    ours.shutdown()
+
+    assert ["byteplus_trace", __name__] == [record.name for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("awaited", "taken", "proxy", "tried"),
+    [
+        (True, False, None, False),
+        (False, False, None, True),
+        (True, True, None, True),
+        (True, False, "http://proxy:3128", True),
+    ],
+    ids=["nobody ever listened", "nobody waits", "it is away for a moment", "who listens cannot be known"],
+)
+def test_where_somebody_waits_and_nobody_listens_nothing_is_tried(
+    monkeypatch, listening, awaited, taken, proxy, tried
+):
+    for name in ("http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    if proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+    inner = Scripted(*[True] * taken, False)
+    exporter = exporting.OverHttp(inner, "http://collector:4318")
+    if taken:
+        exporter.export([])
+    listening[0] = False
+    exporter.awaited = awaited
+
+    exporter.export([])
+    exporter.shutdown()
+
+    assert tried == (inner.successes == [])
+
+
+def test_a_collector_that_is_away_for_a_moment_loses_nothing(monkeypatch, caplog):
+    """OpenTelemetry's own exporter tries again: so does ours, and has nothing to tell."""
+    with socket.socket() as away:
+        away.bind(("127.0.0.1", 0))
+        port = away.getsockname()[1]
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+        provider = exporting.own_provider("shop")
+        provider.get_tracer("test").start_span("a call").end()
+        patiently(lambda: provider.is_troubled)
+    back = Receiver(port)
+    try:
+        patiently(lambda: back.spans)
+    finally:
+        provider.shutdown()
+        back.close()
+
+    assert ["a call"] == [span.name for _, _, span in back.spans]
+    assert [] == caplog.messages
+
+
+def patiently(found):
+    until = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.01)
+
+
+def test_a_collector_behind_a_proxy_gets_the_spans(receiver, sg):
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="")
+
+    run(
+        source, sg, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector.corp.invalid:4318", BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
+        http_proxy=receiver.endpoint, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1",
+    )  # fmt: skip
+
+    assert 2 == len(receiver.spans)
+    assert {"http://collector.corp.invalid:4318/v1/traces"} == {path for path, _ in receiver.requests}
+
+
+@pytest.mark.parametrize("status", [503, None], ids=["is overloaded", "never answers"])
+def test_a_collector_that_takes_nothing_does_not_hold_up_the_exit(receiver, sg, status):
+    """The exporter itself would try, or wait, for as long as it may."""
+    receiver.status = status
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="")
+
+    done = run(
+        source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="3000",
+        BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
+    )  # fmt: skip
+
+    assert 1 == len(receiver.requests)
+    (line,) = done.stderr.strip().splitlines()
+    assert "no answer before the process ended" in line
+
+
+STREAMED = """
+import sys, httpx, byteplus_trace
+byteplus_trace.instrument(on_exchange=lambda exchange: print(exchange.outcome))
+client = httpx.Client(headers={"Authorization": "Bearer key"})
+body = {"model": "seed-1-6-250915", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+reply = client.send(client.build_request("POST", sys.argv[1] + "/chat/completions", json=body), stream=True)
+parts = reply.iter_raw()
+next(parts)
+print("left")
+"""
+
+
+def test_a_call_that_is_open_when_the_program_ends_is_told_as_abandoned(receiver, sg):
+    done = run(
+        STREAMED, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg)
+    )
+
+    assert ["left", "abandoned"] == done.stdout.split()
+    told = [attributes_of(span).get("byteplus.modelark.outcome") for _, _, span in receiver.spans]
+    assert sorted(filter(None, told)) == ["abandoned"]
+
+
+def test_an_application_that_sets_its_provider_later_is_told_of_a_call_that_is_open_at_the_end(receiver, sg):
+    """Its provider is shut down at the exit too, and takes nothing after."""
+    later = """
+byteplus_trace.instrument()
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+trace.set_tracer_provider(provider)
+"""
+    source = STREAMED.replace("client =", later + "client =", 1)
+
+    run(source, sg, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    assert 2 == len(receiver.spans)
+
+
+CHILDREN = """
+import multiprocessing, sys, httpx, byteplus_trace
+from concurrent.futures import ProcessPoolExecutor
+
+def call(url):
+    byteplus_trace.instrument()
+    with httpx.Client(headers={"Authorization": "Bearer key"}) as client:
+        client.post(url + "/chat/completions", json={"model": "seed-1-6-250915", "messages": []}).raise_for_status()
+
+if __name__ == "__main__":
+    how = multiprocessing.get_context(sys.argv[2])
+    if sys.argv[2] == "fork":
+        byteplus_trace.instrument()
+    if sys.argv[3] == "process":
+        child = how.Process(target=call, args=(sys.argv[1],))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+    else:
+        with ProcessPoolExecutor(1, mp_context=how) as pool:
+            pool.submit(call, sys.argv[1]).result()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("kind", ["process", "pool"])
+@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_that_just_ends_still_exports(receiver, sg, tmp_path, how, kind):
+    """It ends without what ends an interpreter, and long before the next batch."""
+    program = tmp_path / "children.py"
+    program.write_text(CHILDREN)
+
+    run(
+        str(program), sg, how, kind, command=(sys.executable,), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+        BYTEPLUS_TRACE_BASE_URLS=base_urls(sg),
+    )  # fmt: skip
+
+    assert ["POST", "chat seed-1-6-250915"] == sorted(span.name for _, _, span in receiver.spans)
 
 
 def test_an_application_that_sets_its_provider_later_gets_the_spans(receiver, sg):
@@ -252,6 +457,36 @@ def test_spans_can_go_to_the_console(sg):
     done = run(source, sg, OTEL_TRACES_EXPORTER="console", BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
 
     assert "gen_ai.usage.input_tokens" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_call_of_a_thread_that_a_child_of_multiprocessing_waits_for_is_not_abandoned(sg):
+    source = """
+import multiprocessing, sys, threading, httpx, byteplus_trace
+byteplus_trace.instrument(on_exchange=lambda exchange: print(exchange.outcome, flush=True))
+
+def call(began, ended):
+    client = httpx.Client(headers={"Authorization": "Bearer key"})
+    body = {"model": "seed-1-6-250915", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    with client.stream("POST", sys.argv[1] + "/chat/completions", json=body) as reply:
+        began.set()
+        ended.wait(30)
+        reply.read()
+
+def work():
+    began, ended = threading.Event(), threading.Event()
+    multiprocessing.util.Finalize(None, ended.set, exitpriority=-1000)  # after ours
+    threading.Thread(target=call, args=(began, ended)).start()
+    began.wait(30)
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+"""
+
+    done = run(source, sg, OTEL_TRACES_EXPORTER="none", BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    assert ["ok"] == done.stdout.split()
 
 
 def test_opentelemetry_instrument_finds_us(receiver, sg, tmp_path):
