@@ -162,8 +162,17 @@ def _register(registry: CollectorRegistry, collectors: Iterable[Any]) -> None:
 def multiprocess_directory() -> str | None:
     """Where the workers leave their numbers; None where there is one process."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if directory and not os.path.isdir(directory):
+    if not directory:
+        return None
+    if not os.path.isdir(directory):
         raise SettingError(
             f"PROMETHEUS_MULTIPROC_DIR={directory!r} is not a directory: make it, empty, before the first worker starts."
         )
-    return directory or None
+    from prometheus_client import values
+
+    # Chosen when it is imported, by the same variable.
+    if values.ValueClass is values.MutexValue:
+        raise SettingError(
+            f"PROMETHEUS_MULTIPROC_DIR={directory!r} was set after prometheus_client was imported, which writes nothing there then: set it before, best in the environment that the process starts with."
+        )
+    return directory

@@ -458,6 +458,18 @@ print(serve(9464, "203.0.113.1"))
     assert "PROMETHEUS_MULTIPROC_DIR" not in line
 
 
+def test_a_directory_that_is_named_after_the_client_was_imported_is_refused_in_words(
+    registry, monkeypatch, tmp_path
+):
+    """The client chose its storage then: it would leave nothing there, and every sum would be empty."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    with pytest.raises(SettingError, match=r"set after prometheus_client was imported.*: set it before"):
+        Sink(registry)
+    with pytest.raises(SettingError, match="set after prometheus_client was imported"):
+        metrics_app()
+
+
 def test_a_missing_directory_for_several_processes_is_refused_in_words(registry, monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
 
