@@ -35,7 +35,7 @@ from weakref import WeakSet
 
 from ._facts import Exchange
 from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, TELEMETRY_ERRORS
-from ._telemetry.collectors import default_registry, multiprocess_directory, series_of
+from ._telemetry.collectors import default_registry, forget, multiprocess_directory, series_of
 from ._telemetry.points import Point
 from ._telemetry.starts import starts
 
@@ -71,6 +71,7 @@ class Sink:
         metadata_labels: Sequence[str] = (),
         max_models: int = 100,
     ) -> None:
+        self._registry = registry
         self._series = series_of(registry, metadata_labels, max_models)
         self._metadata_labels = self._series.metadata_labels
         self._exemplars = not self._series.multiprocess
@@ -117,6 +118,10 @@ class Sink:
             child = self._series.child(instrument, values)
             if instrument is BREAKER:
                 child.set(0)
+
+    def withdraw(self) -> None:
+        """Take the series out of their registry, and their counts with them."""
+        forget(self._registry)
 
 
 def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:

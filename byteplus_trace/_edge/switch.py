@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from .._config import configure
 from .._telemetry import guard as guarding
 from . import patch
 from .instrumentation import Instrumentation
@@ -15,34 +16,47 @@ logger = logging.getLogger("byteplus_trace")
 
 _lock = threading.Lock()
 _arguments: dict[str, Any] = {}
+_automatic = False
 
 
-def switch_on(arguments: dict[str, Any]) -> None:
-    """Make an instrumentation of these arguments the active one, and patch."""
-    global _arguments  # noqa: PLW0603 - there is one switch
+def switch_on(arguments: dict[str, Any], *, automatic: bool = False) -> None:
+    """
+    Make an instrumentation of these arguments the active one, and patch.
+
+    One that is `automatic`, that nobody in the program asked for, gives way to the first that somebody does.
+    """
+    global _arguments, _automatic
     with _lock:
-        if Instrumentation._active is not None:
+        before = Instrumentation._active
+        if before is not None and (arguments == _arguments or not _automatic):
             if arguments != _arguments:
                 logger.warning(
                     "byteplus_trace.instrument() was called again with other arguments; the first ones stay. Call uninstrument() first to change them."
                 )
             return
-        instrumentation = Instrumentation.build(arguments)
+        config = configure(arguments)
+        if before is not None:
+            _off(before)
+            before.sink.withdraw()
+        instrumentation = Instrumentation(config)
         instrumentation.serve_metrics()
         Instrumentation._active = instrumentation
-        _arguments = arguments
+        _arguments, _automatic = arguments, automatic
         patch.install()
 
 
 def switch_off() -> None:
     """Undo `switch_on`."""
     with _lock:
-        instrumentation, Instrumentation._active = Instrumentation._active, None
-        if instrumentation is None:
-            return
-        patch.remove()
-        instrumentation.shutdown()
-        guarding.on_fault = None
+        if Instrumentation._active is not None:
+            _off(Instrumentation._active)
+
+
+def _off(instrumentation: Instrumentation) -> None:
+    Instrumentation._active = None
+    patch.remove()
+    instrumentation.shutdown()
+    guarding.on_fault = None
 
 
 def flush_all(timeout_seconds: float) -> bool:

@@ -59,7 +59,11 @@ class Series:
             labels = row.labels + (metadata_labels if row.metadata else ())
             self._collectors[row] = _collector(row, labels)
             self._bounds[row] = tuple(bounds.get(label) for label in labels)
-        _register(registry, self._collectors.values())
+        _register(registry, self.collectors)
+
+    @property
+    def collectors(self) -> Iterable[Any]:
+        return self._collectors.values()
 
     def child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
         """The counter, gauge or histogram with these label values, bounded."""
@@ -99,6 +103,14 @@ def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str]
             )
         series.models.most = max_models
         return series
+
+
+def forget(registry: CollectorRegistry | None) -> None:
+    """Take the series out of a registry: the next that asks for them makes them anew, with its own labels."""
+    registry = registry or default_registry()
+    with _by_registry_lock:
+        for collector in _by_registry.pop(registry).collectors:
+            registry.unregister(collector)
 
 
 def default_registry() -> CollectorRegistry:

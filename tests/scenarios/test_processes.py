@@ -504,6 +504,42 @@ def test_opentelemetry_instrument_finds_us(receiver, sg, tmp_path):
     assert ["POST", "chat seed-1-6-250915"] == sorted(span.name for _, _, span in receiver.spans)
 
 
+AUTOMATIC = """
+import sys, httpx, byteplus_trace
+from byteplus_trace import ModelArkInstrumentor, Policy, Target
+ModelArkInstrumentor().instrument()
+byteplus_trace.instrument()
+try:
+    byteplus_trace.instrument(policy={"targets": [{"region": "nowhere"}]})
+except byteplus_trace.SettingError:
+    pass
+byteplus_trace.instrument(
+    policy=Policy(targets=[Target("sg", region="ap-southeast-1", base_url=sys.argv[1], api_key="key")]),
+    metadata_labels=("team",), on_exchange=lambda exchange: print(exchange.target),
+)
+with httpx.Client() as client, byteplus_trace.metadata(team="search"):
+    client.post(sys.argv[1] + "/chat/completions", json={"model": "m", "messages": []})
+byteplus_trace.instrument(max_models=3)
+from prometheus_client import generate_latest
+for line in generate_latest().decode().splitlines():
+    if line.startswith(("modelark_operations_total", "modelark_attempts_total{")) and "result=\\"error" not in line:
+        print(line)
+"""
+
+
+def test_an_explicit_call_takes_over_from_opentelemetry_instrument(sg):
+    """It was called first, and with nothing: not even its series are left. What was asked for once stays."""
+    done = run(AUTOMATIC, sg, OTEL_TRACES_EXPORTER="none", BYTEPLUS_TRACE_BASE_URLS=base_urls(sg))
+
+    target, operation, *attempts = done.stdout.splitlines()
+    assert "sg" == target
+    assert 'team="search"} 1.0' in operation
+    assert attempts
+    assert all('target="sg"' in line for line in attempts), attempts
+    (warning,) = done.stderr.splitlines()
+    assert "the first ones stay" in warning
+
+
 def test_a_forked_worker_tells_its_own_calls(receiver, sg):
     """As gunicorn does with `preload_app`: instrumented once, before the fork."""
     source = """
