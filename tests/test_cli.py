@@ -266,7 +266,7 @@ class TestDoctor:
             ("http://127.0.0.1:9/v1#hunter2", "http://127.0.0.1:9/v1"),
             ("http://me:hunter/2@127.0.0.1:9", "http://127.0.0.1:9"),
             ("http://me:hunter#2@127.0.0.1:9", "(not shown)"),
-            ("me:hunter2@[", "["),
+            ("http://me:hunter2@[", "http://["),
         ],
     )
     def test_what_may_be_secret_in_an_endpoint_is_left_out(self, endpoint, told):

@@ -268,7 +268,7 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
 
 
 def _providers(around: Surroundings) -> Iterator[Finding]:
-    from .._telemetry.exporting import endpoint, exporter_names, is_listening, own_provider
+    from .._telemetry.exporting import endpoint, exporter_names, is_listening, missing_exporter, own_provider
 
     told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
     yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")
@@ -286,6 +286,10 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
         return
     if provider is not None:
         provider.shutdown()
+    missing = missing_exporter(around.environ)
+    if missing is not None:
+        yield Finding("warn", "spans", missing)
+        return
     names = exporter_names(around.environ)
     if not any(name.startswith("otlp") for name in names):
         yield Finding("ok", "spans", f"go where OTEL_TRACES_EXPORTER says: {', '.join(names) or 'none'}")

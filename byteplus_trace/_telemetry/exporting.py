@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -47,6 +47,10 @@ def own_provider(
         SettingError: they cannot be followed; the message says what to write instead.
     """
     names = exporter_names(environ)
+    missing = missing_exporter(environ)
+    if missing is not None:
+        logger.warning("%s", missing)
+        names.remove("otlp")
     if not names:
         return None
     exporters = [_exporter(name, environ) for name in names]
@@ -66,11 +70,30 @@ def exporter_names(environ: Mapping[str, str]) -> list[str]:
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     """Where OTLP traces go, by the standard variables."""
+    return _otlp(environ, "ENDPOINT", DEFAULT_ENDPOINT)[1]
+
+
+def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
+    """
+    Why nothing is exported although the variables are right; None where nothing is missing.
+
+    A cluster says grpc to all that runs in it: that is no reason for a program not to start.
+    """
+    variable, protocol = _otlp(environ, "PROTOCOL", "http/protobuf")
+    if "otlp" not in exporter_names(environ) or protocol.strip() != "grpc" or _points("otlp_proto_grpc"):
+        return None
     return (
-        environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-        or DEFAULT_ENDPOINT
+        f"No spans are exported: {variable}=grpc, and its exporter is not installed. Install opentelemetry-exporter-otlp-proto-grpc, "
+        "or set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf, and the collector's HTTP port (4318) in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT."
     )
+
+
+def _otlp(environ: Mapping[str, str], what: str, default: str) -> tuple[str, str]:
+    """A setting of the OTLP exporter, and the variable that has it."""
+    for variable in (f"OTEL_EXPORTER_OTLP_TRACES_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
+        if value := environ.get(variable):
+            return variable, value
+    return variable, default
 
 
 def is_listening(url: str, timeout_seconds: float = 0.5) -> bool:
@@ -86,7 +109,10 @@ def is_listening(url: str, timeout_seconds: float = 0.5) -> bool:
 
 def is_proxied(url: str) -> bool:
     """Whether what is sent to that URL goes through a proxy, so that nobody here can know who listens."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     proxies = getproxies()
     return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
@@ -240,21 +266,28 @@ class OverHttp(Watched):
 def _exporter(name: str, environ: Mapping[str, str]) -> Watched:
     if name == "console":
         return Watched(ConsoleSpanExporter())
-    if name in {"otlp", "otlp_proto_http"} and _protocol(environ) != "grpc":
+    grpc = _otlp(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
+    if name in {"otlp", "otlp_proto_http"} and not grpc:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        return OverHttp(OTLPSpanExporter(), endpoint(environ))
+        return OverHttp(OTLPSpanExporter(), _http_endpoint(environ))
     wanted = "otlp_proto_grpc" if name == "otlp" else name
-    for point in entry_points(group="opentelemetry_traces_exporter", name=wanted):
+    for point in _points(wanted):
         return Watched(point.load()())
     raise SettingError(
         f"OTEL_TRACES_EXPORTER={shown(name)}: no exporter of that name is installed. Use otlp, console or none, or install the package that provides {shown(wanted)}."
     )
 
 
-def _protocol(environ: Mapping[str, str]) -> str:
-    return (
-        environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-        or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-        or "http/protobuf"
-    ).strip()
+def _http_endpoint(environ: Mapping[str, str]) -> str:
+    variable, url = _otlp(environ, "ENDPOINT", DEFAULT_ENDPOINT)
+    if not url.strip().lower().startswith(("http://", "https://")):
+        bare = shown_url(url).rpartition("://")[2]
+        raise SettingError(
+            f"{variable}={shown_url(url)!r} must begin with http:// or https://: write http://{bare}."
+        )
+    return url
+
+
+def _points(name: str) -> EntryPoints:
+    return entry_points(group="opentelemetry_traces_exporter", name=name)

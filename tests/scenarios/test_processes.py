@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from byteplus_trace import SettingError
 from byteplus_trace._telemetry import exporting
 
 PROGRAM = """
@@ -449,6 +450,34 @@ def test_telemetry_can_be_switched_off_as_the_specification_says(receiver, sg, v
 
     assert [] == receiver.requests
     assert "" == done.stderr
+
+
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"])
+def test_grpc_without_its_exporter_is_one_line_and_the_program_runs(sg, variable):
+    """A cluster sets it for all that runs there."""
+    source = PROGRAM.format(before="byteplus_trace.instrument()", after="print(byteplus_trace.flush())")
+
+    done = run(source, sg, BYTEPLUS_TRACE_BASE_URLS=base_urls(sg), **{variable: "grpc"})
+
+    (line,) = done.stderr.strip().splitlines()
+    assert f"No spans are exported: {variable}=grpc, and its exporter is not installed" in line
+    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf" in line
+    assert "True" == done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("collector:4318", "='collector:4318' must begin with http:// or https://: write http://collector:4318."),
+        ("grpc://me:key@collector:4317", "='grpc://collector:4317' must begin with http:// or https://: write http://collector:4317."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_an_endpoint_that_http_cannot_reach_is_refused_with_the_one_to_write(variable, endpoint, words):
+    with pytest.raises(SettingError) as refused:
+        exporting.own_provider(None, {variable: endpoint})
+
+    assert f"{variable}{words}" == str(refused.value)
 
 
 def test_spans_can_go_to_the_console(sg):
