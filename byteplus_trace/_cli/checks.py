@@ -302,7 +302,8 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
             "warn",
             "spans",
             f"nobody listens at {shown_url(where)}",
-            "start Jaeger (docker compose -f grafana/compose.yaml up), or set OTEL_EXPORTER_OTLP_ENDPOINT",
+            "start Jaeger (byteplus-trace dashboards DIR, then docker compose -f DIR/compose.yaml up), or set "
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import openai
 from openai import DefaultHttpxClient, OpenAI
+from rich.text import Text
 
 import byteplus_trace
 
@@ -189,16 +190,16 @@ def _calls(stage: Stage, out: Any) -> list[Trace]:
 def _where_it_went(out: Any, exported_to: str | None, traces: list[Trace]) -> None:
     out.rule("[bold]Where it went, and what to type next[/]", align="left")
     if exported_to is None:
-        out.print("Nobody takes spans yet. Jaeger, Prometheus and Grafana on this machine, in one line:")
-        out.print("  docker compose -f grafana/compose.yaml up", style="cyan")
-    elif is_listening(JAEGER):
-        out.print(f"The traces are in Jaeger ({JAEGER}/search?service={SERVICE}):")
-        for trace in traces:
-            out.print(f"  {trace.root.name:<42} {JAEGER}/trace/{trace.id}", soft_wrap=True)
+        out.print("Nobody takes spans yet. Jaeger, Prometheus and Grafana on this machine:")
+        out.print("  byteplus-trace dashboards modelark", style="cyan")
+        out.print("  docker compose -f modelark/compose.yaml up", style="cyan")
     else:
-        out.print(f"The traces went to {exported_to}, as service {SERVICE}:")
+        jaeger = is_listening(JAEGER)
+        where = f"in Jaeger at {JAEGER}" if jaeger else f"at {exported_to}"
+        out.print(f"The traces are {where}, service {SERVICE}:")
         for trace in traces:
-            out.print(f"  {trace.root.name:<42} {trace.id}", soft_wrap=True)
+            link = f"link {JAEGER}/trace/{trace.id}" if jaeger else ""
+            out.print(Text.assemble(f"  {trace.root.name:<30}", (trace.id, link)))
     out.print()
     out.print("In your own application, before or after any client is made:")
     out.print("  import byteplus_trace", style="cyan")

@@ -152,7 +152,7 @@ def _policy(stage: Stage) -> Policy:
     )
 
 
-COLUMNS = (("", 24), ("the application saw", 21), ("what was sent, and came", 33), ("breaker of sg", 14))
+COLUMNS = (("", 23), ("the caller saw", 19), ("what was sent, and came", 26), ("sg's breaker", 13))
 
 
 def _row(*words: str | Text) -> Text:

@@ -2,7 +2,8 @@
 Spans and series as a person reads them in a terminal.
 
 Everything shown is read from the finished spans and from the registry; nothing here
-knows what was called. Laid out for 100 columns; plain where the output is no terminal.
+knows what was called. Laid out for 80 columns, which every terminal has; plain where the
+output is no terminal.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console, Group
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from .stage import Stage, Trace
 
 OWN = "byteplus.modelark."
-WIDTH = 100
+WIDTH = 80
 
 STYLES = {
     "ok": "green",
@@ -34,7 +33,7 @@ STYLES = {
 
 
 def console() -> Console:
-    """Standard output, at most 100 columns wide; letters it cannot write are replaced."""
+    """Standard output, at most 80 columns wide; letters it cannot write are replaced."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     found = Console(highlight=False)
@@ -42,14 +41,14 @@ def console() -> Console:
     return found
 
 
-# What stands to the right of the tree, and how much room it takes.
-COLUMNS = (("time", 9), ("1st chunk", 10), ("  region", 18), ("outcome", 16))
-TREE = WIDTH - sum(width for _, width in COLUMNS)
+# What stands to the right of the tree: how long it took, and how a call ended or where an attempt went.
+TIME, LAST = 9, 18
+TREE = WIDTH - TIME - LAST
 
 
 def span_tree(traces: Iterable[tuple[str, Trace]]) -> Group:
     """Each trace as a tree: the application's span, its calls, their events and attempts."""
-    lines = [_line(Text(""), *(Text(name, "dim") for name, _ in COLUMNS))]
+    lines = [_line(Text(""), Text("time", "dim"), Text("outcome, region", "dim"))]
     for code, trace in traces:
         lines.append(Text.assemble((trace.root.name, "bold"), (f"  {code}" if code else "", "dim")))
         calls = trace.children(trace.root)
@@ -65,8 +64,6 @@ def _call(trace: Trace, call: ReadableSpan, *, last: bool) -> Iterator[Text]:
     yield _line(
         Text(branch + call.name),
         Text(_milliseconds(_seconds_of(call))),
-        Text(_milliseconds(told.get("gen_ai.response.time_to_first_chunk"))),
-        Text(str(told.get("cloud.region", ""))),
         Text(outcome, STYLES.get(outcome, "")),
     )
     attempts = trace.children(call)
@@ -95,50 +92,60 @@ def _attempt(branch: str, attempt: ReadableSpan) -> Text:
     return _line(
         Text.assemble(branch, (", ".join(words), "red" if error else "")),
         Text(_milliseconds(_seconds_of(attempt))),
-        Text(""),
         Text(region, "dim"),
-        Text(""),
     )
 
 
-def _line(tree: Text, time: Text, first: Text, region: Text, outcome: Text) -> Text:
+def _line(tree: Text, time: Text, last: Text) -> Text:
     tree.truncate(TREE, overflow="ellipsis", pad=True)
-    for text, (_, width) in zip((time, first), COLUMNS, strict=False):
-        text.align("right", width)
-    region.pad_left(0 if region.plain.startswith(" ") else 2)
-    region.truncate(COLUMNS[2][1], pad=True)
-    line = Text.assemble(tree, time, first, region, outcome)
+    time.align("right", TIME)
+    line = Text.assemble(tree, time, "  ", last)
     line.rstrip()
     return line
 
 
 def _details(told: Mapping[str, Any]) -> Iterator[str]:
     """What a call consumed, made, or failed with, in words."""
-    tokens = [
-        f"{told[name]:,} {words}"
-        for name, words in (
-            ("gen_ai.usage.input_tokens", "in"),
-            ("gen_ai.usage.cache_read.input_tokens", "of them cached"),
-            ("gen_ai.usage.output_tokens", "out"),
-            ("gen_ai.usage.reasoning.output_tokens", "of them reasoning"),
-            ("gen_ai.usage.image.input_tokens", "of an image"),
-        )
-        if told.get(name)
-    ]
+    first = told.get("gen_ai.response.time_to_first_chunk")
+    if first is not None:
+        yield f"first chunk after {_milliseconds(first)}"
+    tokens = ", ".join(_tokens(told))
     made = [
         f"{told[OWN + name]} image{'s' if told[OWN + name] != 1 else ''} {words}"
         for name, words in (("image.generated", "generated"), ("image.failed", "failed"))
         if told.get(OWN + name)
     ]
     cost = [f"about {_dollars(told[OWN + 'cost_usd'])}"] if OWN + "cost_usd" in told else []
-    told_of = [*([f"tokens: {', '.join(tokens)}"] if tokens else []), *made, *cost]
+    told_of = [*([f"tokens: {tokens}"] if tokens else []), *made, *cost]
     if told_of:
         yield " · ".join(told_of)
     error = told.get(OWN + "error.code") or told.get("error.type")
     if error:
-        yield f"error {error}" + (
-            f" · request {told[OWN + 'request_id']}" if OWN + "request_id" in told else ""
-        )
+        yield f"error {error}"
+    if error and OWN + "request_id" in told:
+        yield f"request {told[OWN + 'request_id']}"
+
+
+# What is counted, its word, and the parts of it that are told beside it.
+_TOKENS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (
+        "input",
+        "in",
+        {"cache_read.input": "cached", "image.input": "of an image"},
+    ),
+    ("output", "out", {"reasoning.output": "reasoning"}),
+)
+
+
+def _tokens(told: Mapping[str, Any]) -> Iterator[str]:
+    def counted(kind: str, word: str) -> str:
+        number = told.get(f"gen_ai.usage.{kind}_tokens")
+        return f"{number:,} {word}" if number else ""
+
+    for kind, word, parts in _TOKENS:
+        if whole := counted(kind, word):
+            within = ", ".join(filter(None, (counted(*part) for part in parts.items())))
+            yield whole + (f" ({within})" if within else "")
 
 
 _EVENTS = {
@@ -180,12 +187,13 @@ class Question:
     """Only where this label is not empty."""
 
     @property
-    def promql(self) -> str:
+    def promql(self) -> tuple[str, ...]:
+        """Its lines: one, or of a mean two."""
         labels = ", ".join(self.by)
         if self.mean:
-            return f"sum by ({labels}) ({self.name}_sum) / sum by ({labels}) ({self.name}_count)"
+            return (f"sum by ({labels}) ({self.name}_sum)", f"/ sum by ({labels}) ({self.name}_count)")
         chosen = f'{{{self.having}!=""}}' if self.having else ""
-        return f"sum by ({labels}) ({self.name}{chosen})"
+        return (f"sum by ({labels}) ({self.name}{chosen})",)
 
     def answers(self, stage: Stage) -> dict[tuple[str, ...], float]:
         if not self.mean:
@@ -202,21 +210,26 @@ class Question:
         return f"{value:,.0f}"
 
 
-def series(stage: Stage, questions: tuple[Question, ...]) -> Table:
+def series(stage: Stage, questions: tuple[Question, ...]) -> Group:
     """Questions, the PromQL that asks them, and what the registry answers now."""
-    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, show_header=False)
-    table.add_column("", no_wrap=True, style="bold")
-    table.add_column("", ratio=1)
+    lines: list[Text] = []
     for question in questions:
-        answers = question.answers(stage)
-        if not answers:
-            continue
-        table.add_row(question.asked, Text(question.promql, "dim"))
-        table.add_row(
-            "",
-            "   ".join(
-                f"{escape(' '.join(word for word in key if word))} [cyan]{question.worded(value)}[/]"
-                for key, value in sorted(answers.items())
-            ),
-        )
-    return table
+        answers = [
+            Text.assemble(" ".join(filter(None, key)), " ", (question.worded(value), "cyan"))
+            for key, value in sorted(question.answers(stage).items())
+        ]
+        if answers:
+            lines += [Text(question.asked, "bold"), *_flowing(answers)]
+            lines += [Text(f"    {part}", "dim") for part in question.promql]
+    return Group(*lines)
+
+
+def _flowing(words: Iterable[Text]) -> Iterator[Text]:
+    """As many on a line as fit; none is broken."""
+    line = Text()
+    for word in words:
+        if line and len(line) + 3 + len(word) > WIDTH:
+            yield line
+            line = Text()
+        line.append("   " if line else "  ").append_text(word)
+    yield line
