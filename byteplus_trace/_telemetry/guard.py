@@ -4,7 +4,8 @@ Our own faults stay ours.
 Everything that observes or tells runs under `guard`: a fault costs telemetry, never
 the call. It is counted, and logged at most once a minute for each place, in words
 that say the request was not affected. With `strict` (our own tests) it is raised, so
-that the kindness cannot cover a bug.
+that the kindness cannot cover a bug. What the user's own functions raise is swallowed in
+the same way, and said to be theirs.
 """
 
 from __future__ import annotations
@@ -21,21 +22,27 @@ on_fault: Callable[[str], None] | None = None
 
 _last_logged: dict[str, float] = {}
 
+_OURS = "byteplus_trace failed while it did '%s'; the request was not affected. Please report this."
+_YOURS = "The function given to instrument() as %s= raised; the request was not affected."
+_SAID = {"on_exchange": _YOURS, "redact": _YOURS}
+
+
+class GivenFunctionError(Exception):
+    """A function of the user's has raised amid our own work; what it raised is the cause."""
+
 
 def fault(where: str, error: BaseException) -> None:
-    """Count and, now and then, log one of our own faults."""
+    """Count and, now and then, log one of our own faults, or one of a function that the user gave."""
     if strict:
         raise error
+    if isinstance(error, GivenFunctionError) and error.__cause__ is not None:
+        where, error = str(error), error.__cause__
     if on_fault is not None:
         on_fault(where)
     now = time.monotonic()
     if now - _last_logged.get(where, -60.0) >= 60:
         _last_logged[where] = now
-        logger.warning(
-            "byteplus_trace failed while it did '%s'; the request was not affected. Please report this.",
-            where,
-            exc_info=error,
-        )
+        logger.warning(_SAID.get(where, _OURS), where, exc_info=error)
 
 
 class guard:  # noqa: N801 - it reads as a statement

@@ -44,7 +44,7 @@ from .attributes import (
     span_name,
     start_attributes,
 )
-from .guard import fault, guard
+from .guard import GivenFunctionError, fault, guard
 from .points import points
 
 if TYPE_CHECKING:
@@ -208,9 +208,7 @@ class Telling:
             if exchange.outcome in _GENAI_FAILURES:
                 span.set_status(Status(StatusCode.ERROR, self._describe(exchange)))
             if self._recorder.settings.capture:
-                with guard(
-                    "capturing content"
-                ):  # a `redact` of the user's may raise: then nothing is captured
+                with guard("capturing content"):  # a `redact` that raises: then nothing is captured
                     span.set_attributes(
                         content_attributes(exchange.call.content, exchange.answer.content, self._write)
                     )
@@ -236,13 +234,16 @@ class Telling:
         if redact is None:
             return content
         if isinstance(content, str):
-            return redact(content)
+            try:
+                return redact(content)
+            except Exception as error:
+                raise GivenFunctionError("redact") from error
         if isinstance(content, list):
             return [self._redacted(item) for item in content]
         if isinstance(content, dict):
             told: dict[str, Any] = {}
             for key, value in content.items():
-                name = key if key in sc.MESSAGE_WORDS else redact(key)
+                name = key if key in sc.MESSAGE_WORDS else self._redacted(key)
                 told[name if name not in told else f"{name} ({len(told) + 1})"] = self._redacted(value)
             return told
         return content

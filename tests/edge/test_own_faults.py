@@ -13,7 +13,7 @@ CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Na
 
 
 def broken(*args, **kwargs):
-    raise RuntimeError("a bug of ours")
+    raise RuntimeError("a bug")
 
 
 @pytest.fixture(
@@ -123,7 +123,14 @@ def test_a_reply_that_we_cannot_read_is_not_paid_for_twice(
     assert told.series("modelark_telemetry_errors_total") > 0
 
 
-def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, told, sg):
+@pytest.fixture
+def logged(caplog):
+    """What the log says of faults, and the exceptions that it shows with them."""
+    guard._last_logged.clear()
+    return lambda: [(each.getMessage(), str(each.exc_info[1])) for each in caplog.records if each.exc_info]
+
+
+def test_an_on_exchange_that_raises_is_logged_as_the_users_and_swallowed(http, instrument, told, sg, logged):
     guard.strict = False
     instrument(on_exchange=broken)
 
@@ -131,9 +138,13 @@ def test_an_on_exchange_that_raises_is_logged_and_swallowed(http, instrument, to
 
     assert 1 == told.series("modelark_operations_total", outcome="ok")
     assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
+    ((message, error),) = logged()
+    assert "The function given to instrument() as on_exchange= raised" in message
+    assert "report" not in message
+    assert "a bug" == error
 
 
-def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrument, told, sg):
+def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrument, told, sg, logged):
     guard.strict = False
     instrument(capture_content=True, redact=broken)
 
@@ -142,4 +153,8 @@ def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrumen
     span = told.one
     assert "gen_ai.usage.input_tokens" in span.attributes
     assert "Name three rivers" not in span.to_json()
-    assert 1 == told.series("modelark_telemetry_errors_total", where="capturing content")
+    assert 1 == told.series("modelark_telemetry_errors_total", where="redact")
+    ((message, error),) = logged()
+    assert "The function given to instrument() as redact= raised" in message
+    assert "report" not in message
+    assert "a bug" == error
