@@ -26,7 +26,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from logging import getLogger
@@ -162,11 +162,21 @@ class MetricsApp:
         match arguments:
             case (scope,):
                 return partial(self._asgi, scope)
+            case (environ, start_response) if environ["REQUEST_METHOD"] == "HEAD":
+                return self._head(environ, start_response)
             case (environ, start_response):
                 return self._wsgi(environ, start_response)
             case (scope, receive, send):
                 return self._asgi(scope, receive, send)
         raise TypeError(f"a WSGI or ASGI application takes 1 to 3 arguments, not {len(arguments)}")
+
+    def _head(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        """As a GET, without its body; the client's own application answers 405, and sends a body with that."""
+        said: list[Any] = []
+        body = b"".join(self._wsgi({**environ, "REQUEST_METHOD": "GET"}, lambda *head: said.extend(head)))
+        status, headers = said
+        start_response(status, [*headers, ("Content-Length", str(len(body)))])
+        return []
 
 
 class Server:
@@ -196,6 +206,7 @@ class Server:
         from prometheus_client import start_http_server
 
         self._server, self._thread = start_http_server(self.port, self._addr, self._told)
+        self._server.set_app(MetricsApp(self._told))
         self.port = self._server.server_port
         self.serving = True
 

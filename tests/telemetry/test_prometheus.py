@@ -251,6 +251,28 @@ def test_a_scrape_over_http_carries_exemplars_that_lead_to_the_trace(registry, e
     }
 
 
+def _asked(server, method):
+    """The status line, the headers and the body that one request gets, as they come."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as asking:
+        asking.sendall(f"{method} /metrics HTTP/1.0\r\n\r\n".encode())
+        with asking.makefile("rb") as reply:
+            head, _, body = reply.read().partition(b"\r\n\r\n")
+    status, *headers = head.decode().split("\r\n")
+    return status, dict(line.split(": ", 1) for line in headers if not line.startswith("Date")), body
+
+
+def test_a_head_is_answered_as_a_get_without_its_body(registry, exchange):
+    tell(Sink(registry), exchange())
+    server = serve(0, registry=registry)
+    try:
+        get, head = _asked(server, "GET"), _asked(server, "HEAD")
+    finally:
+        server.stop()
+
+    assert "HTTP/1.0 200 OK" == get[0]
+    assert (get[0], get[1], b"") == head
+
+
 def test_plain_text_is_told_to_those_who_ask_for_it(registry, exchange):
     tell(Sink(registry), exchange(), exemplar=EXEMPLAR)
 
