@@ -213,6 +213,14 @@ def test_a_key_of_one_region_is_refused_by_the_other(ark):
     assert [] == [request for request in ark.requests if "s-1" in str(request.headers)]
 
 
+@pytest.mark.parametrize("keys", [{"s-1"}, ["s-1"], "s-1"], ids=["set", "list", "text"])
+def test_keys_without_names_are_refused_in_words_that_hold_none_of_them(sg, keys):
+    with pytest.raises(TypeError, match="keys map a name to each secret") as caught:
+        sg.keys = keys
+
+    assert "s-1" not in str(caught.value)
+
+
 def test_each_request_is_kept_as_it_came(client, sg):
     client.post("/chat/completions?x=1", json=chat(), headers={"X-Mine": "yes"})
     client.get("/models")
@@ -949,10 +957,13 @@ def test_simulate_says_what_to_write_instead(arguments, advice, capsys):
     assert advice in capsys.readouterr().err
 
 
-def test_simulate_says_when_a_port_is_taken(ark, capsys):
+@pytest.mark.parametrize("port", ["taken", "65535", "99999", "-1"])
+def test_simulate_says_when_a_port_cannot_be_had(ark, port, capsys):
+    """65535 is one port; the second region's would be the next."""
     parser = argparse.ArgumentParser()
     simulate.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["simulate", "--port", str(ark.region(SG).port), "--for", "0"])
+    taken = str(ark.region(SG).port)
+    args = parser.parse_args(["simulate", f"--port={taken if port == 'taken' else port}", "--for", "0"])
 
     assert 1 == args.run(args)
     assert "Choose another --port" in capsys.readouterr().err

@@ -95,9 +95,11 @@ def run(args: argparse.Namespace) -> int:
     ark = ModelArk(names, ports=ports, keeps=1000)
     try:
         ark.start()
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        wanted = " and ".join(map(str, ports))
         print(
-            f"Cannot listen on {ports}: {error}. Choose another --port, or 0 for free ones.", file=sys.stderr
+            f"Cannot listen on {wanted}: {str(error).rstrip('.')}. Choose another --port, or 0 for free ones.",
+            file=sys.stderr,
         )
         ark.stop()
         return 1

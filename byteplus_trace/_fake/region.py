@@ -48,6 +48,10 @@ class FakeRegion:
 
     @keys.setter
     def keys(self, keys: Mapping[str, str]) -> None:
+        if not isinstance(keys, Mapping):
+            raise TypeError(
+                f"keys map a name to each secret, such as {{'shop': 'sk-1'}}; a {type(keys).__name__} has no names."
+            )
         self._region.keys = dict(keys)
 
     def serves(self, *models: str) -> None:
