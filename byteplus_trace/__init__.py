@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import ByteplusTraceError, SettingError
 from ._regions import DEFAULT_REGION, base_url
@@ -103,7 +103,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)
 
 
 def instrument(
@@ -120,7 +120,7 @@ def instrument(
     redact: Callable[[str], str] | None = None,
     base_urls: Mapping[str, str] | None = None,
     capture_content: bool | None = None,
-    http_spans: str | None = None,
+    http_spans: Literal["own", "otel"] | None = None,
     propagate: bool | None = None,
     include_usage: bool | None = None,
     token_histograms: bool | None = None,

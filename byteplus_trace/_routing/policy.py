@@ -12,7 +12,7 @@ Seconds everywhere. What is allowed but may surprise is in `surprises.py`. A key
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class Retry:
     """A `Retry-After` beyond this is not waited for: the next target is asked instead."""
     budget_ratio: float = 0.1
     """How much of a retry each call adds to the budget that all retries draw on."""
-    on_status_codes: Set[int] | None = None
+    on_status_codes: Collection[int] | None = None
     """The statuses that are asked again; None: as the error codes say."""
     use_retry_after: bool = True
 
@@ -80,7 +80,7 @@ class Breaker:
     open: float = 15.0
     """The first opening; each one after a failed probe is twice as long, up to `open_max`."""
     open_max: float = 120.0
-    on_status_codes: Set[int] | None = None
+    on_status_codes: Collection[int] | None = None
     """The statuses that count as failures; None: as the error codes say."""
 
     def __post_init__(self) -> None:
@@ -148,7 +148,7 @@ class Target:
     base_url: str | None = field(default=None, kw_only=True)
     api_key: str | None = field(default=None, kw_only=True, repr=False)
     models: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    only: Set[str] | None = field(default=None, kw_only=True)
+    only: Collection[str] | None = field(default=None, kw_only=True)
     zone: str | None = field(default=None, kw_only=True)
     weight: float = field(default=1, kw_only=True)
     quota_group: str | None = field(default=None, kw_only=True)
@@ -216,7 +216,7 @@ class Group:
     conditions: Sequence[Condition] = field(default=(), kw_only=True)
     default: str | None = field(default=None, kw_only=True)
     """Where the mode is `conditional`: who serves what no condition fits."""
-    on_status_codes: Set[int] | None = field(default=None, kw_only=True)
+    on_status_codes: Collection[int] | None = field(default=None, kw_only=True)
     """The statuses that move a call on to the next of these targets; None: as the error codes say."""
 
     def __post_init__(self) -> None:
@@ -258,7 +258,7 @@ class Policy:
     final: Final = field(default="primary", kw_only=True)
     conditions: Sequence[Condition] = field(default=(), kw_only=True)
     default: str | None = field(default=None, kw_only=True)
-    on_status_codes: Set[int] | None = field(default=None, kw_only=True)
+    on_status_codes: Collection[int] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _settle_tree("Policy", self)

@@ -50,14 +50,16 @@ POLICY = Policy(
         Target(
             "eu", region="eu-west-1", api_key="key", models={"a": "b"}, only={"chat"}, zone="eu", weight=2
         ),
+        Target("eu-2", region="eu-west-1", only=["chat", "responses"]),
     ],
     mode="loadbalance",
-    retry=Retry(per_target=1, base=0.25),
-    breaker=Breaker(window=30, ratio=None),
+    retry=Retry(per_target=1, base=0.25, on_status_codes=(429,)),
+    breaker=Breaker(window=30, ratio=None, on_status_codes={503}),
     deadline=Deadline(total=60, idle=None),
     replay={"chat": "ambiguous", "images": "unsent_only"},
     max_attempts=4,
     final="last",
+    on_status_codes=[429, 503],
 )
 
 byteplus_trace.instrument()
@@ -82,6 +84,7 @@ byteplus_trace.instrument(policy="policy.toml")
 byteplus_trace.instrument(policy=Path("policy.toml"))
 byteplus_trace.instrument(policy={"targets": [{"name": "sg", "region": "ap-southeast-1"}]})
 byteplus_trace.instrument(sevice_name="shop")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+byteplus_trace.instrument(http_spans="mine")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 byteplus_trace.instrument(metrics_port="9464")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Target("sg")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Policy(targets=[], mode="random")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
