@@ -202,30 +202,49 @@ class Exchange(msgspec.Struct, frozen=True):
     """One call and all that came of it. Complete before any sink sees it."""
 
     call: Call
+    """What was asked."""
     attempts: tuple[Attempt, ...]
+    """Every send, in order; empty where nothing could be sent."""
     answer: Answer
+    """What the body said that the caller got."""
     outcome: Outcome
+    """How the call ended for its caller, in one word."""
     started_ns: int
+    """When the call was made, in nanoseconds since the epoch."""
     duration_seconds: float
+    """To the end of the body, waits and every attempt included."""
     status: int | None = None
+    """Of the response that the caller got; None where an exception came instead."""
     error_type: str | None = None
+    """ModelArk's code up to its first dot, else the status, else the exception's class name."""
     reason: Reason = "none"
+    """Why it failed, one of a closed set."""
     first_chunk_seconds: float | None = None
     """To the first event that carries output, reasoning included."""
     first_answer_seconds: float | None = None
     """To the first visible text, after any reasoning."""
     last_chunk_seconds: float | None = None
+    """To the last event that carries output."""
     chunks: int = 0
     """Events that carried output."""
     target: str = ""
+    """The target that served, else the last one tried; without a policy the region."""
     region: str = ""
+    """Its region."""
     host: str = ""
+    """Its host."""
     port: int = 0
+    """Its port."""
     request_id: str | None = None
+    """The service's `x-request-id`, which its support asks for."""
     upstream_ms: int | None = None
+    """The service's own share of the time, where it says so."""
     skipped: tuple[Skip, ...] = ()
+    """The targets that were passed over, and why."""
     fallback_from: str | None = None
+    """Of a call that moved, the first target that did not serve it."""
     fallback_reason: Reason | None = None
+    """Why it moved from there."""
     duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
     """A second charge avoided (`raised`), risked (`replayed`), or likely made by the SDK above (`sdk_resend`)."""
     cost_usd: Decimal | None = None

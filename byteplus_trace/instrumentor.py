@@ -23,6 +23,7 @@ class ModelArkInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped b
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
+        """What `opentelemetry-instrument` looks for before it instruments; httpx2 is not required."""
         return ("httpx >= 0.27, < 1",)
 
     def _instrument(self, **kwargs: Any) -> None:

@@ -94,6 +94,7 @@ class Sink:
                 series.observe(amount, exemplar if instrument.exemplars else None)
 
     def in_flight(self, operation: str, change: int) -> None:
+        """A call began (1) or ended (-1)."""
         self._series.child(IN_FLIGHT, (operation,)).inc(change)
 
     def breaker(self, target: str, operation: str, state: int) -> None:
@@ -101,6 +102,7 @@ class Sink:
         self._series.child(BREAKER, (target, operation)).set(state)
 
     def telemetry_error(self, where: str) -> None:
+        """A fault of our own was swallowed there."""
         self._series.child(TELEMETRY_ERRORS, (where,)).inc()
 
     def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:

@@ -6,6 +6,9 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,12 +48,15 @@ def test_every_public_name_is_announced():
 def test_a_public_name_resolves_and_explains_itself(name):
     found = getattr(byteplus_trace, name)
 
-    assert name in dir(byteplus_trace)
     if name != "__version__":
         assert (inspect.getdoc(found) or "").strip()
         assert not (found.__doc__ or "").startswith(f"{name}("), (
             "a dataclass's own signature explains nothing"
         )
+
+
+def test_dir_shows_the_public_names_and_nothing_else():
+    assert byteplus_trace.__all__ == dir(byteplus_trace)
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -65,6 +71,36 @@ def test_public_modules_announce_names_that_exist_and_explain_themselves(module)
     assert sorted(module.__all__) == list(module.__all__)
     for name in module.__all__:
         assert (inspect.getdoc(getattr(module, name)) or "").strip()
+
+
+def members():
+    """The methods and properties that public classes define themselves, with the class they belong to."""
+    modules = [byteplus_trace, *(importlib.import_module(f"byteplus_trace.{name}") for name in MODULES)]
+    classes = {getattr(module, name) for module in modules for name in module.__all__}
+    for cls in sorted(filter(inspect.isclass, classes), key=lambda each: each.__qualname__):
+        for name, member in vars(cls).items():
+            made = inspect.isfunction(member) or isinstance(member, (property, classmethod, cached_property))
+            if made and not name.startswith("_"):
+                yield pytest.param(cls, name, id=f"{cls.__name__}.{name}")
+
+
+@pytest.mark.parametrize(("cls", "name"), list(members()))
+def test_a_public_member_explains_itself(cls, name):
+    assert (getattr(cls, name).__doc__ or "").strip()
+
+
+def test_every_field_of_an_exchange_is_explained():
+    tree = ast.parse(textwrap.dedent(inspect.getsource(byteplus_trace.Exchange)))
+    body = tree.body[0].body
+    explained = [
+        field.target.id
+        for field, after in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value.value, str)
+    ]
+
+    assert list(byteplus_trace.Exchange.__struct_fields__) == explained
 
 
 def test_every_argument_of_instrument_is_a_setting_and_is_explained():

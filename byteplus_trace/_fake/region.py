@@ -30,10 +30,12 @@ class FakeRegion:
 
     @property
     def base_url(self) -> str:
+        """Where it listens, for any SDK's `base_url=`."""
         return f"http://127.0.0.1:{self.port}/api/v3"
 
     @property
     def port(self) -> int:
+        """Its port on 127.0.0.1; the same after it refused connections."""
         return self._listener.port
 
     @property

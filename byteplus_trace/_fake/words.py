@@ -75,6 +75,7 @@ class Received:
 
     @property
     def created(self) -> int:
+        """When it arrived, in seconds since the epoch, as replies say it."""
         return self.at_ms // 1000
 
 
