@@ -167,7 +167,9 @@ def _register(registry: CollectorRegistry, collectors: Iterable[Any]) -> None:
         for collector in registered:
             registry.unregister(collector)
         raise SettingError(
-            f"This registry has series of these names that are not ours ({error}): give another registry=CollectorRegistry()."
+            f"This registry has series of these names that are not ours ({error}): give another registry=CollectorRegistry(). "
+            "Where byteplus_trace was taken out of sys.modules and imported again, its first copy is still at work: "
+            "restart the process, or the notebook's kernel."
         ) from error
 
 

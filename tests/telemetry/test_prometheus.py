@@ -116,6 +116,32 @@ def test_series_of_the_same_name_that_are_not_ours_are_refused_and_nothing_is_le
     assert [family.name for family in registry.collect()] == ["modelark_retries"]
 
 
+def test_a_second_copy_of_the_package_says_that_the_first_is_still_at_work():
+    """As where a notebook's cell takes the modules out of `sys.modules` to load them anew."""
+    program = """
+import sys
+import byteplus_trace
+byteplus_trace.instrument()
+for name in [name for name in sys.modules if name.startswith("byteplus_trace")]:
+    del sys.modules[name]
+import byteplus_trace
+try:
+    byteplus_trace.instrument()
+except byteplus_trace.SettingError as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert "restart the process, or the notebook's kernel" in ended.stdout
+
+
 def test_metadata_stands_only_on_the_series_that_have_it(registry, exchange):
     sink = Sink(registry, metadata_labels=("team",))
     tell(
