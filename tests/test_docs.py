@@ -1,14 +1,14 @@
 """
 The documentation is true: its code runs as it is written, its policies load, its links and names exist.
 
-A block that cannot run here says why: `<!-- not run: the reason -->` on the line above it. A block is run alone, against
-a fake ModelArk that stands where the regions are; `client` is the reader's own OpenAI client.
+A block that cannot run here says why: `<!-- not run: the reason -->` on the line above it. The blocks of a page are run
+in their order, as a reader pastes them: what one needs it has itself, or from one before it. A fake ModelArk stands where
+the regions are.
 """
 
 import ast
 import dataclasses
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -33,6 +33,7 @@ from byteplus_trace.testing import ModelArk
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CLIENTS = (httpx.Client, httpx2.Client, openai.OpenAI)
 KEYS = dict.fromkeys(("ARK_API_KEY", "ARK_API_KEY_SG", "ARK_API_KEY_EU"), "key")
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
@@ -74,27 +75,31 @@ def here(monkeypatch):
         monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
         for name, key in KEYS.items():
             monkeypatch.setenv(name, key)
-        monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
-        monkeypatch.setattr(Instrumentation, "_default", None)
         monkeypatch.chdir(ROOT)
         yield ark
         byteplus_trace.uninstrument()
 
 
-@pytest.mark.parametrize(("page", "line", "code"), blocks("python"))
-def test_documented_code_runs(here, request, page, line, code):
-    reader = openai.OpenAI(base_url=here.base_url("ap-southeast-1"), api_key="key", max_retries=0)
-    namespace = {"__name__": "documented", "byteplus_trace": byteplus_trace, "client": reader, "os": os}
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_documented_code_runs_as_it_is_pasted(here, request, monkeypatch, page):
+    namespace, made = {"__name__": "documented"}, []
+    for block in blocks("python"):
+        where, line, code = block.values
+        if where != page:
+            continue
+        byteplus_trace.uninstrument()
+        monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
+        monkeypatch.setattr(Instrumentation, "_default", None)
 
-    exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+        exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
 
-    for name, test in list(namespace.items()):
-        if name.startswith("test_"):
+        for name in [name for name in namespace if name.startswith("test_")]:
+            test = namespace.pop(name)
             wanted = test.__code__.co_varnames[: test.__code__.co_argcount]
             test(**{fixture: request.getfixturevalue(fixture) for fixture in wanted})
-    for made in namespace.values():
-        if isinstance(made, (httpx.Client, httpx2.Client, openai.OpenAI)):
-            made.close()
+        made += [each for each in namespace.values() if isinstance(each, CLIENTS)]
+    for each in made:
+        each.close()
 
 
 @pytest.mark.parametrize(("page", "line", "code"), blocks("toml", "json"))
