@@ -23,6 +23,7 @@ import yaml
 
 import byteplus_trace
 from byteplus_trace import _regions, pytest_plugin
+from byteplus_trace._cli import COMMANDS, main
 from byteplus_trace._config import configure
 from byteplus_trace._edge.instrumentation import Instrumentation
 from byteplus_trace._instruments import INSTRUMENTS
@@ -192,6 +193,17 @@ def test_series_and_attributes_in_the_documentation_exist(page):
     known = attributes_in_code()
     for name in set(re.findall(r"byteplus\.modelark\.[a-z_.]*[a-z_]", text)):
         assert name in known or name == "byteplus.modelark.metadata" or name.startswith(semconv.METADATA)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "config check"])
+def test_the_page_of_the_commands_has_exactly_their_options(command, capsys):
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+
+    has = set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert has == set(re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
