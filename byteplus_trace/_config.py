@@ -72,9 +72,14 @@ class Config:
 NAMES = tuple(each.name for each in fields(Config))
 
 
-def configure(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
+def configure(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, *, file: str | None = None
+) -> Config:
     """
     Settle every setting.
+
+    Args:
+        file: read in place of the one that `BYTEPLUS_TRACE_CONFIG` names.
 
     Raises:
         SettingError: one cannot be followed; the message says what to write instead.
@@ -84,7 +89,7 @@ def configure(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = 
         if name not in NAMES:
             raise SettingError(f"{name!r} is not a setting.{did_you_mean(name, NAMES)}")
     settled = {
-        **_from_file(environ),
+        **_from_file(environ, file),
         **_from_environment(environ),
         **{name: value for name, value in arguments.items() if value is not None},
     }
@@ -103,25 +108,24 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
-    named = environ.get(PREFIX + "CONFIG", "").strip()
-    if not named:
+def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
+    named = environ.get(PREFIX + "CONFIG", "").strip() or None if file is None else file
+    if named is None:
         return {}
-    content = read_file(f"The {PREFIX}CONFIG", named)
+    what = f"The {PREFIX}CONFIG file" if file is None else "The file"
+    content = read_file(what, named)
     if not isinstance(content, dict):
-        raise SettingError(
-            f"{PREFIX}CONFIG={named!r} must hold a table of settings, not a {type(content).__name__}."
-        )
+        raise SettingError(f"{what} {named!r} must hold a table of settings, not a {type(content).__name__}.")
     settings = {key: value for key, value in content.items() if key in NAMES}
     policy = {key: value for key, value in content.items() if key not in NAMES}
     for key in policy:
         if key not in WORDS:
             raise SettingError(
-                f"{PREFIX}CONFIG={named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *WORDS))}"
+                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *WORDS))}"
             )
     if policy and "policy" in settings:
         raise SettingError(
-            f"{PREFIX}CONFIG={named!r}: {next(iter(policy))!r} is not a setting; with a 'policy' table, write it inside that table."
+            f"{what} {named!r}: {next(iter(policy))!r} is not a setting; with a 'policy' table, write it inside that table."
         )
     if policy:
         settings["policy"] = policy

@@ -325,8 +325,18 @@ def test_a_wrong_file_is_named_and_says_what_to_write(file, content, word):
         configure({}, {**file(content), "KEY_SG": "k"})
 
 
+@pytest.mark.parametrize("name", ["settings.toml", "settings.json"])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path, name):
+    content = "service_name = 'shop'" if name.endswith("toml") else '{"service_name": "shop"}'
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+
+    assert "shop" == configure({}, {"BYTEPLUS_TRACE_CONFIG": str(tmp_path / name)}).service_name
+
+
 def test_a_file_that_is_not_there_is_named():
-    with pytest.raises(SettingError, match="cannot be read"):
+    with pytest.raises(
+        SettingError, match=r"The BYTEPLUS_TRACE_CONFIG file '/nowhere/x\.toml' cannot be read"
+    ):
         configure({}, {"BYTEPLUS_TRACE_CONFIG": "/nowhere/x.toml"})
 
 

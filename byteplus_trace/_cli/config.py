@@ -44,7 +44,7 @@ def check(file: str, environ: Mapping[str, str], *, strict: bool = False) -> int
     # Other BYTEPLUS_TRACE_* settings of this environment are not the file's.
     around = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
     try:
-        config = configure({}, {**around, f"{PREFIX}CONFIG": file})
+        config = configure({}, around, file=file)
     except SettingError as error:
         print(f"This file cannot be followed:\n  {error}", file=sys.stderr)
         return 2

@@ -54,7 +54,7 @@ def _read(source: str | os.PathLike[str]) -> object:
     text = os.fspath(source)
     if text.lstrip().startswith("{"):
         return _parsed(json.loads, text, "The policy", "JSON")
-    return read_file("The policy", text)
+    return read_file("The policy file", text)
 
 
 def read_file(what: str, named: str) -> object:
@@ -66,21 +66,21 @@ def read_file(what: str, named: str) -> object:
     """
     path = Path(named)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # as some editors write it
     except UnicodeDecodeError:
-        refusal = f"{what} file {named!r} is not UTF-8 text."
+        refusal = f"{what} {named!r} is not UTF-8 text."
     except (OSError, ValueError) as error:
         if _MAY_BE_PATH.fullmatch(named):
-            refusal = f"{what} file {named!r} cannot be read: {getattr(error, 'strerror', error)}."
+            refusal = f"{what} {named!r} cannot be read: {getattr(error, 'strerror', error)}."
         else:
             refusal = (
-                f"{what}, a text of {len(named)} characters, is neither JSON nor the path of a file. "
+                f"{what} is given as a text of {len(named)} characters that is neither JSON nor the path of a file. "
                 "Write what it holds into a file, and give its path, such as 'policy.toml'."
             )
     else:
         if path.suffix == ".json" or text.lstrip().startswith("{"):
-            return _parsed(json.loads, text, f"{what} file {named!r}", "JSON")
-        return _parsed(tomllib.loads, text, f"{what} file {named!r}", "TOML")
+            return _parsed(json.loads, text, f"{what} {named!r}", "JSON")
+        return _parsed(tomllib.loads, text, f"{what} {named!r}", "TOML")
     raise SettingError(refusal)  # on its own, for the other error repeats what was given
 
 

@@ -50,6 +50,24 @@ def test_a_file_that_cannot_be_followed_says_what_to_write(written, capsys):
     assert "the environment variable KEY is not set" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [None, "not = [toml", "[1, 2]", "{", '{"metrics_prt": 9464}'])
+def test_what_is_wrong_with_the_file_is_told_of_the_file_and_of_no_variable(written, content, capsys):
+    file = written(content) if content is not None else "nowhere/policy.toml"
+
+    assert 2 == check(file, {"BYTEPLUS_TRACE_CONFIG": "another.toml"})
+
+    told = capsys.readouterr().err
+    assert f"The file {file!r}" in told
+    assert "BYTEPLUS_TRACE_CONFIG" not in told
+
+
+def test_a_file_without_a_name_is_not_valid(capsys):
+    """As a script gives it whose variable is empty."""
+    assert 2 == check("", {})
+
+    assert "the path of a file" in capsys.readouterr().err
+
+
 def test_warnings_fail_where_that_is_asked_for(written):
     assert 1 == check(written(TABLE), {"KEY": SECRET}, strict=True)
 
