@@ -160,7 +160,7 @@ class TestMain:
 
 class TestDemo:
     def test_every_kind_of_call_is_a_span_with_its_attempt(self, calls):
-        spans = re.findall(r"^[├└]─ (\w+) ([\w-]+) +\d+ ms  (\w+)$", calls, re.MULTILINE)
+        spans = re.findall(r"^[├└]─ (\w+) ([\w-]+) +[\d.]+ m?s  (\w+)$", calls, re.MULTILINE)
 
         assert [
             ("chat", "seed-2-0-pro-260328", "ok"),
