@@ -98,7 +98,7 @@ def _incomplete(call: Call, answer: Answer, body: Body) -> Ending:
         return OK
     if answer.images is not None and answer.images.generated:
         return OK  # a single image's stream may lack its closing event
-    if body.streaming and body.size:
+    if body.streaming and body.begun:
         return Ending("error", "cut", "cut")
     return Ending("error", "empty", "empty")
 

@@ -38,7 +38,7 @@ NANOSECONDS_A_DAY = 24 * 60 * 60 * 10**9
 class _Open:
     """The attempt under way."""
 
-    __slots__ = ("body", "request_id", "sending", "started", "started_ns", "status", "telling", "upstream_ms")
+    __slots__ = ("request_id", "sending", "started", "started_ns", "status", "telling", "upstream_ms")
 
     def __init__(self, sending: Sending) -> None:
         self.sending = sending
@@ -48,7 +48,6 @@ class _Open:
         self.status: int | None = None
         self.request_id: str | None = None
         self.upstream_ms: int | None = None
-        self.body: Body | None = None
 
 
 class _Over(msgspec.Struct):
@@ -82,6 +81,7 @@ class Observer:
         "_started",
         "_started_ns",
         "_telling",
+        "body",
         "duplicate",
         "idle_seconds",
     )
@@ -104,6 +104,8 @@ class Observer:
         self._over: list[_Over] = []
         self._skipped: tuple[Skip, ...] = ()
         self._open: _Open | None = None
+        self.body: Body | None = None
+        """What the reply in hand says so far."""
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
         self.duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
         self.idle_seconds: float | None = None
@@ -153,16 +155,11 @@ class Observer:
             attempt.request_id = headers.get("x-request-id")
             upstream = headers.get("x-envoy-upstream-service-time", "")
             attempt.upstream_ms = int(upstream) if upstream.isdecimal() else None
-            attempt.body = Body(
+            self.body = Body(
                 self._family, status, headers, self._capture, time.perf_counter, self._call.stream
             )
         except Exception as error:
             fault("reading the reply's head", error)
-
-    @property
-    def body(self) -> Body | None:
-        """What the reply in hand says so far."""
-        return self._open.body if self._open is not None else None
 
     def attempt_over(
         self, how: How, error: BaseException | None = None, kind: FailureKind | None = None
@@ -191,10 +188,9 @@ class Observer:
 
     def feed(self, part: bytes) -> None:
         """Take the next bytes of the reply in hand; at the protocol's last word, finish."""
-        attempt = self._open
-        if attempt is None or attempt.body is None:
+        body = self.body
+        if body is None:
             return
-        body = attempt.body
         try:
             body.feed(part)
         except Exception as error:
@@ -276,7 +272,8 @@ class Observer:
         ended: float,
         ended_ns: int,
     ) -> _Over:
-        sending, body = attempt.sending, attempt.body
+        sending, body = attempt.sending, self.body
+        self.body = None
         answer = body.answer() if body is not None else Answer()
         said = answer.error
         end = ending(self._call, how, answer, status=attempt.status, body=body, error=error, kind=kind)

@@ -30,16 +30,16 @@ NOTHING = Answer()
 class Body:
     """What an ending asks of a body."""
 
-    def __init__(self, *, streaming=False, size=0, failed=False, legible=True):
+    def __init__(self, *, streaming=False, begun=False, failed=False, legible=True):
         self.streaming = streaming
-        self.size = size
+        self.begun = begun
         self.failed = failed
         self.legible = legible
 
 
-DOCUMENT = Body(size=100)
+DOCUMENT = Body(begun=True)
 EMPTY = Body()
-STREAM = Body(streaming=True, size=100)
+STREAM = Body(streaming=True, begun=True)
 
 
 def error(code=None):
@@ -68,7 +68,7 @@ ENDINGS = {
     "an empty 200": (CHAT, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Ending("error", "empty", "empty")),
     "a page": (CHAT, "exhausted", NOTHING, {"status": 200, "body": DOCUMENT}, Ending("error", "empty", "empty")),
     "an empty ping": (OTHER, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, OK),
-    "a body that cannot be read": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(size=9, legible=False)}, OK),
+    "a body that cannot be read": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(begun=True, legible=False)}, OK),
     "a stream that just stops": (CHAT, "exhausted", NOTHING, {"status": 200, "body": STREAM}, Ending("error", "cut", "cut")),
     "a stream of nothing": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(streaming=True)}, Ending("error", "empty", "empty")),
     "an error in a stream": (
@@ -82,7 +82,7 @@ ENDINGS = {
         CHAT, "exhausted", error("Brand.New"), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "Brand"),
     ),
     "an event that failed": (
-        CHAT, "exhausted", WHOLE, {"status": 200, "body": Body(streaming=True, size=9, failed=True)},
+        CHAT, "exhausted", WHOLE, {"status": 200, "body": Body(streaming=True, begun=True, failed=True)},
         Ending("error", "stream_error", "stream_error"),
     ),
     "a response that failed": (

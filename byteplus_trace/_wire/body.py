@@ -13,12 +13,18 @@ from collections.abc import Callable, Mapping
 from .._facts import Answer
 from .encoding import decoder_for
 from .errors import read_error
-from .reader import END, FAILED, OUTPUT, VISIBLE, Family
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Family
 from .shape import begins_object
 from .sse import EventDecoder
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 LARGEST_ERROR = 1024 * 1024
+
+_LAST_WORD = END | FAILED
+
+
+def _unread(_name: str, _data: bytes) -> int:
+    return NOTHING
 
 
 class Body:
@@ -39,8 +45,10 @@ class Body:
         "_kept",
         "_limit",
         "_parts",
+        "_read",
         "_reader",
         "_sse",
+        "begun",
         "chunks",
         "ended",
         "events",
@@ -50,7 +58,6 @@ class Body:
         "last_chunk_at",
         "legible",
         "read_whole",
-        "size",
         "streaming",
     )
 
@@ -72,13 +79,15 @@ class Body:
         self._decoder = decoder_for(encoding) if encoding != "identity" else None
         self.legible = encoding == "identity" or self._decoder is not None
         self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
+        self._read = self._reader.event if self._reader is not None else _unread
         self._sse = EventDecoder() if self.streaming and self._reader is not None else None
         keeps = is_error or (self._reader is not None and not labelled)
         self._parts: list[bytes] | None = [] if keeps else None
         self._kept = 0
         self._error = is_error
         self._clock = clock
-        self.size = 0
+        self.begun = False
+        """Some of it came."""
         self.events = 0
         self.chunks = 0
         self.first_chunk_at: float | None = None
@@ -92,7 +101,7 @@ class Body:
 
     def feed(self, part: bytes) -> None:
         """Take the next bytes, as received."""
-        self.size += len(part)
+        self.begun = True
         if self._decoder is not None:
             part = self._decoder.feed(part)
         if self._sse is not None:
@@ -129,10 +138,8 @@ class Body:
             self._reader.document(b"".join(self._parts))
 
     def _take(self, events: list[tuple[str, bytes]]) -> None:
-        assert self._reader is not None, "events come of a decoder that a reader asked for"
         self.events += len(events)
-        now = self._clock()
-        read = self._reader.event
+        now, read = self._clock(), self._read
         for name, data in events:
             kind = read(name, data)
             if kind & OUTPUT:
@@ -140,10 +147,9 @@ class Body:
                 self.last_chunk_at = now
                 if self.first_answer_at is None:
                     self._note_first(kind, now)
-            if kind & FAILED:
-                self.failed = True
-            if kind & END:
-                self.ended = True
+            if kind & _LAST_WORD:
+                self.failed = self.failed or kind & FAILED != 0
+                self.ended = self.ended or kind & END != 0
 
     def _note_first(self, kind: int, now: float) -> None:
         if self.first_chunk_at is None:

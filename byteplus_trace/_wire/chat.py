@@ -61,6 +61,8 @@ class _Document(_Reply, gc=False):
     choices: list[_Finish] | None = None
 
 
+_SHOWN = OUTPUT | VISIBLE
+
 _chunk = Shape(_Chunk)
 _document = Shape(_Document)
 
@@ -126,7 +128,7 @@ class ChatReader:
             if delta is None:
                 continue
             if delta.content or delta.tool_calls:
-                kind |= OUTPUT | VISIBLE
+                kind |= _SHOWN
             elif delta.reasoning_content:
                 kind |= OUTPUT
         return kind
