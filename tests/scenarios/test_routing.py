@@ -255,7 +255,7 @@ def test_a_stream_that_falls_silent_is_broken_after_the_idle_time(
 
 @pytest.fixture
 def drips():
-    """drips(head, body, ...): the base URL of a server that sends its head at once and then drop by drop."""
+    """drips(at_once, drops): the base URL of a server that sends the one at once and the other byte by byte."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve(at_once, drops):
@@ -281,26 +281,24 @@ def drips():
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    ("at_once", "drops", "colours"),
-    [
-        pytest.param(REFUSAL, b" " * 60, {"sync", "asyncio", "trio"}, id="the body of a refusal"),
-        # A blocking read of headers is bounded by its silences only: a limit that docs/routing.md tells.
-        pytest.param(b"", REFUSAL, {"asyncio", "trio"}, id="headers"),
-    ],
-)
-def test_the_deadline_holds_for_what_comes_in_drops(http, instrument, told, drips, at_once, drops, colours):
-    if http.colour not in colours:
-        pytest.skip("not promised")
-    base_url = drips(at_once, drops)
-    instrument(
-        policy=Policy([Target("sg", region=SG, base_url=base_url, api_key="k")], deadline=Deadline(total=0.4))
-    )
+def spends_its_deadline(http, instrument, told, base_url):
+    target = Target("sg", region=SG, base_url=base_url, api_key="k")
+    instrument(policy=Policy([target], deadline=Deadline(total=0.4)))
 
     with pytest.raises(http.library.ReadTimeout, match="deadline"):
         http.post(base_url + "/chat/completions", CHAT)
 
     assert "deadline" == told.exchanges[0].outcome
+
+
+def test_the_deadline_holds_for_a_refusal_that_comes_in_drops(http, instrument, told, drips):
+    spends_its_deadline(http, instrument, told, drips(REFUSAL, b" " * 60))
+
+
+@pytest.mark.parametrize("colour", ["asyncio", "trio"])
+def test_the_deadline_holds_for_headers_that_come_in_drops(http, instrument, told, drips):
+    """A blocking read of headers is bounded by its silences only: a limit that docs/routing.md tells."""
+    spends_its_deadline(http, instrument, told, drips(b"", REFUSAL))
 
 
 def test_a_connection_that_other_calls_share_is_not_cut():
