@@ -18,7 +18,7 @@ from .._facts import Call, Exchange
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import MODELARK, REGION_HEADER, REGIONS, region_named
-from .._routing.health import Health
+from .._routing.health import CLOSED, Health, Opening
 from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy, warnings_of
@@ -235,9 +235,29 @@ class Instrumentation:
             self._warned_headers.add(header)
             logger.warning("A request carries %s, which is not followed: %s.", header, why)
 
-    def breaker_changed(self, target: str, operation: str, state: int) -> None:
-        """A breaker opened, closed, or lets a probe through."""
+    def breaker_changed(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
+        """
+        A breaker opened, closed, or lets a probe through.
+
+        An opening and its end are both warnings: where only warnings are kept, a breaker would seem
+        open for ever. A probe that failed changes nothing for callers, and is INFO.
+        """
         self.sink.breaker(target, operation, state)
+        if opening is not None:
+            logger.log(
+                logging.INFO if opening.again else logging.WARNING,
+                "Target %r gets no %s for %.0f s: %s, the last failure was %r. The breaker is open: calls go to other "
+                "targets meanwhile, where the policy has any.",
+                target,
+                operation,
+                opening.seconds,
+                "a probe failed" if opening.again else "too many calls failed",
+                opening.reason,
+            )
+        elif state == CLOSED:
+            logger.warning(
+                "Target %r gets %s again: a probe was answered, the breaker is closed.", target, operation
+            )
 
     def credential_dead(self, target: str) -> None:
         """A credential was refused."""
@@ -259,7 +279,7 @@ class Instrumentation:
         if made is not None and exchange.call.api in MAKERS and (broke or exchange.outcome in MADE):
             self.health.pin(made, exchange.target)
         if broke:
-            self.health.broke(exchange.target, exchange.call.operation)
+            self.health.broke(exchange.target, exchange.call.operation, exchange.reason)
 
     def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:
         """A transport whose sends OpenTelemetry's own instrumentation tells of."""

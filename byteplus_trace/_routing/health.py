@@ -18,9 +18,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal, Protocol, TypeVar
 
+from .._facts import Reason
 from .policy import Breaker, Policy
 
 CLOSED: Final = 0
@@ -38,11 +40,22 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Why a breaker opened, and for how long."""
+
+    reason: Reason
+    """Of the last failure, the one that was too much."""
+    seconds: float
+    again: bool
+    """A probe failed; otherwise calls had passed until now."""
+
+
 class Listener(Protocol):
     """Who wants to hear of changes; called with no lock held."""
 
-    def breaker_changed(self, target: str, operation: str, state: int) -> None:
-        """0 closed, 1 half-open, 2 open."""
+    def breaker_changed(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
+        """0 closed, 1 half-open, 2 open; without an `opening` where a probe came to nothing that counts."""
 
     def credential_dead(self, target: str) -> None:
         """A target's credential was refused; said once for each credential."""
@@ -81,13 +94,15 @@ class _Circuit:
             return False
         return sum(failed for _, failed in self.recent) >= settings.ratio * len(self.recent)
 
-    def open(self, now: float, random: Random) -> None:
+    def open(self, now: float, random: Random, reason: Reason) -> Opening:
         settings = self.settings
-        seconds = settings.open * 2.0 ** min(self.openings, 30) * random.uniform(0.9, 1.1)
+        doubled = settings.open * 2.0 ** min(self.openings, 30) * random.uniform(0.9, 1.1)
+        opening = Opening(reason, min(doubled, settings.open_max), again=self.openings > 0)
         self.state, self.probing = OPEN, False
         self.openings += 1
-        self.until = now + min(seconds, settings.open_max)
+        self.until = now + opening.seconds
         self._forget()
+        return opening
 
     def close(self) -> None:
         self.state, self.probing, self.openings = CLOSED, False, 0
@@ -164,19 +179,19 @@ class Health:
 
     def succeeded(self, target: str, operation: str, *, probe: bool = False) -> None:
         """The target answered."""
-        self._count(target, operation, failed=False, probe=probe)
+        self._count(target, operation, None, probe=probe)
 
-    def failed(self, target: str, operation: str, *, probe: bool = False) -> None:
+    def failed(self, target: str, operation: str, reason: Reason, *, probe: bool = False) -> None:
         """The target failed in a way that counts."""
-        self._count(target, operation, failed=True, probe=probe)
+        self._count(target, operation, reason, probe=probe)
 
-    def broke(self, target: str, operation: str) -> None:
+    def broke(self, target: str, operation: str, reason: Reason) -> None:
         """A reply that had been counted as a success failed after its first output."""
         with self._lock:
             circuit = self._circuits.get((target, operation))
             if circuit is not None and circuit.state == CLOSED:
                 circuit.take_back()
-        self._count(target, operation, failed=True, probe=False)
+        self._count(target, operation, reason, probe=False)
 
     def released(self, target: str, operation: str) -> None:
         """A probe came to nothing that counts: the next call may be one."""
@@ -192,7 +207,8 @@ class Health:
         statuses = self._own.get(target, self._usual).on_status_codes
         return otherwise if statuses is None or status is None else status in statuses
 
-    def _count(self, target: str, operation: str, *, failed: bool, probe: bool) -> None:
+    def _count(self, target: str, operation: str, failure: Reason | None, *, probe: bool) -> None:
+        opening = None
         with self._lock:
             circuit = self._circuits.get((target, operation))
             if circuit is None:
@@ -200,20 +216,20 @@ class Health:
                 self._circuits[target, operation] = circuit
             before = circuit.state
             if circuit.state == CLOSED:
-                circuit.count(self._clock(), failed)
-                if failed and circuit.is_too_much():
-                    circuit.open(self._clock(), self._random)
-            elif probe and failed:
-                circuit.open(self._clock(), self._random)
+                circuit.count(self._clock(), failure is not None)
+                if failure is not None and circuit.is_too_much():
+                    opening = circuit.open(self._clock(), self._random, failure)
+            elif probe and failure is not None:
+                opening = circuit.open(self._clock(), self._random, failure)
             elif probe:
                 circuit.close()
             after = circuit.state
         if after != before:
-            self._tell(target, operation, after)
+            self._tell(target, operation, after, opening)
 
-    def _tell(self, target: str, operation: str, state: State) -> None:
+    def _tell(self, target: str, operation: str, state: State, opening: Opening | None = None) -> None:
         if self._listener is not None:
-            self._listener.breaker_changed(target, operation, state)
+            self._listener.breaker_changed(target, operation, state, opening)
 
     # Cooldowns and credentials.
 

@@ -423,8 +423,10 @@ class _Story:
             if self.blamed:
                 return
             self.blamed = True
-        judge = self.health.failed if counts else self.health.succeeded
-        judge(name, operation, probe=self.probing is not None)
+        if counts:
+            self.health.failed(name, operation, verdict.reason, probe=self.probing is not None)
+        else:
+            self.health.succeeded(name, operation, probe=self.probing is not None)
         self.probing = None
 
     def _release(self) -> None:

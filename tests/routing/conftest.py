@@ -45,10 +45,13 @@ class Listening:
 
     def __init__(self):
         self.states = []
+        self.openings = []
         self.dead = []
 
-    def breaker_changed(self, target, operation, state):
+    def breaker_changed(self, target, operation, state, opening):
         self.states.append((target, operation, state))
+        if opening is not None:
+            self.openings.append(opening)
 
     def credential_dead(self, target):
         self.dead.append(target)

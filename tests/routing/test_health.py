@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from byteplus_trace import Breaker, Policy, Retry
-from byteplus_trace._routing.health import REMEMBERED, Health
+from byteplus_trace._routing.health import REMEMBERED, Health, Opening
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def health(world, target):
 
 def fail(health, times, probe=False):
     for _ in range(times):
-        health.failed("sg", "chat", probe=probe)
+        health.failed("sg", "chat", "connect", probe=probe)
 
 
 def test_it_opens_after_so_many_failures_in_a_row(health):
@@ -110,6 +110,23 @@ def test_it_stays_open_twice_as_long_after_each_failed_probe_up_to_the_most(heal
     assert max(lengths) <= 60
 
 
+def test_it_says_why_it_opened_for_how_long_and_whether_it_was_a_probe_that_failed(health):
+    health, clock, heard = health(consecutive=2, open=10)
+    health.failed("sg", "chat", "connect")
+    health.failed("sg", "chat", "overloaded")
+    first = health.reopens_at("sg", "chat") - clock.now
+    clock.now += 12
+    health.admit("sg", "chat")
+    health.released("sg", "chat")
+    health.admit("sg", "chat")
+    health.failed("sg", "chat", "timeout", probe=True)
+    second = health.reopens_at("sg", "chat") - clock.now
+
+    assert [Opening("overloaded", first, again=False), Opening("timeout", second, again=True)] == [
+        Opening(opening.reason, pytest.approx(opening.seconds), opening.again) for opening in heard.openings
+    ]
+
+
 def test_it_opens_briefly_again_once_it_was_well(health):
     health, clock, _ = health(consecutive=1, open=10)
     for _ in range(3):
@@ -163,7 +180,7 @@ def test_streams_that_break_after_their_first_output_count_as_failures(health):
 
     for _ in range(3):
         health.succeeded("sg", "chat")
-        health.broke("sg", "chat")
+        health.broke("sg", "chat", "cut")
 
     assert "no" == health.admit("sg", "chat")
 
@@ -179,7 +196,7 @@ def test_a_breaker_may_count_statuses_of_its_own(health):
 def test_a_target_may_have_a_breaker_of_its_own(world, target):
     here = world(Policy(targets=[target("sg", breaker=Breaker(consecutive=1)), target("eu")])).health
     for name in ("sg", "eu"):
-        here.failed(name, "chat")
+        here.failed(name, "chat", "connect")
 
     assert ["no", "yes"] == [here.admit(name, "chat") for name in ("sg", "eu")]
 
@@ -247,7 +264,7 @@ class Relays:
 
     health = None
 
-    def breaker_changed(self, target, operation, state):
+    def breaker_changed(self, target, operation, state, opening):
         self.health.would_admit(target, operation)
 
     def credential_dead(self, target):
@@ -262,7 +279,7 @@ def test_listeners_are_told_with_no_lock_held(target):
     done = threading.Event()
 
     def work():
-        health.failed("sg", "chat")
+        health.failed("sg", "chat", "connect")
         health.bury("digest", "sg")
         done.set()
 
@@ -276,7 +293,7 @@ def test_threads_share_one_probe(target):
     health = Health(
         Policy(targets=[target("sg")], breaker=Breaker(consecutive=1, open=1)), lambda: clock[0], Random(1)
     )
-    health.failed("sg", "chat")
+    health.failed("sg", "chat", "connect")
     clock[0] = 10.0
     together, found = threading.Barrier(8), []
 

@@ -230,7 +230,7 @@ def test_a_call_dropped_at_any_step_leaves_no_slot_taken(world, call, policy, we
     here = world(policy)
     for target in policy.leaves:
         for _ in range(5):
-            here.health.failed(target.name, "chat")
+            here.health.failed(target.name, "chat", "connect")
     here.clock.now += 60
     deciding = here.plan(call("chat_completions"))
     try:

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import re
+import time
 
 import pytest
 from opentelemetry.trace import StatusCode
 
 from byteplus_trace import Breaker, Policy, Retry, Target
+from byteplus_trace._edge import instrumentation
 
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -323,6 +326,35 @@ def test_a_broken_operation_leaves_the_others_of_its_region(instrument, told, sg
     assert 2 == told.series("modelark_breaker_state", target="sg", operation="chat")
     assert 0 == told.series("modelark_breaker_state", target="sg", operation="embeddings")
     assert "sg" == told.exchanges[-1].target
+
+
+def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(
+    instrument, told, sg, call, policy, caplog, monkeypatch
+):
+    """Two warnings in all, however many calls were led past it, and however many probes failed."""
+    later = 0.0
+    monkeypatch.setattr(instrumentation, "clock", lambda: time.monotonic() + later)
+    sg.fails(503)
+    instrument(policy=policy(retry=Retry(per_target=0), breaker=Breaker(consecutive=2, open=15)))
+    caplog.clear()
+
+    with caplog.at_level(logging.INFO, "byteplus_trace"):
+        assert [200] * 6 == [call().status_code for _ in range(6)]
+        later = 20.0
+        assert [200] * 2 == [call().status_code for _ in range(2)]
+        sg.recovers()
+        later = 60.0
+        assert [200] * 2 == [call().status_code for _ in range(2)]
+
+    opened, probed, closed = [record for record in caplog.records if record.name == "byteplus_trace"]
+    assert [logging.WARNING, logging.INFO, logging.WARNING] == [r.levelno for r in (opened, probed, closed)]
+    assert re.match(
+        r"Target 'sg' gets no chat for 1[3-7] s: too many calls failed, .*'server_error'", opened.message
+    )
+    assert re.match(r"Target 'sg' gets no chat for (2[7-9]|3[0-3]) s: a probe failed", probed.message)
+    assert closed.message.startswith("Target 'sg' gets chat again")
+    assert "key-sg" not in caplog.text
+    assert "rivers" not in caplog.text
 
 
 # What the service does of its own.
