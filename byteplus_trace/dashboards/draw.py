@@ -37,6 +37,7 @@ COLOURS = {
     "ok": "green",
     "rescued by a retry": "blue",
     "rescued by a fallback": "purple",
+    "led past a target in trouble": "light-blue",
     "failed": "red",
     "failed all the same": "red",
     "out of time": "orange",

@@ -20,6 +20,7 @@ from .promql import named, or_none_of, or_zero, ratio
 
 FAILED = ("error", "deadline")
 RESCUED = ("rescued_retry", "rescued_fallback")
+LEFT = ("cancelled", "abandoned")
 SPENT = ("input", "output")
 """The token types that add up; the others are subsets of these."""
 
@@ -29,7 +30,7 @@ ENDINGS = (
     ("rescued_fallback", "rescued by a fallback"),
     ("error", "failed"),
     ("deadline", "out of time"),
-    (("cancelled", "abandoned"), "left by the caller"),
+    (LEFT, "left by the caller"),
 )
 
 
@@ -95,7 +96,8 @@ TRAFFIC = Row(
     (
         stacked(
             "How do calls end?",
-            "Calls a second, by what their caller saw. Blue and purple are calls that failed somewhere and were saved.",
+            "Calls a second, by what their caller saw. Blue and purple are calls that failed somewhere and were saved; one "
+            "that was led past a target in trouble, and answered elsewhere at once, is ok: see *ModelArk resilience*.",
             "reqps",
             *(Query(or_zero(NOW.rate(OPERATIONS, outcome=outcome)), words) for outcome, words in ENDINGS),
             width=12,

@@ -19,26 +19,31 @@ from .promql import or_none_of, or_zero, ratio
 
 AVOIDED = "raised"
 RISKED = ("replayed", "sdk_resend")
+LED_PAST = ("breaker_open", "cooldown")
+"""Skips of a target that was known to fail or to be full. The call went elsewhere at once, so it ends as `ok`."""
 TEMPORARY = ("breaker_open", "cooldown", "dead_credential")
 """Skips that pass by themselves; the others are what the policy says."""
+
+_SAVED = " + ".join(
+    (or_zero(WHOLE.increase(OPERATIONS, outcome=RESCUED)), or_zero(WHOLE.increase(SKIPPED, reason=LED_PAST)))
+)
 
 AT_A_GLANCE = Row(
     "At a glance",
     (
         figure(
-            "Calls rescued",
-            "Calls that failed at first and that a retry or a fallback brought to a good end, in the time shown.",
+            "Calls saved",
+            "Calls that failed at first and that a retry or a fallback brought to a good end, and calls led past a target "
+            "that was known to fail (its breaker was open) or to be full (it cooled down). In an outage nearly all are of "
+            "the second kind, and end as `ok`. One that was led past two targets counts twice.",
             "short",
-            or_zero(WHOLE.increase(OPERATIONS, outcome=RESCUED)),
+            _SAVED,
         ),
         figure(
-            "Of calls in trouble, rescued",
-            "Rescued, out of rescued and failed. The failed ones include requests that no region would accept.",
+            "Of calls in trouble, saved",
+            "Saved, out of saved and failed. The failed ones include requests that no region would accept.",
             "percentunit",
-            ratio(
-                or_zero(WHOLE.increase(OPERATIONS, outcome=RESCUED)),
-                WHOLE.increase(OPERATIONS, outcome=RESCUED + FAILED),
-            ),
+            ratio(f"({_SAVED})", f"{_SAVED} + {or_zero(WHOLE.increase(OPERATIONS, outcome=FAILED))}"),
         ),
         figure(
             "Breakers not closed",
@@ -72,15 +77,17 @@ AT_A_GLANCE = Row(
 )
 
 RESCUES = Row(
-    "Rescues: what did retries and fallbacks save?",
+    "Rescues: what did retries, fallbacks and breakers save?",
     (
         stacked(
-            "How many calls are rescued, and how?",
-            "Calls a second that would have failed without a retry (blue) or another region (purple), on top of those "
-            "that failed all the same (red). This is what fallback is for.",
+            "How many calls are saved, and how?",
+            "Calls a second that would have failed without a retry (blue) or another region: those that moved there after "
+            "a failure (purple), and those that went there at once because a breaker was open or a target cooled down "
+            "(light blue). On top, those that failed all the same (red). This is what fallback is for.",
             "reqps",
             Query(or_zero(NOW.rate(OPERATIONS, outcome="rescued_retry")), "rescued by a retry"),
             Query(or_zero(NOW.rate(OPERATIONS, outcome="rescued_fallback")), "rescued by a fallback"),
+            Query(or_zero(NOW.rate(SKIPPED, reason=LED_PAST)), "led past a target in trouble"),
             Query(or_zero(NOW.rate(OPERATIONS, outcome=FAILED)), "failed all the same"),
             width=16,
         ),
@@ -92,11 +99,16 @@ RESCUES = Row(
         ),
         lines(
             "From where to where do calls move, and why?",
-            "Fallbacks a second, each pair of targets with its reason. Only what moves is shown.",
+            "Fallbacks a second, each pair of targets with its reason; and calls a second that were led past a target "
+            "without a send, because its breaker was open or it cooled down. Only what moves is shown.",
             "reqps",
             Query(
                 f"{NOW.rate(FALLBACKS, 'from_target', 'to_target', 'reason')} > 0",
                 "{{from_target}} → {{to_target}}: {{reason}}",
+            ),
+            Query(
+                f"{NOW.rate(SKIPPED, 'target', 'reason', reason=LED_PAST)} > 0",
+                "past {{target}}: {{reason}}",
             ),
             width=12,
         ),
@@ -172,15 +184,16 @@ TARGETS = Row(
         ),
         lines(
             "Which targets are passed over for a while?",
-            "Skips a second by an open breaker, a cooldown (after a rate limit, say) or a dead credential.",
+            "Calls a second that passed the target over: by an open breaker, a cooldown (after a rate limit, say) or a "
+            "credential that is dead, or that the target does not have.",
             "reqps",
             Query(f"{NOW.rate(SKIPPED, 'target', 'reason', reason=TEMPORARY)} > 0", "{{target}}: {{reason}}"),
             width=12,
         ),
         lines(
             "Which credentials are dead?",
-            "Sends refused as unauthorised or overdue, and calls that then passed the target over. Anything but 0 "
-            "needs a new key, or a payment.",
+            "Sends refused as unauthorised or overdue, and calls that then passed the target over. A refusal needs a new "
+            "key, or a payment; a target that is only passed over has no `api_key` for the calls that come.",
             "reqps",
             Query(NOW.rate(ATTEMPTS, "target", result="error", reason="auth"), "{{target}}: refused"),
             Query(NOW.rate(SKIPPED, "target", reason="dead_credential"), "{{target}}: passed over"),
