@@ -56,6 +56,12 @@ def unknown_names(expression):
     return unknown
 
 
+def kept_by(expression):
+    """The labels that its first operand has."""
+    summed, recorded = re.search(r"\bby \((.*?)\)|(\w+):modelark_\w+:\w+", expression).groups()
+    return set(summed.split(", ") if summed else recorded.split("_"))
+
+
 def test_the_committed_files_are_what_the_code_builds():
     """Run `python -m byteplus_trace.dashboards` and commit what it writes."""
     stale = [name for name, text in dashboards.built().items() if (GRAFANA / name).read_text() != text]
@@ -92,6 +98,10 @@ def test_unknown_names_are_found():
         (lambda: NOW.rate(BREAKER), "is a gauge, not a counter"),
         (lambda: NOW.quantile(0.95, OPERATIONS), "is a counter, not a histogram"),
         (lambda: NOW.gauge(BREAKER, "team"), "has no label 'team'"),
+        (lambda: NOW.new_too(BREAKER), "is a gauge, which does not count"),
+        (lambda: NOW.each(BREAKER), "is a gauge, not a counter"),
+        (lambda: NOW.change(OPERATIONS), "is a counter, not a gauge"),
+        (lambda: NOW.seen(OPERATIONS), "is a counter, not a gauge"),
     ],
 )
 def test_a_panel_that_asks_for_what_is_not_there_cannot_be_built(ask, complaint):
@@ -180,17 +190,16 @@ def test_recorded_names_tell_their_labels_the_metric_and_the_operation():
     for name in RECORDED:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*:modelark_[a-z_]+:[a-z0-9_]+", name)
         expression = next(rule["expr"] for rule in RULES if rule.get("record") == name)
-        kept = {*re.search(r"\bby \((.*?)\)", expression)[1].split(", ")} - {"le"}
-        assert set(name.partition(":")[0].split("_")) == kept
+        assert set(name.partition(":")[0].split("_")) == kept_by(expression) - {"le"}
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_alerts_stand_on_what_is_recorded_and_lead_to_a_runbook(alert):
     runbook = (ROOT / "docs/alerts.md").read_text()
-    path, _, anchor = alert["annotations"]["runbook"].partition("#")
+    path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
 
     assert set(re.findall(r"\w+:modelark_\w+:\w+", alert["expr"])) <= RECORDED
-    assert path == "docs/alerts.md"
+    assert (GRAFANA / "prometheus" / path).read_text() == runbook, "it lies beside the rules"
     assert anchor == alert["alert"].lower()
     assert f"\n## {alert['alert']}\n" in runbook
 
@@ -204,14 +213,24 @@ def test_the_runbook_has_no_alert_that_is_gone():
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_speaks_only_of_labels_that_it_has(alert):
     said = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
-    recorded = re.findall(r"(\w+):modelark_\w+:\w+", alert["expr"])
-    kept = (
-        set(re.findall(r"\bby \((.*?)\)", alert["expr"])[0].split(", "))
-        if not recorded
-        else set(recorded[0].split("_"))
-    )
 
-    assert said <= kept
+    assert said <= kept_by(alert["expr"])
+
+
+def test_the_runbook_leads_only_within_itself():
+    """It is read where the rest of the documentation is not."""
+    text = (GRAFANA / "prometheus/alerts.md").read_text()
+    sections = {heading.lower() for heading in re.findall(r"^## (\w+)$", text, re.MULTILINE)}
+
+    assert {link.removeprefix("#") for link in re.findall(r"\]\((.*?)\)", text)} <= sections
+
+
+@pytest.mark.parametrize(
+    "alert", [alert for alert in rules.ALERTS if alert.severity == "page"], ids=lambda a: a.name
+)
+def test_nobody_is_woken_for_a_single_call(alert):
+    """Whatever is a share or a count of calls has a least number of them; what is left knows no calls."""
+    assert f">= {rules.ENOUGH['page']}" in alert.expression or alert.name == "ModelArkUnseen"
 
 
 def test_the_links_from_traces_ask_for_series_that_exist():

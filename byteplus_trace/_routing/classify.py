@@ -82,7 +82,8 @@ REFUSED = replace(OVERLOADED, reason="server_error")
 SERVER_ERROR = replace(REFUSED, may_have_run=True)
 EMPTY = Verdict("empty", retry="yes", move="yes", breaker=True, may_have_run=True)
 PASSED_ON = Verdict("stream_error", breaker=True)
-_CALLERS_OWN = (CALLERS, MODERATION)
+CALLERS_OWN = (CALLERS, MODERATION)
+MODEL_GONE = (UNAVAILABLE, CLOSED)
 
 _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
     (MODERATION, ("*SensitiveContent*", "*RiskDetection", "ContentSecurityDetectionError", "ContentFilterError")),
@@ -146,8 +147,13 @@ def classify_peeked(peeked: Peeked) -> Verdict:
         if named is None:
             return PASSED_ON
         # A prompt that is refused is refused everywhere: it must not close a region for everyone else.
-        return named if named in _CALLERS_OWN else replace(named, breaker=True)
+        return named if named in CALLERS_OWN else replace(named, breaker=True)
     return EMPTY if peeked.empty else SERVED
+
+
+def codes_of(*verdicts: Verdict) -> tuple[str, ...]:
+    """The patterns of the codes that mean this."""
+    return tuple(pattern for verdict, patterns in _CODES if verdict in verdicts for pattern in patterns)
 
 
 def reason_of(status: int | None, code: str | None) -> Reason:

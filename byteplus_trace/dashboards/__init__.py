@@ -1,7 +1,7 @@
 """
 What a user imports into Grafana and Prometheus, and the code that it is written by.
 
-Three dashboards and the rules are built. They are committed in `grafana/`
+Three dashboards and the rules are built, and the runbook is copied beside these. They are committed in `grafana/`
 beside the files written by hand (compose, provisioning, the Collector's configuration), and
 travel in the wheel, so `write()` needs nothing that is not installed: the extra `dashboards`
 is for those who change a panel.
@@ -42,7 +42,7 @@ def write(directory: Path) -> Iterator[Path]:
 
 def built() -> dict[str, str]:
     """
-    The files that are written by code, by their path in `grafana/`.
+    The files that are written by code, by their path in `grafana/`; in a checkout.
 
     Raises:
         ModuleNotFoundError: without the extra `dashboards`.
@@ -51,7 +51,8 @@ def built() -> dict[str, str]:
     from .draw import drawn
     from .overview import OVERVIEW
     from .resilience import RESILIENCE
-    from .rules import rules_file
+    from .rules import RUNBOOK, rules_file
 
     pages = {f"dashboards/{page.uid}.json": drawn(page) for page in (OVERVIEW, RESILIENCE, CONSUMPTION)}
-    return {**pages, "prometheus/rules.yml": rules_file()}
+    runbook = (_HERE.parent.parent / "docs/alerts.md").read_text(encoding="utf-8")
+    return {**pages, "prometheus/rules.yml": rules_file(), f"prometheus/{RUNBOOK}": runbook}

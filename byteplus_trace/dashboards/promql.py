@@ -69,6 +69,37 @@ class Lens:
         """How much in the window, summed by these labels."""
         return self._sum("increase", counter, by, where)
 
+    def new_too(self, instrument: Instrument, *by: str, **where: Wanted) -> str:
+        """How much in the window, summed by these labels, where a series that began in it counts whole."""
+        return f"sum{_by(instrument, by)}({self.each_new_too(instrument, **where)})"
+
+    def each(self, counter: Instrument, **where: Wanted) -> str:
+        """How much in the window, of each series; for `total`."""
+        _expect(counter, "counter")
+        return f"increase({self._selector(counter, '', where)}[{self.window}])"
+
+    def each_new_too(self, instrument: Instrument, **where: Wanted) -> str:
+        """
+        As `each`, of a counter or of a histogram's observations, where a series that began in the window counts whole.
+
+        `increase` sees nothing in the first sample of a series, and that is all of a burst in labels never met before.
+        After a scrape that failed every series seems new for a moment: for what has to last, or for shares.
+        """
+        if instrument.kind == "gauge":
+            raise ValueError(f"{instrument.name} is a gauge, which does not count")
+        selector = self._selector(instrument, "_count" if instrument.kind == "histogram" else "", where)
+        return f"({selector} unless {selector} offset {self.window}) or increase({selector}[{self.window}])"
+
+    def change(self, gauge: Instrument, *by: str, **where: Wanted) -> str:
+        """By how much a gauge rose in the window."""
+        _expect(gauge, "gauge")
+        return f"sum{_by(gauge, by)}(delta({self._selector(gauge, '', where)}[{self.window}]))"
+
+    def seen(self, gauge: Instrument, *by: str) -> str:
+        """How many series of a gauge there were at any time in the window."""
+        _expect(gauge, "gauge")
+        return f"count{_by(gauge, by)}(count_over_time({self._selector(gauge, '', {})}[{self.window}]))"
+
     def count(self, histogram: Instrument, *by: str, **where: Wanted) -> str:
         """How many observations a second."""
         _expect(histogram, "histogram")
@@ -107,6 +138,16 @@ class Lens:
 def ratio(part: str, whole: str) -> str:
     """Nothing where the whole is 0: a share of no calls is not 0."""
     return f"{part} / ({whole} > 0)"
+
+
+def total(by: tuple[str, ...], *expressions: str) -> str:
+    """The sum of series of different kinds; no two of them may have the same labels."""
+    return f"sum by ({', '.join(by)}) ({' or '.join(expressions)})"
+
+
+def renamed(expression: str, label: str, wanted: str) -> str:
+    """The same values, with what `label` says also in `wanted`."""
+    return f'label_replace({expression}, "{wanted}", "$1", "{label}", "(.+)")'
 
 
 def or_zero(expression: str) -> str:
