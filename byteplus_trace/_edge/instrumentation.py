@@ -244,20 +244,22 @@ class Instrumentation:
         """
         self.sink.breaker(target, operation, state)
         if opening is not None:
+            assert self.policy is not None, "only a policy's targets have breakers"
+            others = any(self.health.would_admit(other.name, operation) for other in self.policy.leaves)
             logger.log(
                 logging.INFO if opening.again else logging.WARNING,
-                "Target %r gets no %s for %.0f s: %s, the last failure was %r. The breaker is open: calls go to other "
-                "targets meanwhile, where the policy has any.",
+                "The breaker of target %r for %s opens for %.0f s: %s, the last failure was %r. %s.",
                 target,
                 operation,
                 opening.seconds,
                 "a probe failed" if opening.again else "too many calls failed",
                 opening.reason,
+                "Calls go to other targets meanwhile"
+                if others
+                else "No target is left: each call is tried once, where the breaker closes soonest",
             )
         elif state == CLOSED:
-            logger.warning(
-                "Target %r gets %s again: a probe was answered, the breaker is closed.", target, operation
-            )
+            logger.warning("The breaker of target %r for %s closes: a probe was answered.", target, operation)
 
     def credential_dead(self, target: str) -> None:
         """A credential was refused."""

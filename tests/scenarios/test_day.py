@@ -349,12 +349,32 @@ def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(
     opened, probed, closed = [record for record in caplog.records if record.name == "byteplus_trace"]
     assert [logging.WARNING, logging.INFO, logging.WARNING] == [r.levelno for r in (opened, probed, closed)]
     assert re.match(
-        r"Target 'sg' gets no chat for 1[3-7] s: too many calls failed, .*'server_error'", opened.message
+        r"The breaker of target 'sg' for chat opens for 1[3-7] s: too many calls failed, .*'server_error'",
+        opened.message,
     )
-    assert re.match(r"Target 'sg' gets no chat for (2[7-9]|3[0-3]) s: a probe failed", probed.message)
-    assert closed.message.startswith("Target 'sg' gets chat again")
+    assert re.match(
+        r"The breaker of target 'sg' for chat opens for (2[7-9]|3[0-3]) s: a probe failed", probed.message
+    )
+    assert closed.message.startswith("The breaker of target 'sg' for chat closes")
     assert "key-sg" not in caplog.text
     assert "rivers" not in caplog.text
+
+
+def test_the_log_says_when_no_target_is_left(instrument, told, sg, eu, call, policy, caplog):
+    sg.fails(503)
+    eu.fails(503)
+    instrument(policy=policy(retry=Retry(per_target=0), breaker=Breaker(consecutive=2, open=60)))
+    caplog.clear()
+
+    # Of one call's server errors only the first counts, so the second target's breaker opens later.
+    with caplog.at_level(logging.WARNING, "byteplus_trace"):
+        assert [503] * 5 == [call().status_code for _ in range(5)]
+
+    first, second = [record.message for record in caplog.records if record.name == "byteplus_trace"]
+    assert first.startswith("The breaker of target 'sg'")
+    assert first.endswith("Calls go to other targets meanwhile.")
+    assert second.startswith("The breaker of target 'eu'")
+    assert "No target is left" in second
 
 
 # What the service does of its own.
