@@ -25,7 +25,7 @@ pytestmark = pytest.mark.server("prometheus", "promtool")
 
 def promtool(*arguments):
     done = subprocess.run(
-        ["promtool", *map(str, arguments)], check=False, capture_output=True, text=True, timeout=60
+        ["promtool", *map(str, arguments)], check=False, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
