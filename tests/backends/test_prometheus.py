@@ -13,6 +13,7 @@ from byteplus_trace.dashboards.rules import ALERTS, RECORDINGS
 
 ROOT = Path(__file__).parent.parent.parent
 GRAFANA = ROOT / "grafana"
+RULE_TESTS = sorted(Path(__file__).parent.glob("rules_*test.yml"))
 QUERIES = [
     pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
     for path in sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -75,13 +76,14 @@ def test_the_files_are_sound():
     promtool("check", "config", GRAFANA / "prometheus/prometheus.yml")
 
 
-def test_alerts_fire_when_they_should_and_not_before():
-    promtool("test", "rules", Path(__file__).parent / "rules_test.yml")
+@pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.stem)
+def test_alerts_fire_when_they_should_and_not_before(file):
+    promtool("test", "rules", file)
 
 
 def test_every_alert_is_tested():
-    """Each both fires and stays silent somewhere in rules_test.yml."""
-    tests = yaml.safe_load((Path(__file__).parent / "rules_test.yml").read_text())["tests"]
+    """Each both fires and stays silent somewhere."""
+    tests = [test for file in RULE_TESTS for test in yaml.safe_load(file.read_text())["tests"]]
     checks = [check for test in tests for check in test["alert_rule_test"]]
     firing = {check["alertname"] for check in checks if check.get("exp_alerts")}
     silent = {check["alertname"] for check in checks if not check.get("exp_alerts")}
