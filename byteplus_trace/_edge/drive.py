@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from .. import _reaper
 from .._routing.steps import Deliver, Result, Step
 
-if TYPE_CHECKING:
-    from .._facts import Call
-    from .._observer import Observer
-    from .._routing.resend import Key
-
 Plan = Generator[Step, Result, Deliver]
-
-
-class Begun(msgspec.Struct):
-    """A call under way: who watches, what is needed to send it, who decides."""
-
-    observer: Observer
-    call: Call
-    body: bytes | None
-    stripped: bool
-    plan: Plan | None = None
-    """What a policy makes of it; None where none moves it."""
-    key: Callable[[], Key] | None = None
-    """How an SDK's resend would be known; None where none can be."""
-    behind_gateway: bool = False
-    """It goes to a gateway, which gets it as the caller wrote it."""
 
 
 def run(plan: Plan, perform: Callable[[Step], Result]) -> Deliver:

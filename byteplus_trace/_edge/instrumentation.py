@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import msgspec
+
 from .. import _reaper
 from .._config import Config, configure
-from .._facts import Call, Exchange
+from .._facts import Call
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import MODELARK, REGION_HEADER, REGIONS, region_named
-from .._routing.health import CLOSED, Health, Opening
-from .._routing.order import base_of
-from .._routing.plan import plan
-from .._routing.policy import Policy, warnings_of
-from .._routing.resend import Key, Prior, Resends
-from .._routing.steps import Deliver
+from .._regions import MODELARK, REGION_HEADER, REGIONS
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import guard
@@ -31,22 +24,28 @@ from .._telemetry.meter import MeterSink
 from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
-from .._wire.request import file_ids
-from .._wire.shape import json_in
 from ..prometheus import Server, Sink, serve
-from .drive import Begun, Plan
-from .library import lowered, told
+from .library import told
 from .process import abandon_first, end_with_process
+from .router import Routed, Router
 
 logger = logging.getLogger("byteplus_trace")
 
-clock = time.monotonic
-
 CONFIG_HEADER = "x-portkey-config"
-MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
-"""The outcomes after which what a call made, if it said so, is there: also where its reader left."""
-MAKERS = frozenset({"responses", "video_task_create", "files", "context_create"})
-"""The APIs that make an object which lives where it was made."""
+
+
+class Begun(msgspec.Struct):
+    """A call under way: who watches, what is needed to send it, who decides."""
+
+    observer: Observer
+    call: Call
+    body: bytes | None
+    stripped: bool
+    """Portkey's headers are taken off."""
+    behind_gateway: bool
+    """It goes to a gateway, which gets it as the caller wrote it."""
+    routed: Routed | None
+    """What a policy makes of it; None where none moves it."""
 
 
 class Instrumentation:
@@ -58,7 +57,6 @@ class Instrumentation:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.policy = config.policy
         self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
         """A call that no policy moves leaves otherwise than its caller sent it."""
         tracers = Tracers(config.tracer_provider, config.service_name, abandon_first)
@@ -81,11 +79,8 @@ class Instrumentation:
             ),
         )
         self.places = Places(_places(config))
-        self.random = random.Random()
-        self.resends = Resends(clock)
-        if config.policy is not None:
-            self._use(config.policy)
-        else:
+        self.router = Router(config.policy, self.sink) if config.policy is not None else None
+        if self.router is None:
             regions = dict.fromkeys(
                 [*(r.id for r in REGIONS if r.provider == MODELARK), *config.base_urls.values()]
             )
@@ -122,14 +117,6 @@ class Instrumentation:
                 cls._default = cls.build({})
             return cls._default
 
-    def _use(self, policy: Policy) -> None:
-        self.health = Health(policy, clock, self.random, self)
-        self._targets = {target.address: target.name for target in reversed(policy.leaves)}
-        self._region_hosts = {region_named(target.region).host for target in policy.leaves}
-        self.sink.start_targets([(target.name, target.region) for target in policy.leaves])
-        for warning in warnings_of(policy):
-            logger.warning("byteplus_trace policy: %s", warning)
-
     def serve_metrics(self) -> None:
         """Serve /metrics where a port was asked for."""
         if self.config.metrics_port is not None:
@@ -154,46 +141,33 @@ class Instrumentation:
         )
         if found is None:
             return None
-        stripped = False
-        if not found.behind_gateway:
+        direct, stripped = not found.behind_gateway, False
+        if direct:
             for name in headers:
                 if name.startswith(PORTKEY_PREFIX):
                     stripped = True
                     break
-        if silent and self.policy is None and not stripped:
+        if silent and self.router is None and not stripped:
             return None
-        if CONFIG_HEADER in headers and not found.behind_gateway:
-            self._warn_of(
-                CONFIG_HEADER, "a request cannot choose its policy; give the config to instrument(policy=...)"
-            )
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
-        origin = (
-            self._origin_of(url, found.call) if self.policy is not None and not found.behind_gateway else None
-        )
-        key = deciding = None
-        resent = False
-        if origin is not None:
+        routed, heard = None, None
+        if direct and self.router is not None and self.router.moves(found.call):
             # Before anybody watches: where it fails, the call is sent once, and told.
             with guard("planning a call"):
-                key = partial(_key, caller(), url, body) if body is not None else None
-                prior = self.resends.recall(key()) if key is not None and self.resends else None
-                if prior is not None and not found.call.sdk_retry:
-                    # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
-                    resent, prior = prior.failure.reached, None
-                deciding = self._plan(found.call, lowered(request.headers), body, origin, prior)
-        elif REGION_HEADER in headers and not found.behind_gateway:
-            self._warn_of(REGION_HEADER, "no policy moves this call")
+                routed, heard = self.router.route(found.call, request, body, caller), self.router.heard
+        if stripped:
+            self._warn_of_unheeded(headers, moved=routed is not None)
         observer = Observer(
             found.call,
             found.route.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
-            self._heard if deciding is not None else None,
+            heard,
         )
-        if resent:
+        if routed is not None and routed.resent:
             observer.duplicate = "sdk_resend"
-        return Begun(observer, found.call, body, stripped, deciding, key, found.behind_gateway)
+        return Begun(observer, found.call, body, stripped, found.behind_gateway, routed)
 
     def strips(self, request: Any) -> bool:
         """Whether a request carries Portkey's headers straight to ModelArk, which they are to leave without."""
@@ -203,85 +177,14 @@ class Instrumentation:
             return False
         return any(name.startswith(PORTKEY_PREFIX) for name in told(request.headers))
 
-    def _plan(
-        self, call: Call, headers: Mapping[str, str], body: bytes | None, origin: str, prior: Prior | None
-    ) -> Plan:
-        """What the policy makes of a call."""
-        assert self.policy is not None, "only a policy's targets have an origin"
-        return plan(
-            call,
-            self.policy,
-            self.health,
-            clock=clock,
-            random=self.random,
-            replayable=body is not None,
-            body_params=lambda: _fields(body),
-            file_ids=lambda: file_ids(body or b""),
-            headers=headers,
-            origin=origin or None,
-            prior=prior,
-        )
-
-    def _origin_of(self, url: Any, call: Call) -> str | None:
-        """The target that a URL addresses; an empty name for the public host of a target's region; None for neither."""
-        named = self._targets.get(base_of(call))
-        if named is not None:
-            return named
-        return "" if url.host in self._region_hosts else None
-
-    def _warn_of(self, header: str, why: str) -> None:
-        """Say once of a header that it is not followed."""
-        if header not in self._warned_headers:
+    def _warn_of_unheeded(self, headers: Mapping[str, str], *, moved: bool) -> None:
+        """Say once of each of Portkey's headers that it is not followed."""
+        why = {CONFIG_HEADER: "a request cannot choose its policy; give the config to instrument(policy=...)"}
+        if not moved:
+            why[REGION_HEADER] = "no policy moves this call"
+        for header in why.keys() & headers.keys() - self._warned_headers:
             self._warned_headers.add(header)
-            logger.warning("A request carries %s, which is not followed: %s.", header, why)
-
-    def breaker_changed(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
-        """
-        A breaker opened, closed, or lets a probe through.
-
-        An opening and its end are both warnings: where only warnings are kept, a breaker would seem
-        open for ever. A probe that failed changes nothing for callers, and is INFO.
-        """
-        self.sink.breaker(target, operation, state)
-        if opening is not None:
-            assert self.policy is not None, "only a policy's targets have breakers"
-            others = any(self.health.would_admit(other.name, operation) for other in self.policy.leaves)
-            logger.log(
-                logging.INFO if opening.again else logging.WARNING,
-                "The breaker of target %r for %s opens for %.0f s: %s, the last failure was %r. %s.",
-                target,
-                operation,
-                opening.seconds,
-                "a probe failed" if opening.again else "too many calls failed",
-                opening.reason,
-                "Calls go to other targets meanwhile"
-                if others
-                else "No target is left: each call is tried once, where the breaker closes soonest",
-            )
-        elif state == CLOSED:
-            logger.warning("The breaker of target %r for %s closes: a probe was answered.", target, operation)
-
-    def credential_dead(self, target: str) -> None:
-        """A credential was refused."""
-        logger.warning(
-            "ModelArk refused the credential of target %r; it is left alone for 5 minutes. Check its api_key.",
-            target,
-        )
-
-    def remember(self, key: Callable[[], Key] | None, delivery: Deliver) -> None:
-        """A call ended with an exception: an SDK may send it again."""
-        if key is not None and delivery.failure is not None:
-            prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
-            self.resends.remember(key(), prior)
-
-    def _heard(self, exchange: Exchange) -> None:
-        """Learn from a call that has ended: where its object lives, or that its target broke off."""
-        made = exchange.answer.task_id or exchange.answer.id
-        broke = exchange.status == 200 and exchange.chunks and exchange.outcome == "error"
-        if made is not None and exchange.call.api in MAKERS and (broke or exchange.outcome in MADE):
-            self.health.pin(made, exchange.target)
-        if broke:
-            self.health.broke(exchange.target, exchange.call.operation, exchange.reason)
+            logger.warning("A request carries %s, which is not followed: %s.", header, why[header])
 
     def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:
         """A transport whose sends OpenTelemetry's own instrumentation tells of."""
@@ -310,19 +213,9 @@ def _places(config: Config) -> list[Place]:
     return places
 
 
-def _key(caller: object, url: Any, body: bytes) -> Key:
-    return Key(caller, str(url), hashlib.sha256(body).digest())
-
-
 def _path(url: Any) -> str:
     """The path as it leaves, its escapes kept: `%2F` separates nothing and `%3F` begins no query."""
     return url.raw_path.partition(b"?")[0].decode("ascii")  # type: ignore[no-any-return]
-
-
-def _fields(body: bytes | None) -> Mapping[str, Any]:
-    """A body's top-level fields, for a policy's conditions."""
-    fields = json_in(body or b"")
-    return fields if isinstance(fields, dict) else {}
 
 
 def _version_of(distribution: str) -> str:

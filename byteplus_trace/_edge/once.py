@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 from .._facts import Sending
 from .._telemetry.guard import guard
 from .._wire.strain import strainer
-from .drive import Begun
 from .library import Library, content_of, failure_of, told
 from .outgoing import asks_usage, injected, outgoing, rewritten_body
 
 if TYPE_CHECKING:
     from .._config import Config
-    from .instrumentation import Instrumentation
+    from .instrumentation import Begun, Instrumentation
     from .transport import Transport
 
 

@@ -18,7 +18,6 @@ from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
 from .._wire.retry_after import retry_after
 from .._wire.strain import strainer
-from .drive import Begun
 from .library import Library, content_of, failure_of, told
 from .limits import Limits
 from .outgoing import asks_usage, injected, origin, outgoing, rewritten_body, target_url
@@ -27,7 +26,7 @@ from .watch import WireWatch, died_silently
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptTelling
     from .._wire.body import Body
-    from .instrumentation import Instrumentation
+    from .instrumentation import Begun, Instrumentation
 
 MOST_HELD_EVENTS = 64
 MOST_HELD_BYTES = 256 * 1024
@@ -64,8 +63,8 @@ class Performer:
         begun: Begun,
         transport_for: Callable[[Any], Any],
     ) -> None:
-        assert begun.plan is not None, "what no policy moves is sent without a plan"
-        self.plan = begun.plan
+        assert begun.routed is not None, "what no policy moves is sent without a plan"
+        self.routed = begun.routed
         self.library = library
         self.instrumentation = instrumentation
         self.request = request
@@ -73,7 +72,6 @@ class Performer:
         self.observer = begun.observer
         self.stripped = begun.stripped
         self.body = body = begun.body
-        self.key = begun.key
         self.transport_for = transport_for
         self.asks_usage = asks_usage(instrumentation.config, call, body)
         self.in_hand: Held | None = None
@@ -272,7 +270,7 @@ class Performer:
             # A charge that was risked before is not undone by one that is avoided now.
             self.observer.duplicate = self.observer.duplicate or "raised"
         if delivery.failure is not None:
-            self.instrumentation.remember(self.key, delivery)
+            self.routed.router.raises(self.routed, delivery)
             word = self._last_word(delivery.failure)
             came_of = word.__context__
             try:

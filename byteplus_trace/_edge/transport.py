@@ -12,8 +12,8 @@ from typing import Any
 
 from .._telemetry.guard import fault, guard
 from .._telemetry.recorder import is_silent
-from .drive import Begun, arun, run
-from .instrumentation import Instrumentation
+from .drive import arun, run
+from .instrumentation import Begun, Instrumentation
 from .library import Library, library_named
 from .once import Once
 from .outgoing import outgoing
@@ -66,7 +66,7 @@ class Transport:
             begun = instrumentation.begin(request, is_silent(), caller)
             if begun is None:
                 return request
-            return begun if begun.plan is not None else Once(self, instrumentation, request, begun)
+            return begun if begun.routed is not None else Once(self, instrumentation, request, begun)
         except Exception as error:
             fault("beginning a call", error)
             if begun is not None:
@@ -104,7 +104,7 @@ class SyncTransport(Transport):
     def _perform(self, request: Any, begun: Begun) -> Any:
         performer = SyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
         try:
-            held = performer.deliverable(run(performer.plan, performer))
+            held = performer.deliverable(run(performer.routed.plan, performer))
         except BaseException as error:
             begun.observer.finish("raised", error)
             if performer.is_unsent_by_a_fault_of_ours(error):
@@ -149,7 +149,7 @@ class AsyncTransport(Transport):
     async def _perform(self, request: Any, begun: Begun) -> Any:
         performer = AsyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
         try:
-            held = performer.deliverable(await arun(performer.plan, performer))
+            held = performer.deliverable(await arun(performer.routed.plan, performer))
         except GeneratorExit:  # as above
             begun.observer.later("forgotten")
             raise

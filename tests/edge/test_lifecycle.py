@@ -690,7 +690,7 @@ def test_a_probe_collected_while_the_breakers_are_locked(library, instrument, to
     kept = [asyncio.run(probe())]
 
     def collect_under_lock():
-        with Instrumentation.current().health._lock:
+        with Instrumentation.current().router.health._lock:
             kept.clear()
             gc.collect()
 

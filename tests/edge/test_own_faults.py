@@ -4,6 +4,7 @@ import pytest
 
 from byteplus_trace import Policy, Target
 from byteplus_trace._edge import instrumentation as built
+from byteplus_trace._edge import router
 from byteplus_trace._edge.once import Once
 from byteplus_trace._edge.perform import Performer
 from byteplus_trace._telemetry import guard
@@ -61,7 +62,7 @@ def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
 @pytest.mark.parametrize("routed", [True, False])
 @pytest.mark.parametrize(
     "place",
-    [(built, "recognise"), (built, "plan"), (built, "Observer"), (Once, "__init__"), (Performer, "prepare")],
+    [(built, "recognise"), (router, "plan"), (built, "Observer"), (Once, "__init__"), (Performer, "prepare")],
     ids=lambda place: place[1],
 )
 def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_down(
@@ -80,7 +81,7 @@ def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_
 
 
 def test_a_call_that_could_not_be_planned_is_told_all_the_same(monkeypatch, http, instrument, told, sg):
-    monkeypatch.setattr(built, "plan", broken)
+    monkeypatch.setattr(router, "plan", broken)
     guard.strict = False
     instrument(policy=Policy([Target("sg", region="ap-southeast-1", base_url=sg)]))
 

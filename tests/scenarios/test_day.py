@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 from byteplus_trace import Breaker, Policy, Retry, Target
-from byteplus_trace._edge import instrumentation
+from byteplus_trace._edge import router
 
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -333,7 +333,7 @@ def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(
 ):
     """Two warnings in all, however many calls were led past it, and however many probes failed."""
     later = 0.0
-    monkeypatch.setattr(instrumentation, "clock", lambda: time.monotonic() + later)
+    monkeypatch.setattr(router, "clock", lambda: time.monotonic() + later)
     sg.fails(503)
     instrument(policy=policy(retry=Retry(per_target=0), breaker=Breaker(consecutive=2, open=15)))
     caplog.clear()

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import instrumentation, limits, perform, performers
+from byteplus_trace._edge import limits, perform, performers, router
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
 MODEL = "seed-2-0-lite-260228"
@@ -255,7 +255,7 @@ class Clock:
 def clock(monkeypatch, caplog):
     caplog.set_level(logging.ERROR, "byteplus_trace")
     clock = Clock()
-    monkeypatch.setattr(instrumentation, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(router, "clock", clock.monotonic)
     for edge in (limits, perform, performers):
         passing = SimpleNamespace(sleep=clock.sleep, monotonic=clock.monotonic, time=clock.monotonic)
         monkeypatch.setattr(edge, "time", passing)
@@ -316,7 +316,7 @@ def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
         tracer_provider=provider,
         on_exchange=exchanges.append,
     )
-    ours.instrumentation.random.seed(seed)
+    ours.instrumentation.router.random.seed(seed)
     random.seed(seed)
 
     with httpx.Client(transport=ours, headers={"Authorization": "Bearer callers"}) as client:

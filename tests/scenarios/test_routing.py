@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import instrumentation, performers
+from byteplus_trace._edge import performers, router
 
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -446,7 +446,7 @@ def test_a_broken_region_is_left_alone_until_a_probe_finds_it_well(
     http, instrument, told, region, policy, monkeypatch
 ):
     later = 0.0
-    monkeypatch.setattr(instrumentation, "clock", lambda: time.monotonic() + later)
+    monkeypatch.setattr(router, "clock", lambda: time.monotonic() + later)
     region("sg").refuses()
     instrument(policy=policy(breaker=Breaker(consecutive=2, open=60)))
     url = region("sg").base_url + "/chat/completions"
