@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 from .._facts import Sending
 from .._telemetry.guard import guard
 from .._wire.strain import strainer
-from .library import Library, content_of, failure_of, told
+from .library import Library, content_of, failure_of, library_named, told
 from .outgoing import asks_usage, injected, outgoing, rewritten_body
 
 if TYPE_CHECKING:
     from .._config import Config
     from .instrumentation import Begun, Instrumentation
-    from .transport import Transport
 
 
 class Once:
@@ -28,27 +27,35 @@ class Once:
 
     __slots__ = ("_observer", "_strains", "_telling", "_token", "request", "transport")
 
-    def __init__(self, ours: Transport, instrumentation: Instrumentation, request: Any, begun: Begun) -> None:
+    def __init__(
+        self,
+        begun: Begun,
+        request: Any,
+        transport: Any,
+        instrumentation: Instrumentation,
+        library_name: str,
+        colour: str,
+    ) -> None:
         call = begun.call
         self._observer = begun.observer
         self._strains = False
         self.request = request
-        self.transport = ours.transport
+        self.transport = transport
         sending = Sending(1, call.region, call.region, call.host, call.port, call.url)
         self._telling = telling = begun.observer.sends(sending)
         if begun.stripped or instrumentation.alters:
-            self._alter(ours, instrumentation, begun)
+            self._alter(begun, instrumentation, library_name, colour)
         # Last, so that what failed before leaves nothing attached.
         self._token = telling.attach() if telling is not None else None
 
-    def _alter(self, ours: Transport, instrumentation: Instrumentation, begun: Begun) -> None:
+    def _alter(self, begun: Begun, instrumentation: Instrumentation, library_name: str, colour: str) -> None:
         if not begun.behind_gateway:
-            self._rewrite(ours.library, instrumentation.config, begun)
+            self._rewrite(begun, instrumentation.config, library_named(library_name))
         if instrumentation.config.http_spans == "otel":
             with guard("asking OpenTelemetry for HTTP spans"):
-                self.transport = instrumentation.told_by_otel(self.transport, ours.library_name, ours.colour)
+                self.transport = instrumentation.told_by_otel(self.transport, library_name, colour)
 
-    def _rewrite(self, library: Library, config: Config, begun: Begun) -> None:
+    def _rewrite(self, begun: Begun, config: Config, library: Library) -> None:
         headers = injected(self._telling) if config.propagate else {}
         body = None
         if begun.body is not None and asks_usage(config, begun.call, begun.body):

@@ -66,7 +66,9 @@ class Transport:
             begun = instrumentation.begin(request, is_silent(), caller)
             if begun is None:
                 return request
-            return begun if begun.routed is not None else Once(self, instrumentation, request, begun)
+            if begun.routed is not None:
+                return begun
+            return Once(begun, request, self.transport, instrumentation, self.library_name, self.colour)
         except Exception as error:
             fault("beginning a call", error)
             if begun is not None:
