@@ -95,7 +95,9 @@ class Sink:
 
     def in_flight(self, operation: str, change: int) -> None:
         """A call began (1) or ended (-1)."""
-        self._series.child(IN_FLIGHT, (operation,)).inc(change)
+        values = (operation,)
+        gauge = self._series.children[IN_FLIGHT].get(values) or self._series.child(IN_FLIGHT, values)
+        gauge.inc(change)
 
     def breaker(self, target: str, operation: str, state: int) -> None:
         """0 closed, 1 half-open, 2 open."""
