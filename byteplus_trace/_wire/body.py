@@ -99,22 +99,38 @@ class Body:
         """An event carried an error."""
         self.read_whole = False
 
-    def feed(self, part: bytes) -> None:
-        """Take the next bytes, as received."""
-        self.begun = True
+    def feed(self, part: bytes, *, last: bool = False) -> None:
+        """Take the next bytes, as received; with `last` what the decoders still hold back is taken too."""
+        self.begun = self.begun or not last
         if self._decoder is not None:
-            part = self._decoder.feed(part)
-        if self._sse is not None:
-            events = self._sse.feed(part)
-            if events:
-                self._take(events)
-            elif self._parts is not None and not self.events:
-                self._keep(part)
-        elif self._parts is not None:
+            part = self._decoder.flush() if last else self._decoder.feed(part)
+        if self._sse is None:
             self._keep(part)
+            return
+        events = self._sse.feed(part)
+        if last:
+            events += self._sse.flush()
+        if not events:
+            if not self.events:
+                self._keep(part)
+            return
+        self.events += len(events)
+        now, read = self._clock(), self._read
+        for name, data in events:
+            kind = read(name, data)
+            if kind & OUTPUT:
+                self.chunks += 1
+                self.last_chunk_at = now
+                if self.first_answer_at is None:
+                    self._note_first(kind, now)
+            if kind & _LAST_WORD:
+                self.failed = self.failed or kind & FAILED != 0
+                self.ended = self.ended or kind & END != 0
 
     def _keep(self, part: bytes) -> None:
-        assert self._parts is not None, "only a document, or what may be one, is kept"
+        """A document, and what may be one, is kept until it is whole."""
+        if self._parts is None:
+            return
         self._kept += len(part)
         if self._kept > self._limit:
             self._parts = None
@@ -129,27 +145,10 @@ class Body:
         self.read_whole = True
         if self._decoder is not None and self._decoder.broken:
             self.legible = False
-        rest = self._decoder.flush() if self._decoder is not None else b""
-        if self._sse is not None:
-            self._take(self._sse.feed(rest) + self._sse.flush())
+        self.feed(b"", last=True)
         if self._parts is not None and self._reader is not None and not self.events:
             self.streaming = False
-            self._parts.append(rest)
             self._reader.document(b"".join(self._parts))
-
-    def _take(self, events: list[tuple[str, bytes]]) -> None:
-        self.events += len(events)
-        now, read = self._clock(), self._read
-        for name, data in events:
-            kind = read(name, data)
-            if kind & OUTPUT:
-                self.chunks += 1
-                self.last_chunk_at = now
-                if self.first_answer_at is None:
-                    self._note_first(kind, now)
-            if kind & _LAST_WORD:
-                self.failed = self.failed or kind & FAILED != 0
-                self.ended = self.ended or kind & END != 0
 
     def _note_first(self, kind: int, now: float) -> None:
         if self.first_chunk_at is None:

@@ -17,7 +17,7 @@ from .capture import collector, with_content
 from .errors import error_of, read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
 from .request import asked as _asked
-from .shape import Shape
+from .shape import UNREADABLE, Shape
 from .sse import DONE
 from .usage import BotCounts, Counts, usage_of
 
@@ -64,6 +64,7 @@ class _Document(_Reply, gc=False):
 _SHOWN = OUTPUT | VISIBLE
 
 _chunk = Shape(_Chunk)
+_decode_chunk = _chunk.decode
 _document = Shape(_Document)
 
 
@@ -83,7 +84,6 @@ class ChatReader:
         "_finished",
         "_id",
         "_model",
-        "_read",
         "_seen",
         "_service_status",
         "_service_tier",
@@ -91,7 +91,6 @@ class ChatReader:
     )
 
     def __init__(self, capture: bool = False) -> None:
-        self._read = _chunk.read
         self._id: str | None = None
         self._model: str | None = None
         self._usage: Counts | None = None
@@ -110,10 +109,22 @@ class ChatReader:
             return END
         if self._content is not None:
             self._content.event(name, data)
-        chunk = self._read(data)
-        if chunk is None:
-            return OUTPUT if data.strip() else NOTHING
-        self._note(chunk)
+        try:  # not `_chunk.read`: it takes a quarter as long again, and this is nearly all of what is ever read
+            chunk = _decode_chunk(data)
+        except UNREADABLE:
+            read = _chunk.read(data)
+            if read is None:
+                return OUTPUT if data.strip() else NOTHING
+            chunk = read
+        if (
+            self._service_tier is None
+            or self._id is None
+            or self._model is None
+            or chunk.usage is not None
+            or chunk.service_status is not None
+            or chunk.bot_usage is not None
+        ):
+            self._note(chunk)
         if chunk.error:
             self._error = error_of(chunk.error)
             return FAILED
@@ -134,12 +145,12 @@ class ChatReader:
         return kind
 
     def _note(self, reply: _Reply) -> None:
-        """What is said beside the choices; usage is cumulative, so its last word counts."""
+        """What is said beside the choices: of id, model and tier the first word counts, of usage, cumulative, the last."""
         if self._id is None:
             self._id = reply.id
         if self._model is None:
             self._model = reply.model
-        if reply.service_tier is not None:
+        if self._service_tier is None:
             self._service_tier = reply.service_tier
         if reply.usage is not None:
             self._usage = reply.usage

@@ -37,16 +37,17 @@ _ABSENT: Any = object()
 class Shape(Generic[T]):
     """The fields wanted of a JSON object. Each has a default, for where it is absent or of another type."""
 
-    __slots__ = ("_decode", "_struct")
+    __slots__ = ("_struct", "decode")
 
     def __init__(self, struct: type[T]) -> None:
-        self._decode = msgspec.json.Decoder(struct).decode
+        self.decode = msgspec.json.Decoder(struct).decode
+        """As `read`, where nothing is out of the way; raises one of `UNREADABLE` where something is."""
         self._struct = struct
 
     def read(self, data: bytes) -> T | None:
         """The fields of an object; None where the bytes are not one."""
         try:
-            return self._decode(data)
+            return self.decode(data)
         except UNREADABLE:
             content = json_in(data)
             return _fields(content, self._struct) if isinstance(content, dict) else None
