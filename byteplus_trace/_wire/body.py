@@ -42,13 +42,12 @@ class Body:
         "_clock",
         "_decoder",
         "_error",
-        "_kept",
         "_limit",
         "_parts",
         "_read",
         "_reader",
+        "_size",
         "_sse",
-        "begun",
         "chunks",
         "ended",
         "events",
@@ -83,11 +82,10 @@ class Body:
         self._sse = EventDecoder() if self.streaming and self._reader is not None else None
         keeps = is_error or (self._reader is not None and not labelled)
         self._parts: list[bytes] | None = [] if keeps else None
-        self._kept = 0
+        self._size = 0
+        """Of a document, and of a stream before its first event."""
         self._error = is_error
         self._clock = clock
-        self.begun = False
-        """Some of it came."""
         self.events = 0
         self.chunks = 0
         self.first_chunk_at: float | None = None
@@ -101,15 +99,15 @@ class Body:
 
     def feed(self, part: bytes, *, last: bool = False) -> None:
         """Take the next bytes, as received; with `last` what the decoders still hold back is taken too."""
-        self.begun = self.begun or not last
         if self._decoder is not None:
             part = self._decoder.flush() if last else self._decoder.feed(part)
-        if self._sse is None:
+        sse = self._sse
+        if sse is None:
             self._keep(part)
             return
-        events = self._sse.feed(part)
+        events = sse.feed(part)
         if last:
-            events += self._sse.flush()
+            events += sse.flush()
         if not events:
             if not self.events:
                 self._keep(part)
@@ -129,10 +127,10 @@ class Body:
 
     def _keep(self, part: bytes) -> None:
         """A document, and what may be one, is kept until it is whole."""
+        self._size += len(part)
         if self._parts is None:
             return
-        self._kept += len(part)
-        if self._kept > self._limit:
+        if self._size > self._limit:
             self._parts = None
             self.legible = False
         else:
@@ -155,6 +153,11 @@ class Body:
             self.first_chunk_at = now
         if kind & VISIBLE:
             self.first_answer_at = now
+
+    @property
+    def begun(self) -> bool:
+        """Some of it came."""
+        return self.events > 0 or self._size > 0
 
     @property
     def begins_document(self) -> bool:

@@ -104,14 +104,14 @@ class ChatReader:
         self._content = collector("chat", capture)
 
     def event(self, name: str, data: bytes) -> int:
-        if data == DONE:
-            self._complete = True
-            return END
-        if self._content is not None:
+        if self._content is not None and data != DONE:
             self._content.event(name, data)
         try:  # not `_chunk.read`: it takes a quarter as long again, and this is nearly all of what is ever read
             chunk = _decode_chunk(data)
         except UNREADABLE:
+            if data == DONE:
+                self._complete = True
+                return END
             read = _chunk.read(data)
             if read is None:
                 return OUTPUT if data.strip() else NOTHING
