@@ -8,6 +8,7 @@ The TOML or JSON file named by `BYTEPLUS_TRACE_CONFIG` holds settings and a poli
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+logger = logging.getLogger("byteplus_trace")
 
 PREFIX = "BYTEPLUS_TRACE_"
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -98,6 +101,10 @@ def configure(
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    for name in environ:
+        # No error: it may be another version's, in an environment that many programs share.
+        if name.startswith(PREFIX) and name not in VARIABLES:
+            logger.warning("%s is not a setting, and is not followed.%s", name, did_you_mean(name, VARIABLES))
     for name, read in _READERS.items():
         text = environ.get(PREFIX + name.upper())
         if text is not None and text.strip():
@@ -258,3 +265,5 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "include_usage": _read_yes,
     "token_histograms": _read_yes,
 }
+
+VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config"))

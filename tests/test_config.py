@@ -72,6 +72,15 @@ def test_an_empty_variable_is_not_set(name):
     assert configure({}, {}) == configure({}, {f"BYTEPLUS_TRACE_{name.upper()}": " "})
 
 
+def test_a_variable_that_is_misspelt_is_told_with_the_one_that_was_meant(caplog):
+    configure({}, {"BYTEPLUS_TRACE_METADATALABELS": "team", "BYTEPLUS_TRACE_METRICS_PORT": "0"})
+
+    assert [
+        "BYTEPLUS_TRACE_METADATALABELS is not a setting, and is not followed. "
+        "Did you mean 'BYTEPLUS_TRACE_METADATA_LABELS'?"
+    ] == caplog.messages
+
+
 def test_an_argument_wins_over_the_environment_and_that_over_the_file(file):
     environ = {
         **file("max_models = 1\nmetrics_port = 2\nservice_name = 'file'\n"),

@@ -100,10 +100,10 @@ def _version_of(distribution: str) -> str | None:
 
 
 def _configuration(around: Surroundings) -> Iterator[Finding]:
-    from .._config import PREFIX, configure
+    from .._config import PREFIX, VARIABLES, configure
 
     named = around.environ.get(PREFIX + "CONFIG", "").strip()
-    told = sorted(name for name in around.environ if name.startswith(PREFIX) and name != PREFIX + "CONFIG")
+    told = sorted(name for name in around.environ if name in VARIABLES and name != PREFIX + "CONFIG")
     source = " and ".join([*([named] if named else []), *([", ".join(told)] if told else [])])
     try:
         config = configure({}, around.environ)
