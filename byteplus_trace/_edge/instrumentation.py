@@ -141,12 +141,8 @@ class Instrumentation:
         )
         if found is None:
             return None
-        direct, stripped = not found.behind_gateway, False
-        if direct:
-            for name in headers:
-                if name.startswith(PORTKEY_PREFIX):
-                    stripped = True
-                    break
+        direct = not found.behind_gateway
+        stripped = direct and _has_portkeys(headers)
         if silent and self.router is None and not stripped:
             return None
         if found.cut_metadata:
@@ -175,7 +171,7 @@ class Instrumentation:
         addressed = self.places.addressed(request.method, url.scheme, url.host, url.port, _path(url))
         if addressed is None or url.host == PORTKEY_HOST:
             return False
-        return any(name.startswith(PORTKEY_PREFIX) for name in told(request.headers))
+        return _has_portkeys(told(request.headers))
 
     def _warn_of_unheeded(self, headers: Mapping[str, str], *, moved: bool) -> None:
         """Say once of each of Portkey's headers that it is not followed."""
@@ -211,6 +207,13 @@ def _places(config: Config) -> list[Place]:
     if config.policy is not None:
         places += [Place.at(target.address, target.region) for target in config.policy.leaves]
     return places
+
+
+def _has_portkeys(headers: Mapping[str, str]) -> bool:
+    for name in headers:  # noqa: SIM110  asked of every call, and `any` would make a generator for it
+        if name.startswith(PORTKEY_PREFIX):
+            return True
+    return False
 
 
 def _path(url: Any) -> str:

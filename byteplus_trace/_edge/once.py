@@ -58,7 +58,7 @@ class Once:
     def _rewrite(self, begun: Begun, config: Config, library: Library) -> None:
         headers = injected(self._telling) if config.propagate else {}
         body = None
-        if begun.body is not None and asks_usage(config, begun.call, begun.body):
+        if begun.body is not None and asks_usage(config, begun.call):
             body = rewritten_body(begun.body, {}, include_usage=True)
             self._strains = True
         if begun.stripped or headers or self._strains:

@@ -60,7 +60,7 @@ def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool)
     return msgspec.json.encode({**fields, **{name: msgspec.Raw(value) for name, value in written.items()}})
 
 
-def asks_usage(config: Config, call: Call, body: bytes | None) -> bool:
+def asks_usage(config: Config, call: Call) -> bool:
     """Whether we ask for a stream's usage, because its caller did not."""
     return (
         config.include_usage
@@ -68,7 +68,6 @@ def asks_usage(config: Config, call: Call, body: bytes | None) -> bool:
         and call.operation == "chat"
         and call.path.endswith("/chat/completions")
         and not call.params.get("include_usage")
-        and body is not None
     )
 
 

@@ -73,7 +73,7 @@ class Performer:
         self.stripped = begun.stripped
         self.body = body = begun.body
         self.transport_for = transport_for
-        self.asks_usage = asks_usage(instrumentation.config, call, body)
+        self.asks_usage = body is not None and asks_usage(instrumentation.config, call)
         self.in_hand: Held | None = None
         self.kept: Held | None = None
         self.sent: Any = None
