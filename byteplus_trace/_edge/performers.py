@@ -238,6 +238,8 @@ class Cut:
         self._stream = response.extensions.get("network_stream")
         alone = self._stream is not None and response.extensions.get("http_version") != b"HTTP/2"
         self._timer = threading.Timer(seconds, self._cut) if seconds is not None and alone else None
+        self._reading = threading.Lock()
+        self._read = False
 
     @property
     def is_due(self) -> bool:
@@ -247,11 +249,15 @@ class Cut:
     def _cut(self) -> None:
         import socket
 
-        self.made = True
-        with guard("cutting a silent stream"):
+        with self._reading, guard("cutting a silent stream"):
+            # What was read may have given its connection back, to a call of somebody else's.
+            if self._read:
+                return
+            self.made = True
             connection = self._stream.get_extra_info("socket")
             # A copy of the descriptor: shutting down a TLS socket object from here would race its reader.
-            with socket.socket(fileno=socket.dup(connection.fileno())) as copy:
+            # Either end may have closed it just now.
+            with suppress(OSError), socket.socket(fileno=socket.dup(connection.fileno())) as copy:
                 copy.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Cut:
@@ -263,3 +269,5 @@ class Cut:
     def __exit__(self, *exc: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            with self._reading:
+                self._read = True

@@ -313,6 +313,43 @@ def test_a_connection_that_other_calls_share_is_not_cut():
     assert not cut.made
 
 
+@pytest.fixture
+def line():
+    """Both ends of a connection, and a reply that comes over the first."""
+    ours, theirs = socket.socketpair()
+    stream = SimpleNamespace(get_extra_info={"socket": ours}.get)
+    with ours, theirs:
+        yield SimpleNamespace(
+            ours=ours, theirs=theirs, response=SimpleNamespace(extensions={"network_stream": stream})
+        )
+
+
+def test_a_reply_that_was_read_as_its_time_ended_leaves_the_connection_to_the_next(line):
+    with (cut := performers.Cut(line.response, 60)):
+        pass
+    cut._cut()
+
+    line.ours.sendall(b"the next call")
+    assert b"the next call" == line.theirs.recv(64)
+    assert not cut.made
+
+
+def test_a_connection_that_was_closed_as_its_time_ended_is_nothing_to_cut(line):
+    with (cut := performers.Cut(line.response, 60)):
+        line.ours.close()
+        cut._cut()
+
+    assert b"" == line.theirs.recv(64)
+
+
+def test_a_silent_connection_is_cut(line):
+    with (cut := performers.Cut(line.response, 60)):
+        cut._cut()
+
+    assert b"" == line.theirs.recv(64)
+    assert cut.made
+
+
 # What bounds the beginning of an attempt.
 BEGINNINGS = {
     "first_event": {"deadline": Deadline(first_event=0.8)},
