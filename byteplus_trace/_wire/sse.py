@@ -10,7 +10,8 @@ Laws:
   comes: services that close in haste leave it so. One that was cut in the middle is none.
 
 ModelArk sends two shapes, `data: {...}` and `event: x` with `data: {...}`, each a part of
-its own or many in one. Those are told apart by counting line ends, not read line by line.
+its own or many in one. The first in a part of its own is most of what there is, and is
+seen at once.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ DONE = b"[DONE]"
 Event = tuple[str, bytes]
 """Name, empty where none was sent, and data, its lines joined."""
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 # Atomic, so that one `\r\n` is never taken for two line ends.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LONGEST_BLANK_LINE = 4
+_LF = ord("\n")
 _BOM = b"\xef\xbb\xbf"
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -39,7 +40,7 @@ _json = msgspec.json.Decoder(msgspec.Raw).decode
 class EventDecoder:
     """`feed` parts, get the events that they complete."""
 
-    __slots__ = ("_begun", "_border", "_idle", "_limit", "_oversized", "_pieces", "_size", "_tail")
+    __slots__ = ("_begun", "_border", "_idle", "_limit", "_pieces", "_size", "_tail")
 
     def __init__(self, limit: int = LARGEST_EVENT) -> None:
         self._limit = limit
@@ -49,17 +50,20 @@ class EventDecoder:
         """The last bytes kept, where a blank line may have begun."""
         self._tail = b""
         """A `\\r` that may be half of a `\\r\\n`, or the beginning of a byte order mark."""
-        self._oversized = False
         self._begun = False
         self._idle = False
         """Nothing waits: the next byte begins an event."""
 
     def feed(self, part: bytes) -> list[Event]:
         """Take the next bytes; the events that are complete now."""
-        if self._idle and part.endswith(b"\n\n") and b"\r" not in part:
-            if part.startswith(b"data: ") and part.find(b"\n") == len(part) - 2 <= self._limit:
-                return [("", part[6:-2])]
-            return self._events(part)
+        if self._idle:
+            # Quicker than any search for the line ends in it.
+            lines = part.splitlines()
+            if lines and not lines[-1] and part[-1] == _LF:
+                line = lines[0]
+                if len(lines) == 2 and line[:6] == b"data: " and len(line) <= self._limit:
+                    return [("", line[6:])]
+                return self._events(lines)
         part = self._tail + part
         self._tail = b""
         if not self._begun:
@@ -80,7 +84,7 @@ class EventDecoder:
         self._tail = b""
         rest = self._take()
         self._idle = self._begun
-        events = self._events(rest)
+        events = self._events(rest.splitlines())
         if events and not rest.endswith((b"\n", b"\r")) and not _is_whole(events[-1][1]):
             events.pop()
         return events
@@ -94,11 +98,11 @@ class EventDecoder:
                 self._keep(part)
                 return []
             self._keep(part[:cut])
-            begun = self._events(self._take())
+            begun = self._events(self._take().splitlines())
             part = part[cut:]
         cut = _last_end(part)
         self._keep(part[cut:])
-        return begun + self._events(part[:cut]) if cut else begun
+        return begun + self._events(part[:cut].splitlines()) if cut else begun
 
     def _keep(self, piece: bytes) -> None:
         if not piece:
@@ -106,30 +110,36 @@ class EventDecoder:
         self._size += len(piece)
         self._border = (self._border + piece[-_LONGEST_BLANK_LINE:])[-_LONGEST_BLANK_LINE:]
         if self._size > self._limit + _LONGEST_BLANK_LINE:
-            self._oversized = True
             self._pieces.clear()
         else:
             self._pieces.append(piece)
 
     def _take(self) -> bytes:
         whole = b"".join(self._pieces)
-        self._pieces, self._size, self._border, self._oversized = [], 0, b"", False
+        self._pieces, self._size, self._border = [], 0, b""
         return whole
 
-    def _events(self, block: bytes) -> list[Event]:
-        """The events of a block that ends where an event ends."""
-        if b"\r" in block:
-            block = _LINE_END.sub(b"\n", block)
-        if block.startswith(b"data: ") and len(block) <= self._limit:
-            lines = block[6:-2].split(b"\n\ndata: ")
-            if block.count(b"\n") == 2 * len(lines) and block.endswith(b"\n\n"):
-                return [("", data) for data in lines]
-        events = []
-        for text in block.split(b"\n\n"):
-            if text and len(text) <= self._limit:
-                event = _named(text) or _event(text)
-                if event is not None:
-                    events.append(event)
+    def _events(self, lines: list[bytes]) -> list[Event]:
+        """Each blank line ends an event, and so does the end; one without data is none."""
+        events: list[Event] = []
+        name, data, size = "", list[bytes](), 0
+        for line in lines:
+            if line[:6] == b"data: ":
+                data.append(line[6:])
+            elif not line:
+                if data and size <= self._limit:
+                    events.append((name, data[0] if len(data) == 1 else b"\n".join(data)))
+                name, data, size = "", [], 0
+                continue
+            else:
+                field, _, value = line.partition(b":")
+                if field == b"data":
+                    data.append(value.removeprefix(b" "))
+                elif field == b"event":
+                    name = value.removeprefix(b" ").decode("utf-8", "replace")
+            size += len(line)
+        if data and size <= self._limit:
+            events.append((name, b"\n".join(data)))
         return events
 
 
@@ -139,29 +149,6 @@ def _is_whole(data: bytes) -> bool:
         return data == DONE or decoded(_json, data) is not None
     except UNREADABLE:
         return False
-
-
-def _named(text: bytes) -> Event | None:
-    """The shape `event: x`, `data: {...}`."""
-    if text.startswith(b"event: ") and text.count(b"\n") == 1:
-        name, found, data = text.partition(b"\ndata: ")
-        if found:
-            return name[7:].decode("utf-8", "replace"), data
-    return None
-
-
-def _event(text: bytes) -> Event | None:
-    """Any shape, line by line; None for one without data."""
-    name = ""
-    data: list[bytes] = []
-    for line in text.split(b"\n"):
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            data.append(value)
-        elif field == b"event":
-            name = value.decode("utf-8", "replace")
-    return (name, b"\n".join(data)) if data else None
 
 
 def _first_end(part: bytes) -> int:
