@@ -186,26 +186,19 @@ class Observer:
             "fallback_reason": left.reason if left is not None else None,
         }
 
-    def feed(self, part: bytes) -> None:
-        """Take the next bytes of the reply in hand; at the protocol's last word, finish."""
-        body = self.body
-        if body is None:
-            return
-        try:
-            body.feed(part)
-        except Exception as error:
-            fault("reading the body", error)
-        if body.ended:
-            self.finish("complete")
+    @property
+    def reads(self) -> Callable[[bytes], bool]:
+        """
+        What takes the next bytes of the reply in hand, and says when the protocol's last word was among them.
+
+        The function itself and no method around it, for each call costs a tenth of what watching a chunk does.
+        """
+        return self.body.feed if self.body is not None else _unread
 
     def exhausted(self) -> None:
         """The body came to its end."""
-        body = self.body
-        if body is not None:
-            try:
-                body.end()
-            except Exception as error:
-                fault("reading the body", error)
+        if self.body is not None:
+            self.body.end()
             self.finish("exhausted")
 
     def later(self, how: How) -> None:
@@ -275,6 +268,8 @@ class Observer:
         sending, body = attempt.sending, self.body
         self.body = None
         answer = body.answer() if body is not None else Answer()
+        if body is not None and body.fault is not None:
+            fault("reading the body", body.fault)
         said = answer.error
         end = ending(self._call, how, answer, status=attempt.status, body=body, error=error, kind=kind)
         closed = Attempt(
@@ -368,6 +363,10 @@ class Observer:
 
     def _ns(self, moment: float) -> int:
         return self._started_ns + int((moment - self._started) * 1e9)
+
+
+def _unread(_part: bytes) -> bool:
+    return False
 
 
 def _cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:

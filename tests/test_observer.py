@@ -69,7 +69,13 @@ def streamed(observer, *parts):
     sends(observer)
     observer.replied(200, STREAM)
     for part in parts:
-        observer.feed(part)
+        reads(observer, part)
+
+
+def reads(observer, part):
+    """As an observed stream does it."""
+    if observer.reads(part):
+        observer.finish("complete")
 
 
 def test_a_stream_from_its_first_word_to_its_last(observer, telling):
@@ -84,7 +90,7 @@ def test_a_stream_from_its_first_word_to_its_last(observer, telling):
 
 # Every word after which nothing more is to be told.
 LAST_WORDS = {
-    "fed": lambda observer: observer.feed(OUTPUT),
+    "fed": lambda observer: reads(observer, OUTPUT),
     "exhausted": lambda observer: observer.exhausted(),
     "closed": lambda observer: observer.finish("closed"),
     "forgotten": lambda observer: observer.later("forgotten"),
@@ -147,7 +153,7 @@ def test_a_way_over_two_targets(observer, telling):
     observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
     sends(observer, 3, "eu", "fallback")
     observer.replied(200, STREAM)
-    observer.feed(OUTPUT + LAST + DONE)
+    reads(observer, OUTPUT + LAST + DONE)
 
     (exchange,) = telling.exchanges
     assert "rescued_fallback" == exchange.outcome
@@ -176,7 +182,7 @@ def test_all_failed_and_the_first_exception_is_the_callers(observer, telling):
 def test_all_failed_and_the_first_reply_is_the_callers(observer, telling):
     sends(observer)
     observer.replied(429, DOCUMENT)
-    observer.feed(b'{"error":{"code":"RateLimitExceeded.X","message":"no"}}')
+    reads(observer, b'{"error":{"code":"RateLimitExceeded.X","message":"no"}}')
     observer.attempt_over("exhausted")
     sends(observer, 2, "eu", "fallback")
     observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
@@ -212,7 +218,7 @@ def test_a_call_that_was_never_sent_is_told_all_the_same(observer, telling):
 
 
 def test_words_before_anything_was_sent_change_nothing(observer, telling):
-    observer.feed(OUTPUT)
+    reads(observer, OUTPUT)
     observer.replied(200, STREAM)
     observer.exhausted()
     observer.attempt_over("exhausted")
@@ -234,6 +240,6 @@ def test_without_a_telling_nothing_is_told_and_the_exchange_is_still_heard():
 def test_a_time_upstream_that_is_no_number_is_not_known(observer, telling, upstream):
     sends(observer)
     observer.replied(200, {**STREAM, "x-envoy-upstream-service-time": upstream})
-    observer.feed(LAST + DONE)
+    reads(observer, LAST + DONE)
 
     assert telling.exchanges[0].upstream_ms is None

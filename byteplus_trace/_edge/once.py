@@ -95,6 +95,6 @@ class Once:
         else:
             headers.pop("content-encoding", None)
             observer.replied(response.status_code, headers)
-            observer.feed(content)
+            observer.reads(content)
             observer.exhausted()
         return response

@@ -8,8 +8,7 @@ reading parts, sleeping and closing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._facts import Answer, Sending
@@ -25,7 +24,6 @@ from .watch import WireWatch, died_silently
 
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptTelling
-    from .._wire.body import Body
     from .instrumentation import Begun, Instrumentation
 
 MOST_HELD_EVENTS = 64
@@ -156,9 +154,8 @@ class Performer:
         idles = self.limits.headers_came(step.idle_seconds if streaming else None)
         self.observer.idle_seconds = step.idle_seconds if idles else None
         if content is not None and self.observer.body is not None:
-            with self._reading(self.observer.body):
-                self.observer.body.feed(content)
-                self.observer.body.end()
+            self.observer.body.feed(content)
+            self.observer.body.end()
         return held
 
     def left_seconds(self) -> float | None:
@@ -170,9 +167,8 @@ class Performer:
         code = None
         body = self.observer.body
         if held.response.status_code >= 400 and held.drained and body is not None:
-            with self._reading(body):
-                error = body.answer().error
-                code = error.code if error is not None else None
+            error = body.answer().error
+            code = error.code if error is not None else None
         return Reply(
             status=held.response.status_code,
             code=code,
@@ -187,8 +183,7 @@ class Performer:
         body = self.observer.body
         if body is None:
             return True
-        with self._reading(body):
-            body.feed(part)
+        body.feed(part)
         if not body.legible:
             return True
         if not body.streaming:
@@ -206,24 +201,12 @@ class Performer:
         held.drained = True
         body = self.observer.body
         if body is not None:
-            with self._reading(body):
-                body.end()
-
-    @contextmanager
-    def _reading(self, body: Body) -> Iterator[None]:
-        """Where our own reading fails nothing may be concluded from the body, least of all that it was empty."""
-        try:
-            yield
-        except Exception as error:
-            body.legible = False
-            fault("reading the body", error)
+            body.end()
 
     def peeked(self, held: Held) -> Peeked:
         """What the plan is told of a held body."""
-        body, answer = self.observer.body, Answer()
-        if body is not None and body.legible:
-            with self._reading(body):
-                answer = body.answer()
+        body = self.observer.body
+        answer = body.answer() if body is not None else Answer()
         if body is None or not body.legible:
             return Peeked(output=True)
         code = answer.error.code if answer.error is not None else None

@@ -75,9 +75,10 @@ class ObservedStream(_Observed):
         try:
             yield from self._take_held()
             if not self._whole:
-                feed, strained = self._observer.feed, self._strained
+                reads, strained = self._observer.reads, self._strained
                 for part in self._inner if self._rest is None else self._rest:
-                    feed(part)
+                    if reads(part):
+                        self._observer.finish("complete")
                     yield part if strained is None else strained.feed(part)
         except GeneratorExit:
             raise
@@ -104,9 +105,10 @@ class AsyncObservedStream(_Observed):
             for part in self._take_held():
                 yield part
             if not self._whole:
-                feed, strained = self._observer.feed, self._strained
+                reads, strained = self._observer.reads, self._strained
                 async for part in self._inner if self._rest is None else self._rest:
-                    feed(part)
+                    if reads(part):
+                        self._observer.finish("complete")
                     yield part if strained is None else strained.feed(part)
         except GeneratorExit:
             raise

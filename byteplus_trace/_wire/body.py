@@ -36,6 +36,9 @@ class Body:
     concluded from what was not understood: an encoding unknown here, a document too
     large to keep. `asked_stream`: the caller reads the reply as a stream, also where
     its `Content-Type` is missing or wrong; one without events is read as a document then.
+
+    Its methods raise nothing: where our own reading fails that is `fault`, and nothing may
+    be concluded from the body, least of all that it was empty.
     """
 
     __slots__ = (
@@ -52,6 +55,7 @@ class Body:
         "ended",
         "events",
         "failed",
+        "fault",
         "first_answer_at",
         "first_chunk_at",
         "last_chunk_at",
@@ -96,34 +100,43 @@ class Body:
         self.failed = False
         """An event carried an error."""
         self.read_whole = False
+        self.fault: Exception | None = None
 
-    def feed(self, part: bytes, *, last: bool = False) -> None:
-        """Take the next bytes, as received; with `last` what the decoders still hold back is taken too."""
-        if self._decoder is not None:
-            part = self._decoder.flush() if last else self._decoder.feed(part)
-        sse = self._sse
-        if sse is None:
-            self._keep(part)
-            return
-        events = sse.feed(part)
-        if last:
-            events += sse.flush()
-        if not events:
-            if not self.events:
+    def feed(self, part: bytes, *, last: bool = False) -> bool:
+        """
+        Take the next bytes, as received, and say whether the protocol's last word was among what came.
+
+        With `last` what the decoders still hold back is taken too.
+        """
+        try:
+            if self._decoder is not None:
+                part = self._decoder.flush() if last else self._decoder.feed(part)
+            sse = self._sse
+            if sse is None:
                 self._keep(part)
-            return
-        self.events += len(events)
-        now, read = self._clock(), self._read
-        for name, data in events:
-            kind = read(name, data)
-            if kind & OUTPUT:
-                self.chunks += 1
-                self.last_chunk_at = now
-                if self.first_answer_at is None:
-                    self._note_first(kind, now)
-            if kind & _LAST_WORD:
-                self.failed = self.failed or kind & FAILED != 0
-                self.ended = self.ended or kind & END != 0
+                return False
+            events = sse.feed(part)
+            if last:
+                events += sse.flush()
+            if not events:
+                if not self.events:
+                    self._keep(part)
+                return self.ended
+            self.events += len(events)
+            now, read = self._clock(), self._read
+            for name, data in events:
+                kind = read(name, data)
+                if kind & OUTPUT:
+                    self.chunks += 1
+                    self.last_chunk_at = now
+                    if self.first_answer_at is None:
+                        self._note_first(kind, now)
+                if kind & _LAST_WORD:
+                    self.failed = self.failed or kind & FAILED != 0
+                    self.ended = self.ended or kind & END != 0
+        except Exception as error:
+            self._cannot_read(error)
+        return self.ended
 
     def _keep(self, part: bytes) -> None:
         """A document, and what may be one, is kept until it is whole."""
@@ -146,7 +159,10 @@ class Body:
         self.feed(b"", last=True)
         if self._parts is not None and self._reader is not None and not self.events:
             self.streaming = False
-            self._reader.document(b"".join(self._parts))
+            try:
+                self._reader.document(b"".join(self._parts))
+            except Exception as error:
+                self._cannot_read(error)
 
     def _note_first(self, kind: int, now: float) -> None:
         if self.first_chunk_at is None:
@@ -166,6 +182,14 @@ class Body:
 
     def answer(self) -> Answer:
         """What was said so far."""
-        if self._error:
-            return Answer(error=read_error(b"".join(self._parts or ())))
-        return self._reader.answer() if self._reader is not None else Answer(complete=self.read_whole)
+        try:
+            if self._error:
+                return Answer(error=read_error(b"".join(self._parts or ())))
+            return self._reader.answer() if self._reader is not None else Answer(complete=self.read_whole)
+        except Exception as error:
+            self._cannot_read(error)
+            return Answer()
+
+    def _cannot_read(self, fault: Exception) -> None:
+        self.legible = False
+        self.fault = fault

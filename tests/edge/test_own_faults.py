@@ -9,6 +9,7 @@ from byteplus_trace._edge.once import Once
 from byteplus_trace._edge.perform import Performer
 from byteplus_trace._telemetry import guard
 from byteplus_trace._wire.body import Body
+from byteplus_trace._wire.chat import ChatReader
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 
@@ -21,8 +22,9 @@ def broken(*args, **kwargs):
     params=[
         (built, "recognise"),
         (Once, "__init__"),
-        (Body, "feed"),
-        (Body, "answer"),
+        (Body, "__init__"),
+        (ChatReader, "document"),
+        (ChatReader, "answer"),
         (built.Recorder, "begin"),
     ],
     ids=lambda place: place[1],
@@ -104,12 +106,12 @@ def test_no_header_of_portkeys_is_too_odd_to_stay_here(http, instrument, told, s
 
 @pytest.mark.parametrize(
     ("reading", "stream"),
-    [("feed", False), ("feed", True), ("end", False), ("answer", False), ("answer", True)],
+    [("event", True), ("document", False), ("answer", False), ("answer", True)],
 )
 def test_a_reply_that_we_cannot_read_is_not_paid_for_twice(
     monkeypatch, http, instrument, told, sg, ark, reading, stream
 ):
-    monkeypatch.setattr(Body, reading, broken)
+    monkeypatch.setattr(ChatReader, reading, broken)
     guard.strict = False
     targets = [
         Target(region, region=region, base_url=ark.base_url(region), api_key="k")
