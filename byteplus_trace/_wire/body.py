@@ -15,7 +15,7 @@ from .encoding import decoder_for
 from .errors import read_error
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Family
 from .shape import begins_object
-from .sse import EventDecoder
+from .sse import LF, EventDecoder
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 LARGEST_ERROR = 1024 * 1024
@@ -115,7 +115,13 @@ class Body:
             if sse is None:
                 self._keep(part)
                 return False
-            events = sse.feed(part)
+            # One event without a name in a part of its own, as nearly all are, is seen here: calling `sse` for
+            # it takes a tenth of all that watching it does.
+            lines = part.splitlines() if sse.idle else ()
+            if len(lines) == 2 and lines[0][:6] == b"data: " and not lines[1] and part[-1] == LF:
+                events = [("", lines[0][6:])]
+            else:
+                events = sse.feed(part)
             if last:
                 events += sse.flush()
             if not events:

@@ -10,8 +10,8 @@ Laws:
   comes: services that close in haste leave it so. One that was cut in the middle is none.
 
 ModelArk sends two shapes, `data: {...}` and `event: x` with `data: {...}`, each a part of
-its own or many in one. The first in a part of its own is most of what there is, and is
-seen at once.
+its own or many in one. Of the first a part of its own is most of what there is: where
+the decoder is `idle`, its user may see that for himself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Event = tuple[str, bytes]
 # Atomic, so that one `\r\n` is never taken for two line ends.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LONGEST_BLANK_LINE = 4
-_LF = ord("\n")
+LF = ord("\n")
 _BOM = b"\xef\xbb\xbf"
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -40,7 +40,7 @@ _json = msgspec.json.Decoder(msgspec.Raw).decode
 class EventDecoder:
     """`feed` parts, get the events that they complete."""
 
-    __slots__ = ("_begun", "_border", "_idle", "_limit", "_pieces", "_size", "_tail")
+    __slots__ = ("_begun", "_border", "_limit", "_pieces", "_size", "_tail", "idle")
 
     def __init__(self, limit: int = LARGEST_EVENT) -> None:
         self._limit = limit
@@ -51,19 +51,11 @@ class EventDecoder:
         self._tail = b""
         """A `\\r` that may be half of a `\\r\\n`, or the beginning of a byte order mark."""
         self._begun = False
-        self._idle = False
+        self.idle = False
         """Nothing waits: the next byte begins an event."""
 
     def feed(self, part: bytes) -> list[Event]:
         """Take the next bytes; the events that are complete now."""
-        if self._idle:
-            # Quicker than any search for the line ends in it.
-            lines = part.splitlines()
-            if lines and not lines[-1] and part[-1] == _LF:
-                line = lines[0]
-                if len(lines) == 2 and line[:6] == b"data: " and len(line) <= self._limit:
-                    return [("", line[6:])]
-                return self._events(lines)
         part = self._tail + part
         self._tail = b""
         if not self._begun:
@@ -75,7 +67,7 @@ class EventDecoder:
         if part.endswith(b"\r"):
             part, self._tail = part[:-1], b"\r"
         events = self._search(part)
-        self._idle = not self._size and not self._tail
+        self.idle = not self._size and not self._tail
         return events
 
     def flush(self) -> list[Event]:
@@ -83,7 +75,7 @@ class EventDecoder:
         self._keep(self._tail)
         self._tail = b""
         rest = self._take()
-        self._idle = self._begun
+        self.idle = self._begun
         events = self._events(rest.splitlines())
         if events and not rest.endswith((b"\n", b"\r")) and not _is_whole(events[-1][1]):
             events.pop()
