@@ -69,6 +69,7 @@ class Observer:
     """
 
     __slots__ = (
+        "_attempts",
         "_call",
         "_capture",
         "_family",
@@ -102,6 +103,8 @@ class Observer:
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
+        self._attempts: list[Attempt] = []
+        """Of those that are over, what is told."""
         self._skipped: tuple[Skip, ...] = ()
         self._open: _Open | None = None
         self.body: Body | None = None
@@ -123,7 +126,7 @@ class Observer:
         attempt = self._open = _Open(sending)
         if self._telling is not None:
             try:
-                before = self._over[-1].attempt if self._over else None
+                before = self._attempts[-1] if self._attempts else None
                 if before is not None and before.target != sending.target:
                     self._telling.falls_back(before.target, sending.target, before.reason)
                 attempt.telling = self._telling.attempt_begins(sending, attempt.started_ns)
@@ -173,7 +176,7 @@ class Observer:
 
     def served(self, number: int) -> dict[str, str | int | None]:
         """Who serves the call, for the caller to read: target, region, attempts, why it was moved."""
-        tried = [over.attempt for over in self._over]
+        tried = self._attempts
         if self._open is not None:
             target, region = self._open.sending.target, self._open.sending.region
         else:
@@ -294,6 +297,7 @@ class Observer:
         )
         over = _Over(closed, end, answer, body, error)
         self._over.append(over)
+        self._attempts.append(closed)
         if attempt.telling is not None:
             try:
                 attempt.telling.ends(closed, ended_ns)
@@ -310,7 +314,7 @@ class Observer:
         ended: float,
     ) -> Exchange:
         call, started = self._call, self._started
-        attempts = tuple([over.attempt for over in self._over])
+        attempts = tuple(self._attempts)
         if final is not None:
             attempt, end, answer, body = final.attempt, final.end, final.answer, final.body
             status, request_id, upstream_ms = attempt.status, attempt.request_id, attempt.upstream_ms

@@ -73,7 +73,8 @@ class ObservedStream(_Observed):
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from self._take_held()
+            if self._held:
+                yield from self._take_held()
             if not self._whole:
                 reads, strained = self._observer.reads, self._strained
                 for part in self._inner if self._rest is None else self._rest:

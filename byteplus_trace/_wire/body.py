@@ -162,7 +162,8 @@ class Body:
         self.read_whole = True
         if self._decoder is not None and self._decoder.broken:
             self.legible = False
-        self.feed(b"", last=True)
+        if self._decoder is not None or self._sse is not None:
+            self.feed(b"", last=True)
         if self._parts is not None and self._reader is not None and not self.events:
             self.streaming = False
             try:

@@ -187,7 +187,7 @@ class ChatReader:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple([self._finished[index] for index in sorted(self._finished)]),
+            finish_reasons=tuple(map(self._finished.__getitem__, sorted(self._finished))),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=self._complete or (bool(self._seen) and self._seen == self._finished.keys()),
