@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import contextmanager
 
 import httpx
 import openai
@@ -908,27 +909,36 @@ sys.exit(args.run(args))
 """
 
 
+@contextmanager
 def simulating(*arguments):
-    return subprocess.Popen(
+    """`simulate` in a process of its own, which does not outlive the block."""
+    program = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", SIMULATE, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    with program:
+        try:
+            yield program
+        finally:
+            program.kill()
 
 
 def test_simulate_serves_with_its_faults_until_it_is_interrupted():
     arguments = ("--port", "0", "--fault", f"{SG}:429:ServerOverloaded", "--outage", f"{EU}@0-600")
     with simulating(*arguments) as program:
         lines = []
-        while not (lines and "refuses connections" in lines[-1]):
-            lines.append(program.stdout.readline())
+        for line in program.stdout:
+            lines.append(line)
+            if "refuses connections" in line:
+                break
         sg, eu = (next(line.split()[1] for line in lines if line.startswith(name)) for name in (SG, EU))
         reply = httpx.get(f"{sg}/models", headers={"Authorization": "Bearer any"})
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{eu}/models")
         program.send_signal(signal.SIGINT)
-        rest, errors = program.communicate(timeout=5)
+        rest, errors = program.communicate(timeout=20)
 
     assert (429, "ServerOverloaded") == (reply.status_code, reply.json()["error"]["code"])
     assert any(line.lstrip().startswith(f"curl {sg}/chat/completions") for line in lines)
