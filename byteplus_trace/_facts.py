@@ -45,6 +45,8 @@ Reason = Literal[
     "cut",
     "idle",
 ]
+SkipReason = Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+Duplicate = Literal["raised", "replayed", "sdk_resend"]
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -195,7 +197,7 @@ class Skip(msgspec.Struct, frozen=True):
     """A target that was passed over, and why."""
 
     target: str
-    reason: Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+    reason: SkipReason
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -245,7 +247,7 @@ class Exchange(msgspec.Struct, frozen=True):
     """Of a call that moved, the first target that did not serve it."""
     fallback_reason: Reason | None = None
     """Why it moved from there."""
-    duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
+    duplicate: Duplicate | None = None
     """A second charge avoided (`raised`), risked (`replayed`), or likely made by the SDK above (`sdk_resend`)."""
     cost_usd: Decimal | None = None
     """An estimate from the dated price table."""

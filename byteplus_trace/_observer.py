@@ -15,14 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from . import _prices, _reaper
 from ._ending import Ending, How, ending, outcome_of
-from ._facts import Answer, Attempt, Call, Exchange, Sending, Skip
+from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._telemetry.guard import fault, guard
 from ._wire.body import Body
 
@@ -110,7 +110,7 @@ class Observer:
         self.body: Body | None = None
         """What the reply in hand says so far."""
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
-        self.duplicate: Literal["raised", "replayed", "sdk_resend"] | None = None
+        self.duplicate: Duplicate | None = None
         self.idle_seconds: float | None = None
         """A policy's limit on the silence of a stream, where it is at work."""
         self._telling: Telling | None = None

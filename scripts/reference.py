@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args
 
 import byteplus_trace
 from byteplus_trace import _config, _facts, _prices
@@ -265,17 +265,16 @@ def _otel_metrics() -> Iterator[str]:
 
 
 def _closed_sets() -> Iterator[str]:
-    skips = get_type_hints(_facts.Skip)["reason"]
     sets: Iterable[tuple[str, str, Sequence[str]]] = (
         ("`outcome`", "how a call ended for its caller", get_args(_facts.Outcome)),
         ("`result`", "how a call or an attempt ended", get_args(_facts.Result)),
         ("`reason`", "why an attempt failed", get_args(_facts.Reason)),
-        ("`reason` of a skipped target", "why it was passed over", get_args(skips)),
+        ("`reason` of a skipped target", "why it was passed over", get_args(_facts.SkipReason)),
         ("`cause`", "why an attempt was made", get_args(_facts.Cause)),
         ("`type`", "of tokens; those after the first two are parts of them", TOKEN_TYPES),
         ("`status`", "of images", ("generated", "failed")),
         ("`phase`", "of a broken stream", ("before_output", "after_output")),
-        ("`action`", "about a second charge: avoided, risked, or the SDK's", ("raised", "replayed", "sdk_resend")),
+        ("`action`", "about a second charge: avoided, risked, or the SDK's", get_args(_facts.Duplicate)),
         ("kinds of call", "keys of a policy's `only` and `replay`", policy.KINDS),
     )  # fmt: skip
     yield "## Closed sets"

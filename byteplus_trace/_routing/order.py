@@ -16,9 +16,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
-from .._facts import Call, Skip
+from .._facts import Call, Skip, SkipReason
 from .._regions import REGION_HEADER, address_of, origin_of
 from .conditions import Params, fits
 from .health import Health
@@ -169,7 +168,7 @@ class _Caller:
             return target.address == self.base
         return origin_of(target.address) == self.place
 
-    def why_not(self, target: Target) -> Any:
+    def why_not(self, target: Target) -> SkipReason | None:
         """Why a target cannot serve this call at all; None where it can."""
         if target.only is not None and self.kind not in target.only:
             return "operation"

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, permutations, product
+from typing import get_args
 
-from .._facts import Operation, Reason
+from .._facts import Duplicate, Operation, Reason, SkipReason
 from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
@@ -27,7 +28,7 @@ from .._instruments import (
 
 Start = tuple[Instrument, tuple[str, ...]]
 
-OPERATIONS: tuple[Operation, ...] = ("chat", "embeddings", "generate_content", "fetch_response", "other")
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 STREAMED: tuple[Operation, ...] = ("chat", "generate_content")
 # A response that is fetched is asked for where it was made, and nowhere else.
 MOVING: tuple[Operation, ...] = ("chat", "embeddings", "generate_content", "other")
@@ -51,9 +52,6 @@ BROKEN: dict[str, tuple[Reason, ...]] = {
     "before_output": ("stream_error", "empty", "cut", "idle", "timeout", "reset", "rate_limit", "overloaded", "server_error"),
     "after_output": ("stream_error", "cut", "idle", "timeout", "reset"),
 }  # fmt: skip
-
-SKIP_REASONS = ("breaker_open", "cooldown", "dead_credential", "operation", "model", "zone")
-DUPLICATE_ACTIONS = ("raised", "replayed", "sdk_resend")
 
 # Pairs grow with the square of the targets: from the fifth target on, only moves to the next one start at 0.
 PAIRS_OF_ALL = 4
@@ -83,7 +81,7 @@ def _of_one(target: str, region: str) -> Iterator[Start]:
             yield ATTEMPTS, (operation, target, region, "error", reason)
         for result in ("ok", "error"):
             yield ATTEMPT_DURATION, (operation, target, region, result)
-        for action in DUPLICATE_ACTIONS:
+        for action in get_args(Duplicate):
             yield DUPLICATES, (operation, target, action)
     for operation, (phase, reasons) in product(STREAMED, BROKEN.items()):
         for reason in reasons:
@@ -95,7 +93,7 @@ def _of_one_routed(target: str) -> Iterator[Start]:
         yield BREAKER, (target, operation)
         for reason in _met(operation, RETRIED):
             yield RETRIES, (operation, target, reason)
-    for skipped in SKIP_REASONS:
+    for skipped in get_args(SkipReason):
         yield SKIPPED, (target, skipped)
 
 

@@ -18,7 +18,6 @@ from typing import get_args
 from .. import _facts
 from .._instruments import Instrument
 from .._telemetry.points import TOKEN_TYPES
-from .._telemetry.starts import DUPLICATE_ACTIONS, SKIP_REASONS
 
 # Prometheus adds these to whatever it scrapes.
 SCRAPED = frozenset({"job", "instance"})
@@ -29,11 +28,11 @@ VALUES: dict[str, frozenset[str]] = {
     "operation": frozenset(get_args(_facts.Operation)),
     "outcome": frozenset(get_args(_facts.Outcome)),
     "result": frozenset(get_args(_facts.Result)),
-    "reason": frozenset(get_args(_facts.Reason)) | frozenset(SKIP_REASONS),
+    "reason": frozenset(get_args(_facts.Reason)) | frozenset(get_args(_facts.SkipReason)),
     "type": frozenset(TOKEN_TYPES),
     "status": frozenset({"generated", "failed"}),
     "phase": frozenset({"before_output", "after_output"}),
-    "action": frozenset(DUPLICATE_ACTIONS),
+    "action": frozenset(get_args(_facts.Duplicate)),
     "stream": frozenset({"true", "false"}),
 }
 
