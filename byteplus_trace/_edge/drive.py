@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 
 from .. import _reaper
-from .._routing.steps import Deliver, Result, Step
-
-Plan = Generator[Step, Result, Deliver]
+from .._routing.steps import Deliver, Plan, Result, Step
 
 
 def run(plan: Plan, perform: Callable[[Step], Result]) -> Deliver:

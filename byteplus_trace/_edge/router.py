@@ -19,10 +19,9 @@ from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy, warnings_of
 from .._routing.resend import Key, Prior, Resends
-from .._routing.steps import Deliver
+from .._routing.steps import Deliver, Plan
 from .._wire.request import file_ids
 from .._wire.shape import json_in
-from .drive import Plan
 from .library import lowered
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@ Who may serve a call, and in which order.
 
 A tree of targets becomes a list of ways, the first to be tried first. A way knows what
 would leave on it: which model, under which credential, to which address. What is left
-out here is left out for the whole call; what is only closed for the moment (a breaker,
-a cooldown) is the plan's to ask.
+out here is left out for the whole call; what is only barred for the moment (by a
+breaker, a cooldown) is the plan's to ask.
 
 Some calls have one way only: those that continue an object (it lives where it was made),
 those that are encrypted for one place, those whose body can be sent once.

@@ -7,6 +7,7 @@ rule; the plan knows rules and neither a clock, a socket nor a library.
     Send     ->  Reply | Failure        one request to one target, up to its response headers
     Peek     ->  Peeked | Failure       more of the reply just received, before any of it is handed on
     Wait     ->  None                   sleep
+    Keep     ->  None                   read the reply just received to its end and set it aside: it may be the last word
     Discard  ->  None                   close the reply just received, unread
 
 A plan returns `Deliver`: hand on the reply in hand (what was peeked first, then the
@@ -15,7 +16,7 @@ rest), or an earlier one that was kept, or raise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -149,3 +150,6 @@ class Deliver:
     """Sends of this call, those before an SDK's resend included."""
     deadline_at: float | None = None
     """On the plan's clock."""
+
+
+Plan = Generator[Step, Result, Deliver]
