@@ -23,7 +23,7 @@ import byteplus_trace
 from byteplus_trace import _config, _facts, _prices
 from byteplus_trace._instruments import INSTRUMENTS, SECONDS
 from byteplus_trace._regions import REGIONS
-from byteplus_trace._routing import policy
+from byteplus_trace._routing.kinds import KINDS
 from byteplus_trace._telemetry import collectors, meter
 from byteplus_trace._telemetry.points import TOKEN_TYPES
 from byteplus_trace._wire.routes import OTHER, ROUTES
@@ -275,7 +275,7 @@ def _closed_sets() -> Iterator[str]:
         ("`status`", "of images", ("generated", "failed")),
         ("`phase`", "of a broken stream", ("before_output", "after_output")),
         ("`action`", "about a second charge: avoided, risked, or the SDK's", get_args(_facts.Duplicate)),
-        ("kinds of call", "keys of a policy's `only` and `replay`", policy.KINDS),
+        ("kinds of call", "keys of a policy's `only` and `replay`", KINDS),
     )  # fmt: skip
     yield "## Closed sets"
     yield ""

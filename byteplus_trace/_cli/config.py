@@ -15,7 +15,8 @@ from typing import Any
 
 from .._config import PREFIX, Config, configure
 from .._errors import SettingError
-from .._routing.policy import Breaker, Deadline, Group, Policy, Retry, Target, warnings_of
+from .._routing.policy import Breaker, Deadline, Group, Policy, Retry, Target
+from .._routing.surprises import warnings_of
 
 
 def add_parser(subparsers: Any) -> None:

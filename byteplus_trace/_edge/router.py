@@ -17,9 +17,10 @@ from .._regions import region_named
 from .._routing.health import CLOSED, Health, Opening
 from .._routing.order import base_of
 from .._routing.plan import plan
-from .._routing.policy import Policy, warnings_of
+from .._routing.policy import Policy
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Plan
+from .._routing.surprises import warnings_of
 from .._wire.request import file_ids
 from .._wire.shape import json_in
 from .library import lowered

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import TypeGuard
+from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
 from .._errors import SettingError, shown
@@ -51,6 +51,42 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def name(what: str, given: object) -> None:
+    if not isinstance(given, str) or not given.strip():
+        raise SettingError(f"{what}: the name must be a text, not {shown(given)}.")
+    if "/" in given or given.startswith("@"):
+        raise SettingError(
+            f"{what} {shown(given)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
+        )
+
+
+def models(called: str, given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise SettingError(
+            f"{called}: models must map the caller's model to the one here, not {shown(given)}."
+        )
+    for model, mapped in given.items():
+        text(f"{called}: a key of models", model)
+        text(f"{called}: models[{shown(model)}]", mapped)
+    return dict(given)
+
+
+# Fields that decide how a call is read or routed, and where they are set instead.
+_NOT_OVERRIDDEN = {
+    "model": "models={'*': ...}",
+    "stream": "the call itself: it decides how the caller reads the reply",
+}
+
+
+def override_params(called: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise SettingError(f"{called}: override_params must map body fields to values.")
+    for field, instead in _NOT_OVERRIDDEN.items():
+        if field in given:
+            raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
+    return dict(given)
 
 
 def statuses(name: str, given: object) -> frozenset[int] | None:

@@ -21,44 +21,13 @@ from .._facts import Call, Skip, SkipReason
 from .._regions import REGION_HEADER, address_of, origin_of
 from .conditions import Params, fits
 from .health import Health
+from .kinds import EARLIER, kind_of
 from .policy import Group, Policy, Retry, Target
-
-# The key of `only` and `replay` that a call falls under: by its API, else by its operation.
-_KINDS_BY_API = {
-    "context_create": "chat",
-    "messages_count_tokens": "chat",
-    "responses": "responses",
-    "responses_get": "responses",
-    "responses_input_items": "responses",
-    "responses_delete": "responses",
-    "images": "images",
-    "video_task_create": "video",
-    "video_task_list": "video",
-    "video_task_get": "video",
-    "video_task_delete": "video",
-}
-_KINDS_BY_OPERATION = {"chat": "chat", "embeddings": "embeddings", "generate_content": "images"}
-
-# Parameters that name an object, made by an earlier call and kept where that call was served.
-_EARLIER = ("previous_response_id", "context_id", "conversation")
-
-
-def kind_of(call: Call) -> str:
-    """The key of `only` and `replay` that a call falls under."""
-    return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
 
 
 def base_of(call: Call) -> str:
     """The address that the caller called: its URL up to the API's path."""
     return address_of(call.url).removesuffix(call.path.rstrip("/")).rstrip("/")
-
-
-def may_run_twice(call: Call, policy: Policy) -> bool:
-    """Whether a call may be sent again when nobody knows whether its first copy ran."""
-    replay = policy.replay[kind_of(call)]
-    if replay == "stateless_only":
-        return call.params.get("store") is False and not any(name in call.params for name in _EARLIER)
-    return replay == "ambiguous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +235,7 @@ def _objects(call: Call, file_ids: Callable[[], Iterable[str]]) -> Iterator[str]
     """The objects of earlier calls that this one continues or asks for."""
     if call.resource_id is not None and call.api != "models":
         yield call.resource_id
-    for name in _EARLIER:
+    for name in EARLIER:
         if isinstance(call.params.get(name), str):
             yield call.params[name]
     yield from file_ids()

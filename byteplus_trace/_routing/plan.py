@@ -26,7 +26,8 @@ from .._facts import Call, Cause, Skip
 from .classify import PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
 from .health import Health
-from .order import Way, may_run_twice, unprefixed, ways
+from .kinds import may_run_twice
+from .order import Way, unprefixed, ways
 from .outcome import Outcome, may_repeat, wait_before_repeat, ways_left
 from .policy import Policy
 from .resend import Prior
@@ -97,7 +98,7 @@ class _Story:
         self.random = random
         self.prior = prior
         self.replayable = replayable
-        self.twice = may_run_twice(call, policy)
+        self.twice = may_run_twice(call, policy.replay)
         self.before = prior.attempts if prior is not None else 0
         """Sends of this call before an SDK sent it again."""
         total = policy.deadline.total

@@ -6,7 +6,10 @@ it is made, in the user's words, because nothing may be raised once calls are un
 How it is read from a file is in `policyfile.py`; what follows from it for one call, in
 `order.py` and `plan.py`.
 
-Seconds everywhere. What is allowed but may surprise is in `surprises.py`. A key is never in a `repr`, a message or a warning.
+What one field may hold is said in `checks.py` and `kinds.py`; here, what the fields may be
+together. What is allowed but may surprise is in `surprises.py`.
+
+Seconds everywhere. A key is never in a `repr`, a message or a warning.
 """
 
 from __future__ import annotations
@@ -14,32 +17,19 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .._errors import SettingError, shown
 from .._regions import address_of, did_you_mean, region_named
 from . import checks
 from .conditions import checked_query
+from .kinds import Replay, checked_only, checked_replay
 
 Mode = Literal["fallback", "loadbalance", "conditional", "single"]
-Replay = Literal["ambiguous", "unsent_only", "stateless_only"]
 Final = Literal["primary", "last"]
 
-MODES = ("fallback", "loadbalance", "conditional", "single")
-FINALS = ("primary", "last")
-KINDS = ("chat", "responses", "embeddings", "images", "video", "other")
-"""The keys of `only` and `replay`."""
-REPLAYS = ("ambiguous", "unsent_only", "stateless_only")
-
-# What may be sent again when nobody knows whether the first copy ran.
-DEFAULT_REPLAY: Mapping[str, Replay] = {
-    "chat": "ambiguous",
-    "embeddings": "ambiguous",
-    "responses": "stateless_only",
-    "images": "unsent_only",
-    "video": "unsent_only",
-    "other": "unsent_only",
-}
+MODES: tuple[Mode, ...] = get_args(Mode)
+FINALS: tuple[Final, ...] = get_args(Final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +149,7 @@ class Target:
     breaker: Breaker | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _check_name("Target", self.name)
+        checks.name("Target", self.name)
         called = f"target {self.name!r}"
         region_named(checks.text(f"{called}: region", self.region))
         checks.yes_or_no(f"{called}: allow_http", self.allow_http)
@@ -177,9 +167,9 @@ class Target:
         checks.instance(f"{called}: breaker", self.breaker, Breaker)
         _set(
             self,
-            models=_checked_models(called, self.models),
-            only=_checked_only(called, self.only),
-            override_params=_checked_overrides(called, self.override_params),
+            models=checks.models(called, self.models),
+            only=checked_only(called, self.only),
+            override_params=checks.override_params(called, self.override_params),
         )
 
     @property
@@ -222,7 +212,7 @@ class Group:
     def __post_init__(self) -> None:
         called = "Group" if self.name is None else f"Group {self.name!r}"
         if self.name is not None:
-            _check_name("Group", self.name)
+            checks.name("Group", self.name)
         checks.number(f"{called}: weight", self.weight, least=0)
         _settle_tree(called, self)
 
@@ -267,7 +257,7 @@ class Policy:
         checks.instance("deadline", self.deadline, Deadline)
         checks.whole("max_attempts", self.max_attempts, least=1)
         checks.choice("final", self.final, FINALS)
-        _set(self, replay=_checked_replay(self.replay))
+        _set(self, replay=checked_replay(self.replay))
         _check_names(self)
         _check_addresses(self.leaves)
 
@@ -294,13 +284,6 @@ class Policy:
         from .policyfile import load
 
         return load(source, environ)
-
-
-def warnings_of(policy: Policy) -> list[str]:
-    """What is allowed but may surprise, one sentence each: for the log at startup and for `config check`."""
-    from .surprises import surprises
-
-    return list(surprises(policy))
 
 
 def _leaves(targets: Iterable[Target | Group]) -> Iterator[Target]:
@@ -382,72 +365,6 @@ def _check_addresses(leaves: Sequence[Target]) -> None:
                 f"Targets {other.name!r} and {target.name!r} are both at {target.address} but name the regions "
                 f"{other.region!r} and {target.region!r}. One address stands for one region."
             )
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise SettingError(f"{what}: the name must be a text, not {shown(name)}.")
-    if "/" in name or name.startswith("@"):
-        raise SettingError(
-            f"{what} {shown(name)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
-        )
-
-
-def _checked_models(called: str, models: object) -> dict[str, str]:
-    if not isinstance(models, Mapping):
-        raise SettingError(
-            f"{called}: models must map the caller's model to the one here, not {shown(models)}."
-        )
-    for model, mapped in models.items():
-        checks.text(f"{called}: a key of models", model)
-        checks.text(f"{called}: models[{shown(model)}]", mapped)
-    return dict(models)
-
-
-def _checked_only(called: str, only: object) -> frozenset[str] | None:
-    if only is None:
-        return None
-    if isinstance(only, str) or not isinstance(only, Iterable):
-        raise SettingError(
-            f"{called}: only={shown(only)} must be a set of kinds, such as {{'chat', 'responses'}}."
-        )
-    kinds = tuple(only)
-    if not kinds:
-        raise SettingError(
-            f"{called}: only is empty, so it would serve nothing. Leave it out to serve everything."
-        )
-    for kind in kinds:
-        checks.choice(f"{called}: only", kind, KINDS)
-    return frozenset(kinds)
-
-
-# Fields that decide how a call is read or routed, and where they are set instead.
-_NOT_OVERRIDDEN = {
-    "model": "models={'*': ...}",
-    "stream": "the call itself: it decides how the caller reads the reply",
-}
-
-
-def _checked_overrides(called: str, params: object) -> dict[str, Any]:
-    if not isinstance(params, Mapping) or not all(isinstance(key, str) for key in params):
-        raise SettingError(f"{called}: override_params must map body fields to values.")
-    for name, instead in _NOT_OVERRIDDEN.items():
-        if name in params:
-            raise SettingError(f"{called}: override_params cannot hold {shown(name)}; set it by {instead}.")
-    return dict(params)
-
-
-def _checked_replay(given: object) -> dict[str, Replay]:
-    if not isinstance(given, Mapping):
-        raise SettingError(f"replay={shown(given)} must map kinds of call to one of {', '.join(REPLAYS)}.")
-    for kind, word in given.items():
-        checks.choice("replay", kind, KINDS)
-        checks.choice(f"replay[{kind!r}]", word, REPLAYS)
-        if word == "stateless_only" and kind != "responses":
-            raise SettingError(
-                f"replay[{kind!r}]='stateless_only' is for responses alone; write 'ambiguous' or 'unsent_only'."
-            )
-    return {**DEFAULT_REPLAY, **given}
 
 
 def _set(target: object, **values: object) -> None:

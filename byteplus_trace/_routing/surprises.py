@@ -7,17 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
-from .policy import KINDS, Group, Policy, Target, groups_of
+from .kinds import KINDS
+from .policy import Group, Policy, Target, groups_of
 
 
-def surprises(policy: Policy) -> Iterator[str]:
+def warnings_of(policy: Policy) -> list[str]:
     """The sentences, those about one target first."""
     leaves = policy.leaves
-    for target in leaves:
-        yield from _region_warnings(target)
-    yield from (_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1)
-    yield from _idle_warnings(policy)
-    yield from (crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None)
+    told = [warning for target in leaves for warning in _region_warnings(target)]
+    told += [_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1]
+    told += _idle_warnings(policy)
+    told += [crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None]
+    return told
 
 
 # What a region is known to serve, where that is not everything (ModelArk docs 1544106, 2026-11).

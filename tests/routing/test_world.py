@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._routing.order import may_run_twice
+from byteplus_trace._routing.kinds import may_run_twice
 from byteplus_trace._routing.policy import Group
 from byteplus_trace._routing.steps import Failure, Peek, Peeked, Reply, Send, Wait
 
@@ -117,7 +117,7 @@ def travel(here, call, weathers, **asked):
     policy, clock = here.policy, here.clock
     began, total = clock.now, policy.deadline.total
     leaves = {target.name: target for target in policy.leaves}
-    twice = may_run_twice(call, policy)
+    twice = may_run_twice(call, policy.replay)
     sends, running, output, routed, steps = 0, False, False, True, 0
     current = None
     deciding = here.plan(call, **asked)

@@ -1,0 +1,93 @@
+"""
+The kinds of call, which `only` and `replay` name, and what of each may be sent again.
+
+`replay` is asked when nobody knows whether the first copy ran. Generation is paid for: what
+is cheap may run twice, an image may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
+
+from .._errors import SettingError, shown
+from .._facts import Call
+from . import checks
+
+Replay = Literal["ambiguous", "unsent_only", "stateless_only"]
+REPLAYS: tuple[Replay, ...] = get_args(Replay)
+
+KINDS = ("chat", "responses", "embeddings", "images", "video", "other")
+
+DEFAULT_REPLAY: Mapping[str, Replay] = {
+    "chat": "ambiguous",
+    "embeddings": "ambiguous",
+    "responses": "stateless_only",
+    "images": "unsent_only",
+    "video": "unsent_only",
+    "other": "unsent_only",
+}
+
+# The kind of a call: by its API, else by its operation.
+_KINDS_BY_API = {
+    "context_create": "chat",
+    "messages_count_tokens": "chat",
+    "responses": "responses",
+    "responses_get": "responses",
+    "responses_input_items": "responses",
+    "responses_delete": "responses",
+    "images": "images",
+    "video_task_create": "video",
+    "video_task_list": "video",
+    "video_task_get": "video",
+    "video_task_delete": "video",
+}
+_KINDS_BY_OPERATION = {"chat": "chat", "embeddings": "embeddings", "generate_content": "images"}
+
+EARLIER = ("previous_response_id", "context_id", "conversation")
+"""Parameters that name an object, made by an earlier call and kept where that call was served."""
+
+
+def kind_of(call: Call) -> str:
+    """The key of `only` and `replay` that a call falls under."""
+    return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
+
+
+def may_run_twice(call: Call, replay: Mapping[str, Replay]) -> bool:
+    """Whether a call may be sent again when nobody knows whether its first copy ran."""
+    said = replay[kind_of(call)]
+    if said == "stateless_only":
+        return call.params.get("store") is False and not any(name in call.params for name in EARLIER)
+    return said == "ambiguous"
+
+
+def checked_only(called: str, only: object) -> frozenset[str] | None:
+    """A target's `only` as its user wrote it."""
+    if only is None:
+        return None
+    if isinstance(only, str) or not isinstance(only, Iterable):
+        raise SettingError(
+            f"{called}: only={shown(only)} must be a set of kinds, such as {{'chat', 'responses'}}."
+        )
+    kinds = tuple(only)
+    if not kinds:
+        raise SettingError(
+            f"{called}: only is empty, so it would serve nothing. Leave it out to serve everything."
+        )
+    for kind in kinds:
+        checks.choice(f"{called}: only", kind, KINDS)
+    return frozenset(kinds)
+
+
+def checked_replay(given: object) -> dict[str, Replay]:
+    """A policy's `replay` as its user wrote it, what is not named as by default."""
+    if not isinstance(given, Mapping):
+        raise SettingError(f"replay={shown(given)} must map kinds of call to one of {', '.join(REPLAYS)}.")
+    for kind, word in given.items():
+        checks.choice("replay", kind, KINDS)
+        checks.choice(f"replay[{kind!r}]", word, REPLAYS)
+        if word == "stateless_only" and kind != "responses":
+            raise SettingError(
+                f"replay[{kind!r}]='stateless_only' is for responses alone; write 'ambiguous' or 'unsent_only'."
+            )
+    return {**DEFAULT_REPLAY, **given}
