@@ -14,7 +14,8 @@ import msgspec
 
 from .._facts import Call, Exchange
 from .._regions import region_named
-from .._routing.health import CLOSED, Health, Opening
+from .._routing.breaker import CLOSED, Opening
+from .._routing.health import Health
 from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy

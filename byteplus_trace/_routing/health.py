@@ -1,13 +1,9 @@
 """
 What is known of the targets, shared by all calls of a process.
 
-A breaker for each (target, operation); cooldowns of a target, of one model there, or of
-a quota group; credentials that were refused; the budget that all retries draw on; where
-objects were made. The clock and the randomness are passed in.
-
-A breaker is closed, or open for a while, or half-open: one probe has been let through.
-Its success closes the breaker, its failure opens it again for twice as long; calls that
-left before it opened have no say any more.
+A breaker (`breaker.py`) for each target and operation; cooldowns of a target, of one model
+there, or of a quota group; credentials that were refused; the budget that all retries draw
+on; where objects were made. The clock and the randomness are passed in.
 
 A plain lock is held for a few statements, never across somebody else's code, so threads
 and event loops may share one `Health`. Everything keyed by what callers send is bounded.
@@ -16,18 +12,15 @@ and event loops may share one `Health`. Everything keyed by what callers send is
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from .._facts import Reason
-from .policy import Breaker, Policy
+from .breaker import CLOSED, HALF_OPEN, OPEN, Circuit, Opening, State
+from .policy import Policy
 
-CLOSED: Final = 0
-HALF_OPEN: Final = 1
-OPEN: Final = 2
 DEAD_FOR_SECONDS = 300.0
 REMEMBERED = 10_000
 BUDGET_MOST = 10.0
@@ -35,20 +28,8 @@ BUDGET_PER_SECOND = 1.0
 _ONE = 1 - 1e-9  # ten tenths are a little less than one
 
 Admission = Literal["yes", "probe", "no"]
-State = Literal[0, 1, 2]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """Why a breaker opened, and for how long."""
-
-    reason: Reason
-    """Of the last failure, the one that was too much."""
-    seconds: float
-    again: bool
-    """A probe failed; otherwise calls had passed until now."""
 
 
 class Listener(Protocol):
@@ -59,69 +40,6 @@ class Listener(Protocol):
 
     def credential_dead(self, target: str) -> None:
         """A target's credential was refused; said once for each credential."""
-
-
-class _Circuit:
-    """One breaker: plain state, no lock and no clock."""
-
-    __slots__ = ("lately", "openings", "probing", "recent", "settings", "state", "until")
-
-    def __init__(self, settings: Breaker) -> None:
-        self.settings = settings
-        self.state: State = CLOSED
-        self.until = 0.0
-        self.openings = 0
-        self.probing = False
-        self.recent: deque[tuple[float, bool]] = deque()
-        """(when, whether it failed), within the window."""
-        self.lately: deque[bool] = deque(maxlen=settings.consecutive or 1)
-        """Whether each of the last calls failed, however long ago."""
-
-    def lets_in(self, now: float) -> bool:
-        return self.state == CLOSED or (not self.probing and now >= self.until)
-
-    def count(self, now: float, failed: bool) -> None:
-        self.lately.append(failed)
-        self.recent.append((now, failed))
-        while self.recent[0][0] <= now - self.settings.window:
-            self.recent.popleft()
-
-    def is_too_much(self) -> bool:
-        settings, lately = self.settings, self.lately
-        if settings.consecutive is not None and len(lately) == settings.consecutive and all(lately):
-            return True
-        if settings.ratio is None or len(self.recent) < settings.min_requests:
-            return False
-        return sum(failed for _, failed in self.recent) >= settings.ratio * len(self.recent)
-
-    def open(self, now: float, random: Random, reason: Reason) -> Opening:
-        settings = self.settings
-        doubled = settings.open * 2.0 ** min(self.openings, 30) * random.uniform(0.9, 1.1)
-        opening = Opening(reason, min(doubled, settings.open_max), again=self.openings > 0)
-        self.state, self.probing = OPEN, False
-        self.openings += 1
-        self.until = now + opening.seconds
-        self._forget()
-        return opening
-
-    def close(self) -> None:
-        self.state, self.probing, self.openings = CLOSED, False, 0
-        self._forget()
-
-    def _forget(self) -> None:
-        self.recent.clear()
-        self.lately.clear()
-
-    def take_back(self) -> None:
-        """The last success was none."""
-        for at in range(len(self.lately) - 1, -1, -1):
-            if not self.lately[at]:
-                del self.lately[at]
-                break
-        for at in range(len(self.recent) - 1, -1, -1):
-            if not self.recent[at][1]:
-                del self.recent[at]
-                break
 
 
 class Health:
@@ -137,7 +55,7 @@ class Health:
         self._random = random
         self._listener = listener
         self._lock = threading.Lock()
-        self._circuits: dict[tuple[str, str], _Circuit] = {}
+        self._circuits: dict[tuple[str, str], Circuit] = {}
         self._cool_until: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._dead_until: OrderedDict[str, float] = OrderedDict()
         self._budget = BUDGET_MOST
@@ -212,7 +130,7 @@ class Health:
         with self._lock:
             circuit = self._circuits.get((target, operation))
             if circuit is None:
-                circuit = _Circuit(self._own.get(target, self._usual))
+                circuit = Circuit(self._own.get(target, self._usual))
                 self._circuits[target, operation] = circuit
             before = circuit.state
             if circuit.state == CLOSED:

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from byteplus_trace import Breaker, Policy, Retry
-from byteplus_trace._routing.health import REMEMBERED, Health, Opening
+from byteplus_trace._routing.breaker import Opening
+from byteplus_trace._routing.health import REMEMBERED, Health
 
 
 @pytest.fixture
