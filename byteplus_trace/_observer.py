@@ -29,7 +29,7 @@ from ._wire.body import Body
 if TYPE_CHECKING:
     from ._routing.steps import FailureKind
     from ._telemetry.recorder import AttemptTelling, Telling
-    from ._wire.reader import Family
+    from ._wire.families import Family
 
 
 NANOSECONDS_A_DAY = 24 * 60 * 60 * 10**9

@@ -8,7 +8,7 @@ import pytest
 from byteplus_trace import Call, Skip, _reaper
 from byteplus_trace._facts import Sending
 from byteplus_trace._observer import Observer
-from byteplus_trace._wire import chat
+from byteplus_trace._wire.families import chat
 
 CALL = Call(
     "chat", "chat_completions", "POST", "https://h/chat/completions", "h", 443, "/chat/completions", "eu-west-1",

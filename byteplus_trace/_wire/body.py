@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from .._facts import Answer
 from .encoding import decoder_for
 from .errors import read_error
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Family
+from .families import Family
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .shape import begins_object
 from .sse import LF, EventDecoder
 

@@ -13,10 +13,8 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .capture import collector, with_content
 from .errors import error_of, read_error
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
-from .request import asked as _asked
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .shape import UNREADABLE, Shape
 from .sse import DONE
 from .usage import BotCounts, Counts, usage_of
@@ -68,18 +66,12 @@ _decode_chunk = _chunk.decode
 _document = Shape(_Document)
 
 
-def asked(body: bytes, capture: bool) -> Asked:
-    """What a chat request asks for."""
-    return with_content(_asked(body), "chat", body, capture)
-
-
 class ChatReader:
     """Reads one reply of a chat."""
 
     __slots__ = (
         "_bot_usage",
         "_complete",
-        "_content",
         "_error",
         "_finished",
         "_id",
@@ -90,7 +82,7 @@ class ChatReader:
         "_usage",
     )
 
-    def __init__(self, capture: bool = False) -> None:
+    def __init__(self) -> None:
         self._id: str | None = None
         self._model: str | None = None
         self._usage: Counts | None = None
@@ -101,11 +93,8 @@ class ChatReader:
         self._seen: set[int] = set()
         self._finished: dict[int, str] = {}
         self._complete = False
-        self._content = collector("chat", capture)
 
     def event(self, name: str, data: bytes) -> int:
-        if self._content is not None and data != DONE:
-            self._content.event(name, data)
         try:  # not `_chunk.read`: it takes a quarter as long again, and this is nearly all of what is ever read
             chunk = _decode_chunk(data)
         except UNREADABLE:
@@ -167,8 +156,6 @@ class ChatReader:
         return OUTPUT if self._error is None else FAILED
 
     def document(self, body: bytes) -> None:
-        if self._content is not None:
-            self._content.document(body)
         whole = _document.read(body)
         if whole is None:
             return
@@ -193,7 +180,6 @@ class ChatReader:
             complete=self._complete or (bool(self._seen) and self._seen == self._finished.keys()),
             service_tier=self._service_tier,
             server_fallback=server_fallback_in(self._service_status),
-            content=self._content.content() if self._content is not None else None,
         )
 
 
@@ -204,6 +190,3 @@ def server_fallback_in(status: dict[str, Any] | None) -> str | None:
         return None
     original = fallback.get("original_model")
     return original if isinstance(original, str) else "unknown"
-
-
-reader = ChatReader

@@ -14,10 +14,8 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .capture import collector, with_content
 from .errors import error_of, read_error
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
-from .request import asked as _asked
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .shape import Shape
 from .sse import DONE
 from .usage import Counts, images_of
@@ -47,17 +45,11 @@ _images = Shape(_Images)
 _event = Shape(_Event)
 
 
-def asked(body: bytes, capture: bool) -> Asked:
-    """What an image request asks for."""
-    return with_content(_asked(body), "images", body, capture)
-
-
 class ImagesReader:
     """Reads one reply of an image call."""
 
     __slots__ = (
         "_complete",
-        "_content",
         "_error",
         "_failed",
         "_generated",
@@ -67,7 +59,7 @@ class ImagesReader:
         "_usage",
     )
 
-    def __init__(self, capture: bool = False) -> None:
+    def __init__(self) -> None:
         self._model: str | None = None
         self._usage: Counts | None = None
         self._error: WireError | None = None
@@ -76,14 +68,11 @@ class ImagesReader:
         self._failed = 0
         self._size: str | None = None
         self._complete = False
-        self._content = collector("images", capture)
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
             self._complete = True
             return END
-        if self._content is not None:
-            self._content.event(name, data)
         event = _event.read(data)
         if event is None:
             return OUTPUT if data.strip() else NOTHING
@@ -106,8 +95,6 @@ class ImagesReader:
                 return OUTPUT
 
     def document(self, body: bytes) -> None:
-        if self._content is not None:
-            self._content.document(body)
         whole = _images.read(body)
         if whole is None:
             return
@@ -141,8 +128,4 @@ class ImagesReader:
             images=images,
             error=self._error or (self._item_error if nothing_succeeded else None),
             complete=self._complete,
-            content=self._content.content() if self._content is not None else None,
         )
-
-
-reader = ImagesReader

@@ -12,11 +12,9 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .capture import collector, with_content
 from .chat import server_fallback_in
 from .errors import read_error
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
-from .request import asked as _asked
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .shape import Shape, take_over
 from .sse import DONE
 from .usage import Counts, usage_of
@@ -53,17 +51,11 @@ _QUIET = frozenset({"message_start", "content_block_start", "content_block_stop"
 _DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING}
 
 
-def asked(body: bytes, capture: bool) -> Asked:
-    """What a message request asks for."""
-    return with_content(_asked(body), "messages", body, capture)
-
-
 class MessagesReader:
     """Reads one message."""
 
     __slots__ = (
         "_complete",
-        "_content",
         "_error",
         "_id",
         "_model",
@@ -72,7 +64,7 @@ class MessagesReader:
         "_usage",
     )
 
-    def __init__(self, capture: bool = False) -> None:
+    def __init__(self) -> None:
         self._id: str | None = None
         self._model: str | None = None
         self._usage = Counts()
@@ -80,14 +72,11 @@ class MessagesReader:
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
         self._complete = False
-        self._content = collector("messages", capture)
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
             self._complete = True
             return END
-        if self._content is not None:
-            self._content.event(name, data)
         event = _event.read(data)
         if event is None:
             return OUTPUT if data.strip() else NOTHING
@@ -121,8 +110,6 @@ class MessagesReader:
             take_over(self._usage, usage)
 
     def document(self, body: bytes) -> None:
-        if self._content is not None:
-            self._content.document(body)
         whole = _message.read(body)
         if whole is None:
             return
@@ -140,8 +127,4 @@ class MessagesReader:
             error=self._error,
             complete=self._complete,
             server_fallback=server_fallback_in(self._service_status),
-            content=self._content.content() if self._content is not None else None,
         )
-
-
-reader = MessagesReader

@@ -12,8 +12,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .reader import END, FAILED, NOTHING, OUTPUT, Asked
-from .request import asked as _asked
+from .reader import END, FAILED, NOTHING, OUTPUT
 from .shape import Shape
 from .sse import DONE
 from .usage import Counts, usage_of
@@ -32,17 +31,12 @@ class _Plain(msgspec.Struct, gc=False):
 _plain = Shape(_Plain)
 
 
-def asked(body: bytes, capture: bool) -> Asked:
-    """What a request asks for, its content never."""
-    return _asked(body)
-
-
 class PlainReader:
     """Reads one document."""
 
     __slots__ = ("_complete", "_error", "_known")
 
-    def __init__(self, capture: bool = False) -> None:
+    def __init__(self) -> None:
         self._known = _Plain()
         self._error: WireError | None = None
         self._complete = False
@@ -79,6 +73,3 @@ class PlainReader:
             complete=self._complete,
             service_tier=known.service_tier,
         )
-
-
-reader = PlainReader

@@ -47,13 +47,3 @@ class Reader(Protocol):
 
     def answer(self) -> Answer:
         """All that was learnt so far; may be asked for at any time."""
-
-
-class Family(Protocol):
-    """One API family: how to read its requests and its replies."""
-
-    def asked(self, body: bytes, capture: bool) -> Asked:
-        """Read a request's body; `capture` asks for its content too. Unreadable bodies give an empty `Asked`."""
-
-    def reader(self, capture: bool) -> Reader:
-        """A fresh reader for one reply."""

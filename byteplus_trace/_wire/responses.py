@@ -14,10 +14,8 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .capture import collector, with_content
 from .errors import error_of, read_error
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Asked
-from .request import asked as _asked
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .shape import Shape, take_over
 from .sse import DONE
 from .usage import Counts, usage_of
@@ -84,28 +82,20 @@ _DELTAS = {
 _LAST = {"response.completed": END, "response.incomplete": END, "response.failed": END | FAILED}
 
 
-def asked(body: bytes, capture: bool) -> Asked:
-    """What a request for a response asks for."""
-    return with_content(_asked(body), "responses", body, capture)
-
-
 class ResponsesReader:
     """Reads one response."""
 
-    __slots__ = ("_complete", "_content", "_error", "_known")
+    __slots__ = ("_complete", "_error", "_known")
 
-    def __init__(self, capture: bool = False) -> None:
+    def __init__(self) -> None:
         self._known = _Response()
         self._error: WireError | None = None
         self._complete = False
-        self._content = collector("responses", capture)
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
             self._complete = True
             return END
-        if self._content is not None:
-            self._content.event(name, data)
         if not name:
             typed = _type.read(data)
             name = typed.type if typed is not None else ""
@@ -136,8 +126,6 @@ class ResponsesReader:
         return NOTHING if kind in _QUIET else OUTPUT
 
     def document(self, body: bytes) -> None:
-        if self._content is not None:
-            self._content.document(body)
         whole = _response.read(body)
         if whole is None:
             return
@@ -159,7 +147,6 @@ class ResponsesReader:
             complete=self._complete,
             service_tier=known.service_tier,
             status=known.status,
-            content=self._content.content() if self._content is not None else None,
         )
 
 
@@ -172,6 +159,3 @@ def _finish_reasons(response: _Response) -> tuple[str, ...]:
         return ()
     last = response.output[-1].type if response.output else None
     return ("tool_calls",) if last == "function_call" else ("stop",)
-
-
-reader = ResponsesReader

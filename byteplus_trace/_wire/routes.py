@@ -15,8 +15,7 @@ from typing import NamedTuple, cast
 from urllib.parse import unquote
 
 from .._facts import Operation
-from . import chat, embeddings, images, messages, plain, responses, tasks
-from .reader import Family
+from .families import Family, chat, embeddings, images, messages, plain, responses, tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class Route:
     family: Family | None
 
 
-def _row(method: str, pattern: str, operation: str, api: str, family: object) -> Route:
-    return Route(method, pattern, cast(Operation, operation), api, cast(Family | None, family))
+def _row(method: str, pattern: str, operation: str, api: str, family: Family | None) -> Route:
+    return Route(method, pattern, cast(Operation, operation), api, family)
 
 
 # A longer pattern stands before its own end.

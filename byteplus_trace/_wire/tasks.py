@@ -8,10 +8,8 @@ with the finished task, and come again with each later look at it.
 from __future__ import annotations
 
 from .._facts import Answer
-from .plain import PlainReader, asked
+from .plain import PlainReader
 from .usage import usage_of
-
-__all__ = ["asked", "reader"]
 
 
 class TaskReader(PlainReader):
@@ -30,6 +28,3 @@ class TaskReader(PlainReader):
             task_id=known.id,
             status=known.status,
         )
-
-
-reader = TaskReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
-from byteplus_trace._wire import chat
+from byteplus_trace._wire.families import chat
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 
 TEXT = OUTPUT | VISIBLE

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
-from byteplus_trace._wire import embeddings, plain, tasks
+from byteplus_trace._wire.families import embeddings, plain, tasks
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT
 
 

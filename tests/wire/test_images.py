@@ -7,7 +7,7 @@ import json
 import pytest
 
 from byteplus_trace._facts import Answer, Images, WireError
-from byteplus_trace._wire import images
+from byteplus_trace._wire.families import images
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 
 SUCCEEDED = {"type": "image_generation.partial_succeeded", "model": "m", "url": "https://...", "size": "2K"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from byteplus_trace._facts import Answer, Usage
-from byteplus_trace._wire import messages
+from byteplus_trace._wire.families import messages
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 
 TEXT = OUTPUT | VISIBLE

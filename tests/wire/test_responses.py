@@ -7,7 +7,7 @@ import json
 import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
-from byteplus_trace._wire import responses
+from byteplus_trace._wire.families import responses
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 
 TEXT = OUTPUT | VISIBLE

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byteplus_trace._facts import Images, Usage
-from byteplus_trace._wire import chat, embeddings, images, messages, plain, responses, tasks
 from byteplus_trace._wire.errors import read_error
+from byteplus_trace._wire.families import chat, embeddings, images, messages, plain, responses, tasks
 from byteplus_trace._wire.reader import END, NOTHING, OUTPUT, VISIBLE
 from byteplus_trace._wire.sse import EventDecoder
 

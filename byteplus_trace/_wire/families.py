@@ -1,0 +1,90 @@
+"""
+The API families: how the requests and the replies of each are read.
+
+Where content capture is on, content is gathered beside what is always read, by a module
+that is not even imported otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from .._facts import Answer
+from .chat import ChatReader
+from .images import ImagesReader
+from .messages import MessagesReader
+from .plain import PlainReader
+from .reader import Asked, Reader
+from .request import asked
+from .responses import ResponsesReader
+from .sse import DONE
+from .tasks import TaskReader
+
+if TYPE_CHECKING:
+    from .content import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One API family."""
+
+    make_reader: Callable[[], Reader]
+    content: str | None = None
+    """The form of its content; None where none of it is ever told."""
+    silent: bool = False
+    """Its replies say nothing that a person could read."""
+    counts_inputs: bool = False
+
+    def asked(self, body: bytes, capture: bool) -> Asked:
+        """Read a request's body, with its content where `capture` asks for it. An unreadable one gives an empty `Asked`."""
+        found = asked(body, counted=self.counts_inputs)
+        if not capture or self.content is None:
+            return found
+        from .content import of_request
+
+        return replace(found, content=of_request(self.content, body))
+
+    def reader(self, capture: bool) -> Reader:
+        """A fresh reader for one reply."""
+        if not capture or self.content is None or self.silent:
+            return self.make_reader()
+        from .content import Collector
+
+        return _Capturing(self.make_reader(), Collector(self.content))
+
+
+class _Capturing:
+    """A reader, and beside it what gathers the content of the same reply."""
+
+    __slots__ = ("_collector", "_reader")
+
+    def __init__(self, reader: Reader, collector: Collector) -> None:
+        self._reader = reader
+        self._collector = collector
+
+    def event(self, name: str, data: bytes) -> int:
+        if data != DONE:
+            self._collector.event(name, data)
+        return self._reader.event(name, data)
+
+    def document(self, body: bytes) -> None:
+        self._collector.document(body)
+        self._reader.document(body)
+
+    def answer(self) -> Answer:
+        return replace(self._reader.answer(), content=self._collector.content())
+
+
+chat = Family(ChatReader, "chat")
+responses = Family(ResponsesReader, "responses")
+messages = Family(MessagesReader, "messages")
+images = Family(ImagesReader, "images")
+# Of text and of mixed media (ModelArk docs 1409291, 2026-11). The vectors are skipped: decoding them costs more
+# than everything else this library does.
+embeddings = Family(PlainReader, "embeddings", silent=True, counts_inputs=True)
+tasks = Family(TaskReader)
+plain = Family(PlainReader)
