@@ -13,7 +13,7 @@ import yaml
 from byteplus_trace import dashboards
 from byteplus_trace._cli import main
 from byteplus_trace._instruments import BREAKER, INSTRUMENTS, OPERATIONS, TOKENS
-from byteplus_trace.dashboards import draw, panels, promql, rules
+from byteplus_trace.dashboards import alerts, draw, panels, promql
 from byteplus_trace.dashboards.panels import NOW, Page, Row, lines
 
 ROOT = Path(__file__).parent.parent
@@ -207,7 +207,7 @@ def test_alerts_stand_on_what_is_recorded_and_lead_to_a_runbook(alert):
 def test_the_runbook_has_no_alert_that_is_gone():
     told = set(re.findall(r"^## (ModelArk\w+)$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE))
 
-    assert told == {alert.name for alert in rules.ALERTS}
+    assert told == {alert.name for alert in alerts.ALERTS}
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -226,11 +226,11 @@ def test_the_runbook_leads_only_within_itself():
 
 
 @pytest.mark.parametrize(
-    "alert", [alert for alert in rules.ALERTS if alert.severity == "page"], ids=lambda a: a.name
+    "alert", [alert for alert in alerts.ALERTS if alert.severity == "page"], ids=lambda a: a.name
 )
 def test_nobody_is_woken_for_a_single_call(alert):
     """Whatever is a share or a count of calls has a least number of them; what is left knows no calls."""
-    assert f">= {rules.ENOUGH['page']}" in alert.expression or alert.name == "ModelArkUnseen"
+    assert f">= {alerts.ENOUGH['page']}" in alert.expression or alert.name == "ModelArkUnseen"
 
 
 def test_the_links_from_traces_ask_for_series_that_exist():

@@ -47,12 +47,14 @@ def built() -> dict[str, str]:
     Raises:
         ModuleNotFoundError: without the extra `dashboards`.
     """
+    from .alerts import ALERTS
     from .consumption import CONSUMPTION
     from .draw import drawn
     from .overview import OVERVIEW
+    from .recordings import RECORDINGS
     from .resilience import RESILIENCE
     from .rules import RUNBOOK, rules_file
 
     pages = {f"dashboards/{page.uid}.json": drawn(page) for page in (OVERVIEW, RESILIENCE, CONSUMPTION)}
     runbook = (_HERE.parent.parent / "docs/alerts.md").read_text(encoding="utf-8")
-    return {**pages, "prometheus/rules.yml": rules_file(), f"prometheus/{RUNBOOK}": runbook}
+    return {**pages, "prometheus/rules.yml": rules_file(RECORDINGS, ALERTS), f"prometheus/{RUNBOOK}": runbook}

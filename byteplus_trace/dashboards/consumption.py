@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._instruments import COST, IMAGES, OPERATIONS, TOKENS
 from .overview import SPENT, per_model
 from .panels import NOW, WHOLE, Page, Query, Row, figure, lines, stacked
-from .promql import TEAM, Lens, named, or_none_of, or_zero, ratio
+from .promql import TEAM, Lens, named, or_zero, ratio, share
 
 PRICE_NOTE = "Estimated from the library's dated price table; calls without a known price are not in it."
 TEAM_NOTE = f"Needs `metadata_labels=('{TEAM}',)` at `instrument()`, and calls inside `byteplus_trace.metadata({TEAM}=...)`."
@@ -21,10 +21,9 @@ def an_hour(*by: str) -> str:
     return f"{NOW.rate(COST, *by)} * 3600"
 
 
-def share(lens: Lens, part: str, whole: str, *by: str) -> str:
+def token_share(lens: Lens, part: str, whole: str, *by: str) -> str:
     """Of one type of tokens in another that includes it."""
-    of_all = lens.rate(TOKENS, *by, type=whole)
-    return ratio(or_none_of(lens.rate(TOKENS, *by, type=part), of_all), of_all)
+    return share(lens.rate(TOKENS, *by, type=part), lens.rate(TOKENS, *by, type=whole))
 
 
 AT_A_GLANCE = Row(
@@ -49,13 +48,13 @@ AT_A_GLANCE = Row(
             "Input read from a cache",
             "Share of the input tokens that the service had cached: they are cheaper.",
             "percentunit",
-            share(WHOLE, "cache_read", "input"),
+            token_share(WHOLE, "cache_read", "input"),
         ),
         figure(
             "Output spent on reasoning",
             "Share of the output tokens that the model thought with and the reader never sees. They are billed.",
             "percentunit",
-            share(WHOLE, "reasoning", "output"),
+            token_share(WHOLE, "reasoning", "output"),
         ),
         figure(
             "Images generated",
@@ -143,7 +142,7 @@ TOKENS_USED = Row(
             "Input tokens that the service read from its cache, with each model. A fall after a release is often a "
             "prompt whose beginning now changes.",
             "percentunit",
-            Query(share(NOW, "cache_read", "input", "model"), "{{model}}"),
+            Query(token_share(NOW, "cache_read", "input", "model"), "{{model}}"),
             width=6,
             at_most=1,
         ),
@@ -151,7 +150,7 @@ TOKENS_USED = Row(
             "What share of the output is reasoning?",
             "Output tokens that the model thought with, with each model.",
             "percentunit",
-            Query(share(NOW, "reasoning", "output", "model"), "{{model}}"),
+            Query(token_share(NOW, "reasoning", "output", "model"), "{{model}}"),
             width=6,
             at_most=1,
         ),

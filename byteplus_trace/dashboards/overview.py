@@ -16,7 +16,7 @@ from .._instruments import (
     Instrument,
 )
 from .panels import NOW, WHOLE, Page, Panel, Query, Row, figure, lines, stacked
-from .promql import named, or_none_of, or_zero, ratio
+from .promql import named, or_zero, ratio, share
 
 FAILED = ("error", "deadline")
 RESCUED = ("rescued_retry", "rescued_fallback")
@@ -35,8 +35,7 @@ ENDINGS = (
 
 
 def error_ratio(*by: str) -> str:
-    calls = NOW.rate(OPERATIONS, *by)
-    return ratio(or_none_of(NOW.rate(OPERATIONS, *by, outcome=FAILED), calls), calls)
+    return share(NOW.rate(OPERATIONS, *by, outcome=FAILED), NOW.rate(OPERATIONS, *by))
 
 
 def percentiles(histogram: Instrument) -> tuple[Query, ...]:

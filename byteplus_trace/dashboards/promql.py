@@ -139,6 +139,15 @@ def ratio(part: str, whole: str) -> str:
     return f"{part} / ({whole} > 0)"
 
 
+def share(part: str, whole: str) -> str:
+    """
+    The part's share for every label set of the whole, 0 where there is no such part.
+
+    Without that 0 the error ratio of a region that never failed would be unknown.
+    """
+    return ratio(or_none_of(part, whole), whole)
+
+
 def total(by: tuple[str, ...], *expressions: str) -> str:
     """The sum of series of different kinds; no two of them may have the same labels."""
     return f"sum by ({', '.join(by)}) ({' or '.join(expressions)})"
@@ -155,11 +164,7 @@ def or_zero(expression: str) -> str:
 
 
 def or_none_of(part: str, whole: str) -> str:
-    """
-    `part`, and 0 for every label set of `whole` that has no part.
-
-    Without it the error ratio of a region that never failed would be unknown, not 0.
-    """
+    """`part`, and 0 for every label set of `whole` that has no part."""
     return f"({part} or 0 * {whole})"
 
 

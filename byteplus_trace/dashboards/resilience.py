@@ -15,7 +15,7 @@ from .._instruments import (
 )
 from .overview import FAILED, RESCUED
 from .panels import NOW, WHOLE, Page, Panel, Query, Row, figure, lines, stacked
-from .promql import or_none_of, or_zero, ratio
+from .promql import or_zero, ratio, share
 
 AVOIDED = "raised"
 RISKED = ("replayed", "sdk_resend")
@@ -137,10 +137,7 @@ TARGETS = Row(
             "Out of all sends to the target, rescued calls included: this is how the region is, not how callers fare.",
             "percentunit",
             Query(
-                ratio(
-                    or_none_of(NOW.rate(ATTEMPTS, "target", result="error"), NOW.rate(ATTEMPTS, "target")),
-                    NOW.rate(ATTEMPTS, "target"),
-                ),
+                share(NOW.rate(ATTEMPTS, "target", result="error"), NOW.rate(ATTEMPTS, "target")),
                 "{{target}}",
             ),
             at_most=1,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from byteplus_trace.dashboards.rules import ALERTS, RECORDINGS
+from byteplus_trace.dashboards.alerts import ALERTS
+from byteplus_trace.dashboards.recordings import RECORDINGS
 
 ROOT = Path(__file__).parent.parent.parent
 GRAFANA = ROOT / "grafana"
