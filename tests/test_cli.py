@@ -136,8 +136,8 @@ class TestMain:
     def test_a_foreseeable_fault_is_a_sentence_and_a_status(self, raised, status, told, monkeypatch, capsys):
         class Failing:
             @staticmethod
-            def add_parser(subparsers):
-                subparsers.add_parser("demo")
+            def add_arguments(parser):
+                pass
 
             @staticmethod
             def run(args):

@@ -1,6 +1,5 @@
 """The fake ModelArk: what it answers, that each SDK reads it, and how it fails when told to."""
 
-import argparse
 import asyncio
 import base64
 import gc
@@ -21,7 +20,7 @@ import pytest
 from byteplussdkarkruntime import Ark
 from byteplussdkarkruntime.types.images import SequentialImageGenerationOptions
 
-from byteplus_trace._cli import simulate
+from byteplus_trace._cli import main
 from byteplus_trace._fake import handler, templates
 from byteplus_trace._wire import routes
 from byteplus_trace.testing import ModelArk, capture, tokens
@@ -900,12 +899,9 @@ def test_mine(modelark, modelark_exchanges):
 
 
 SIMULATE = """
-import argparse, sys
-from byteplus_trace._cli import simulate
-parser = argparse.ArgumentParser()
-simulate.add_parser(parser.add_subparsers())
-args = parser.parse_args(["simulate", *sys.argv[1:]])
-sys.exit(args.run(args))
+import sys
+from byteplus_trace._cli import main
+sys.exit(main(["simulate", *sys.argv[1:]]))
 """
 
 
@@ -954,15 +950,8 @@ def test_simulate_serves_with_its_faults_until_it_is_interrupted():
     ],
 )
 def test_simulate_says_what_to_write_instead(arguments, advice, capsys):
-    parser = argparse.ArgumentParser()
-    simulate.add_parser(parser.add_subparsers())
-
-    def run():
-        args = parser.parse_args(["simulate", "--port", "0", *arguments])
-        sys.exit(args.run(args))
-
     with pytest.raises(SystemExit) as end:
-        run()
+        sys.exit(main(["simulate", "--port", "0", *arguments]))
     assert 2 == end.value.code
     assert advice in capsys.readouterr().err
 
@@ -970,12 +959,9 @@ def test_simulate_says_what_to_write_instead(arguments, advice, capsys):
 @pytest.mark.parametrize("port", ["taken", "65535", "99999", "-1"])
 def test_simulate_says_when_a_port_cannot_be_had(ark, port, capsys):
     """65535 is one port; the second region's would be the next."""
-    parser = argparse.ArgumentParser()
-    simulate.add_parser(parser.add_subparsers())
     taken = str(ark.region(SG).port)
-    args = parser.parse_args(["simulate", f"--port={taken if port == 'taken' else port}", "--for", "0"])
 
-    assert 1 == args.run(args)
+    assert 1 == main(["simulate", f"--port={taken if port == 'taken' else port}", "--for", "0"])
     assert "Choose another --port" in capsys.readouterr().err
 
 

@@ -1,7 +1,7 @@
 """
 `byteplus-trace`, and `python -m byteplus_trace`.
 
-A command is a module of this folder with two functions: `add_parser(subparsers)` and
+A command is a module of this folder with two functions: `add_arguments(parser)` and
 `run(args) -> int`. Only the module of the command that was asked for is imported, so a
 missing extra stops that command alone, and `--help` costs nothing.
 
@@ -73,11 +73,10 @@ def _run(arguments: Sequence[str], asked: str | None) -> int:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command: Any = None
     for name, promise in COMMANDS.items():
+        its_own = subparsers.add_parser(name, help=promise)
         if name == asked:
             command = import_module(f"{__name__}.{name}")
-            command.add_parser(subparsers)
-        else:
-            subparsers.add_parser(name, help=promise)
+            command.add_arguments(its_own)
     parsed = parser.parse_args(arguments)
     return int(command.run(parsed))
 

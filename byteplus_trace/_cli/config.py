@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from .._config import PREFIX, Config, configure
 from .._errors import SettingError
@@ -19,12 +18,8 @@ from .._routing.policy import Breaker, Deadline, Group, Policy, Retry, Target
 from .._routing.surprises import warnings_of
 
 
-def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "config",
-        help="check a policy file and show how it is understood",
-        description="Check a file of settings or a policy: TOML, JSON, or a Portkey gateway config.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Check a file of settings or a policy: TOML, JSON, or a Portkey gateway config."
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from ..dashboards import write
 
@@ -14,13 +13,10 @@ Next, with Docker:      docker compose -f {directory}/compose.yaml up -d     (th
 Or into what you have:  {directory}/README.md tells where each file goes."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "dashboards",
-        help="write the Grafana dashboards and the Prometheus rules",
-        description="Write three Grafana dashboards, Prometheus rules, a compose file that shows them all, and a "
-        "Collector's configuration.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write three Grafana dashboards, Prometheus rules, a compose file that shows them all, and a "
+        "Collector's configuration."
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="made where it is missing")
 

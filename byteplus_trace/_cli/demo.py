@@ -121,13 +121,11 @@ QUESTIONS = (
 SCENES = ("calls", "outage")
 
 
-def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "demo",
-        help="watch real calls become spans and series, against a ModelArk inside this process",
-        description="Make real SDK calls to a fake ModelArk inside this process and show what is told of them. "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Make real SDK calls to a fake ModelArk inside this process and show what is told of them. "
         "Needs no key and no network; spans also go to a Jaeger or another OTLP receiver on localhost:4318, "
-        "or where OTEL_EXPORTER_OTLP_ENDPOINT says, if one listens.",
+        "or where OTEL_EXPORTER_OTLP_ENDPOINT says, if one listens."
     )
     parser.add_argument("--only", choices=SCENES, help="one of the two scenes")
 

@@ -13,16 +13,13 @@ import sys
 from collections.abc import Mapping
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import Any
 
 from .checks import Finding, Status, Surroundings, examine
 
 
-def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "doctor",
-        help="check what is installed, patched, reachable and misconfigured, and say what to do",
-        description="Check this environment. Exits with 1 where the library could not work in it; warnings do not count.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Check this environment. Exits with 1 where the library could not work in it; warnings do not count."
     )
     parser.add_argument("--offline", action="store_true", help="leave out what needs a network")
     parser.add_argument(

@@ -41,14 +41,9 @@ class Outage:
     ends: float
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "simulate",
-        help="run a fake ModelArk with two regions and scripted faults",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--port", type=int, default=8501, help="the first region's port, the next one's is one more (8501; 0: free ones)"
     )  # fmt: skip
@@ -78,7 +73,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--for", dest="lasts", type=float, metavar="SECONDS", help="stop by itself after so long"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

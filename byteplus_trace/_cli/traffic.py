@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from random import Random
-from typing import Any
 
 import httpx
 
@@ -37,12 +36,10 @@ SERVICE = "byteplus-trace-traffic"
 TEAMS = ("search", "search", "search", "shop", "shop", "support")
 
 
-def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "traffic",
-        help="drive steady, eventful traffic, so that dashboards have something to show",
-        description="Call a fake ModelArk of two regions, whose faults come round every half minute, and serve the "
-        "series for Prometheus. Spans go where the OTEL_* variables say, else to localhost:4318.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Call a fake ModelArk of two regions, whose faults come round every half minute, and serve the "
+        "series for Prometheus. Spans go where the OTEL_* variables say, else to localhost:4318."
     )
     parser.add_argument("--duration", type=_positive, metavar="SECONDS", help="default: until Ctrl-C")
     parser.add_argument(
