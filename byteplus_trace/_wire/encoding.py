@@ -2,8 +2,8 @@
 Content codings, undone on the watched copy: gzip, deflate, br and zstd, alone or in a chain.
 
 The caller's bytes are never touched. A body that does not decode makes its decoder
-`broken` and silent; it never raises. What comes out is bounded, of each part and, for
-documents, of the whole, so that a bomb costs no memory: the rest of it is not looked at.
+`broken` and silent; it never raises. What comes out of each part is bounded, so that a
+bomb costs no memory: the rest of it is not looked at. The whole is bounded by who keeps it.
 """
 
 from __future__ import annotations
@@ -134,9 +134,8 @@ def _sliced(part: bytes) -> Iterator[bytes]:
 class _Bounded:
     """A coding that ends in silence where it would raise, or tell too much."""
 
-    def __init__(self, coding: _Coding, limit: int | None) -> None:
+    def __init__(self, coding: _Coding) -> None:
         self._coding = coding
-        self._left = limit
         self.broken = False
 
     def feed(self, part: bytes) -> bytes:
@@ -148,20 +147,17 @@ class _Bounded:
         return b"" if self.broken else self._told(self._coding.rest() for _ in range(1))
 
     def _told(self, pieces: Iterator[bytes]) -> bytes:
-        room = LARGEST_EXPANSION if self._left is None else min(LARGEST_EXPANSION, self._left)
         told = []
         size = 0
         try:
             for piece in pieces:
-                told.append(piece[: room - size])
+                told.append(piece[: LARGEST_EXPANSION - size])
                 size += len(piece)
-                if size > room:
+                if size > LARGEST_EXPANSION:
                     self.broken = True
                     break
         except Exception:  # each package has errors of its own
             self.broken = True
-        if self._left is not None:
-            self._left -= min(size, room)
         return b"".join(told)
 
 
@@ -226,13 +222,8 @@ _CODINGS: dict[str, Callable[[], _Coding | None]] = {
 }
 
 
-def decoder_for(content_encoding: str, limit: int | None = None) -> Decoder | None:
-    """
-    What undoes a `Content-Encoding`; None where a coding is not known here.
-
-    `limit` bounds the whole of what comes out, for documents; None, for streams, only
-    that of each part.
-    """
+def decoder_for(content_encoding: str) -> Decoder | None:
+    """What undoes a `Content-Encoding`; None where a coding is not known here."""
     codings = [word.strip() for word in content_encoding.lower().split(",")]
     codings = [word for word in codings if word not in {"", "identity"}]
     if len(codings) > MOST_CODINGS:
@@ -243,5 +234,5 @@ def decoder_for(content_encoding: str, limit: int | None = None) -> Decoder | No
         coding = make() if make is not None else None
         if coding is None:
             return None
-        decoders.append(_Bounded(coding, limit if len(decoders) == len(codings) - 1 else None))
+        decoders.append(_Bounded(coding))
     return decoders[0] if len(decoders) == 1 else _Chain(decoders)

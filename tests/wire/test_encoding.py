@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import sys
+import time
 import zlib
 from functools import partial
 
@@ -14,8 +15,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byteplus_trace._wire import body as reply
 from byteplus_trace._wire import encoding
+from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.encoding import decoder_for
+from byteplus_trace._wire.families import chat
 
 TEXT = b'{"choices": [], "text": "' + b"lorem ipsum " * 40 + b'"}'
 
@@ -25,8 +29,8 @@ def raw_deflate(text):
     return compressor.compress(text) + compressor.flush()
 
 
-def undone(coding, *parts, **options):
-    decoder = decoder_for(coding, **options)
+def undone(coding, *parts):
+    decoder = decoder_for(coding)
     return b"".join(decoder.feed(part) for part in parts) + decoder.flush()
 
 
@@ -109,22 +113,33 @@ def test_a_bomb_is_cut_at_what_one_part_may_become(coding, compress, monkeypatch
     assert decoder.broken
 
 
+def document(coding, *parts):
+    body = Body(chat, 200, {"content-encoding": coding}, capture=False, clock=time.monotonic)
+    for part in parts:
+        body.feed(part)
+    body.end()
+    return body
+
+
 @pytest.mark.parametrize(("coding", "compress"), BOMBS)
-def test_a_document_is_cut_at_its_limit_over_all_its_parts(coding, compress):
+def test_a_document_beyond_its_limit_is_not_kept_however_it_is_cut(coding, compress, monkeypatch):
+    monkeypatch.setattr(reply, "LARGEST_DOCUMENT", 1_500_000)
     coded = compress(bytes(3_000_000))
-    decoder = decoder_for(coding, limit=1_500_000)
 
-    told = sum(len(decoder.feed(coded[i : i + 64])) for i in range(0, len(coded), 64))
+    body = document(coding, *(coded[i : i + 64] for i in range(0, len(coded), 64)))
 
-    assert 1_500_000 == told
-    assert decoder.broken
+    assert not body.legible
+    assert not body.begins_document
+    assert not body.answer().complete
 
 
-def test_a_document_of_exactly_its_limit_is_whole():
-    decoder = decoder_for("gzip", limit=len(TEXT))
+@pytest.mark.parametrize("limit", [len(TEXT) - 1, len(TEXT)])
+def test_a_document_of_exactly_its_limit_is_whole(limit, monkeypatch):
+    monkeypatch.setattr(reply, "LARGEST_DOCUMENT", limit)
 
-    assert TEXT == decoder.feed(gzip.compress(TEXT, mtime=0)) + decoder.flush()
-    assert not decoder.broken
+    body = document("gzip", gzip.compress(TEXT, mtime=0))
+
+    assert (limit == len(TEXT)) == body.legible == body.answer().complete
 
 
 def test_a_coding_whose_package_is_missing_is_unknown(monkeypatch):
