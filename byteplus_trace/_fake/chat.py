@@ -26,6 +26,7 @@ from .words import (
     asked,
     model_of,
     required,
+    service_status,
 )
 
 IMAGE_TOKENS = 256
@@ -230,10 +231,7 @@ def _tier(body: Mapping[str, Any]) -> str:
 
 
 def _also(request: Received, wording: Wording, usage: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    also: dict[str, Any] = {}
-    if wording.fallback_from is not None:
-        fallback = {"fallback_triggered": True, "original_model": wording.fallback_from}
-        also["service_status"] = {"model_fallback": fallback}
+    also = service_status(wording)
     if request.api == _BOT:
         counted = {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
         also["bot_usage"] = {"model_usage": [{"name": model, **counted}], "action_usage": []}

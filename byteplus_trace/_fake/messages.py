@@ -22,6 +22,7 @@ from .words import (
     json_document,
     model_of,
     required,
+    service_status,
 )
 
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -32,16 +33,12 @@ def messages(request: Received, memory: Memory, wording: Wording) -> Reply:
     required(body, "messages")
     content, finish = _said(request, body, wording)
     counted = wording.usage if wording.usage is not None else _usage(body, content)
-    also: dict[str, Any] = {}
-    if wording.fallback_from is not None:
-        fallback = {"fallback_triggered": True, "original_model": wording.fallback_from}
-        also["service_status"] = {"model_fallback": fallback}
     shared = {
         "id": f"msg_{request.id}",
         "model": model_of(body, wording),
         "stop_reason": _STOPS.get(finish, finish),
         "usage": counted,
-        "also": also,
+        "also": service_status(wording),
     }
     if not body.get("stream"):
         return Document(document("message.json", content=content, **shared))

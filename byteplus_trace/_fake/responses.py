@@ -28,6 +28,7 @@ from .words import (
     json_document,
     model_of,
     required,
+    service_status,
 )
 
 _FIELDS = frozenset(
@@ -215,11 +216,7 @@ def _usage(
 
 def _also(body: Mapping[str, Any], wording: Wording) -> dict[str, Any]:
     echoed = ("previous_response_id", "instructions", "temperature", "top_p", "tools", "tool_choice", "text")
-    also = {name: body[name] for name in echoed if name in body}
-    if wording.fallback_from is not None:
-        fallback = {"fallback_triggered": True, "original_model": wording.fallback_from}
-        also["service_status"] = {"model_fallback": fallback}
-    return also
+    return {**{name: body[name] for name in echoed if name in body}, **service_status(wording)}
 
 
 def _streamed(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,6 +197,14 @@ def model_of(body: Mapping[str, Any], wording: Wording) -> str:
     return "seed-2-0-lite-260428" if model.startswith(("ep-", "bot-")) else str(model)
 
 
+def service_status(wording: Wording) -> dict[str, Any]:
+    """The field in which the service says that it answered in place of another model; none where it does not."""
+    if wording.fallback_from is None:
+        return {}
+    fallback = {"fallback_triggered": True, "original_model": wording.fallback_from}
+    return {"service_status": {"model_fallback": fallback}}
+
+
 def json_document(value: Any) -> Document:
     """A whole JSON body."""
     return Document(dumps(value).encode())
