@@ -268,11 +268,18 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
 
 
 def _providers(around: Surroundings) -> Iterator[Finding]:
-    from .._telemetry.exporting import endpoint, exporter_names, is_listening, missing_exporter, own_provider
+    from .._telemetry.exporting import (
+        endpoint,
+        exporter_names,
+        is_disabled,
+        is_listening,
+        missing_exporter,
+        own_provider,
+    )
 
     told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
     yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")
-    if around.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_disabled(around.environ):
         yield Finding(
             "warn", "spans", "OTEL_SDK_DISABLED=true: none are made by our own provider", "unset it to have spans"
         )  # fmt: skip

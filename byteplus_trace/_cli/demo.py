@@ -23,7 +23,7 @@ from rich.text import Text
 import byteplus_trace
 
 from .._regions import DEFAULT_REGION
-from .._telemetry.exporting import is_listening
+from .._telemetry.exporting import is_disabled, is_listening
 from .showing import Question, console, series, span_tree
 from .stage import SERVICE, Stage, Trace
 
@@ -132,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     out = console()
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_disabled(os.environ):
         out.print("OTEL_SDK_DISABLED=true: there would be no spans to show. Unset it for the demo.")
         return 1
     scenes = [args.only] if args.only else SCENES

@@ -21,11 +21,11 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
-from ..testing import FakeRegion
+from ..testing import REGIONS, FakeRegion
 from .showing import OWN, STYLES, Question, series, span_tree
 from .stage import Stage, Trace
 
-HOME, AWAY = "ap-southeast-1", "eu-west-1"
+HOME, AWAY = REGIONS
 # Seconds that the breaker stays open, and that a stream may take to its first output: short, for a demo.
 OPEN, FIRST_EVENT = 0.8, 0.5
 

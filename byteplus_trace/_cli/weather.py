@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ..testing import FakeRegion, ModelArk
+from ..testing import REGIONS, FakeRegion, ModelArk
 
-HOME, AWAY = "ap-southeast-1", "eu-west-1"
+HOME, AWAY = REGIONS
 SPENT_MODEL = "skylark-embedding-vision-250328"
 
 

@@ -47,10 +47,9 @@ MODULES = {"httpx": "byteplus_trace._httpx", "httpx2": "byteplus_trace.httpx2"}
 _libraries: dict[str, Library] = {}
 
 
-def register(library: Library) -> Library:
+def register(library: Library) -> None:
     """Make a library's classes known."""
     _libraries[library.name] = library
-    return library
 
 
 def library_named(name: str) -> Library:

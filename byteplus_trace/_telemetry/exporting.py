@@ -60,9 +60,14 @@ def own_provider(
         raise SettingError(f"The OTEL_BSP_* variables cannot be followed: {error}") from error
 
 
+def is_disabled(environ: Mapping[str, str]) -> bool:
+    """Whether `OTEL_SDK_DISABLED` says that there are no spans."""
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def exporter_names(environ: Mapping[str, str]) -> list[str]:
     """The exporters that the variables ask for; none where they say that nothing is exported."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_disabled(environ):
         return []
     names = [name.strip() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
     return [] if "none" in names else names or ["otlp"]
