@@ -1,6 +1,7 @@
 """The house: an import goes to a lower floor or stays inside its own folder."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def imports_of(path: Path):
                     node.lineno,
                     id(node) in typing_only,
                 )
+
+
+def test_the_drawing_of_the_house_names_every_room():
+    page = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = {}
+    for floor, rooms in re.findall(r"^(\d)  \w+ +(.+)$", page, re.MULTILINE):
+        names = re.findall(r"\w+", re.sub(r"\(.*?\)", "", rooms))
+        drawn |= {"" if name == "__init__" else name: int(floor) for name in names}
+
+    assert drawn == FLOORS
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))

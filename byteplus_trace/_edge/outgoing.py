@@ -25,7 +25,7 @@ from .library import Library
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptTelling
 
-# What was given to one origin and is no other's business (routing.md, credentials follow the origin).
+# What was given to one origin and is no other's business (docs/routing.md, Bodies, keys, headers).
 CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
 
 
