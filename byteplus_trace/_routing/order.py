@@ -13,7 +13,7 @@ those that are encrypted for one place, those whose body can be sent once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -22,7 +22,7 @@ from .._regions import REGION_HEADER, address_of, origin_of
 from .conditions import Params, fits
 from .health import Health
 from .kinds import EARLIER, kind_of
-from .policy import Group, Policy, Retry, Target
+from .policy import Group, Policy, Retry, Target, groups_of
 
 
 def base_of(call: Call) -> str:
@@ -78,9 +78,9 @@ def ways(
     objects = list(_objects(call, file_ids)) if len(policy.leaves) > 1 else []
     bound = caller.encrypted or bool(objects)
     if bound or caller.named is not None:
-        placed = list(_every(policy, ()))
+        placed = list(_placed(policy, (), _as_written))
     else:
-        placed = list(_ordered(policy, (), call, body_params, random))
+        placed = list(_placed(policy, (), lambda group: _chosen_by_mode(group, call, body_params, random)))
     if caller.named is not None:
         placed = [(target, groups) for target, groups in placed if caller.names(target, groups)]
     wanted = headers.get(REGION_HEADER)
@@ -113,6 +113,7 @@ class _Caller:
     def __init__(self, call: Call, policy: Policy, headers: Mapping[str, str], origin: str | None) -> None:
         self.call = call
         self.kind = kind_of(call)
+        self.retry = policy.retry
         self.origin = origin
         self.place = origin_of(call.url)
         self.base = base_of(call)
@@ -154,7 +155,7 @@ class _Caller:
         return Way(
             target=target,
             groups=groups,
-            retry=target.retry or _retry_of(groups),
+            retry=target.retry or self.retry,
             model=self._mapped(target),
             credential=_digest(target.api_key) if target.api_key is not None else self.credential,
             here=self.is_here(target),
@@ -179,36 +180,29 @@ class _Caller:
         return target.name == self.origin or origin_of(target.address) == self.place
 
 
-def _retry_of(groups: tuple[Policy | Group, ...]) -> Retry:
-    policy = groups[0]
-    assert isinstance(policy, Policy), "the outermost group is the policy itself"
-    return policy.retry
+_Members = Callable[[Policy | Group], Sequence[Target | Group]]
 
 
-_Placed = tuple[Target, tuple[Policy | Group, ...]]
-
-
-def _every(group: Policy | Group, outer: tuple[Policy | Group, ...]) -> Iterator[_Placed]:
-    """Every target as written, whatever the modes would choose."""
-    for member in group.targets:
+def _placed(
+    group: Policy | Group, outer: tuple[Policy | Group, ...], members: _Members
+) -> Iterator[tuple[Target, tuple[Policy | Group, ...]]]:
+    """The targets that `members` gives of a group and of those in it, each with the groups that it stands in."""
+    for member in members(group):
         if isinstance(member, Group):
-            yield from _every(member, (*outer, group))
+            yield from _placed(member, (*outer, group), members)
         else:
             yield member, (*outer, group)
 
 
-def _ordered(
-    group: Policy | Group, outer: tuple[Policy | Group, ...], call: Call, body_params: Params, random: Random
-) -> Iterator[_Placed]:
-    """The targets that the modes choose, in the order in which they are tried."""
-    for member in _members(group, call, body_params, random):
-        if isinstance(member, Group):
-            yield from _ordered(member, (*outer, group), call, body_params, random)
-        else:
-            yield member, (*outer, group)
+def _as_written(group: Policy | Group) -> Sequence[Target | Group]:
+    """All of them, whatever the mode would choose."""
+    return group.targets
 
 
-def _members(group: Policy | Group, call: Call, body_params: Params, random: Random) -> list[Target | Group]:
+def _chosen_by_mode(
+    group: Policy | Group, call: Call, body_params: Params, random: Random
+) -> list[Target | Group]:
+    """Those that the mode chooses, in the order in which they are tried."""
     members = list(group.targets)
     match group.mode:
         case "single":
@@ -246,7 +240,7 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
     if model is None or not model.startswith("@") or "/" not in model:
         return None, model
     name, _, plain = model[1:].partition("/")
-    if any(name in {target.name, *(g.name for g in groups if isinstance(g, Group))} for target, groups in _every(policy, ())):  # fmt: skip
+    if any(name == each.name for group in groups_of(policy) for each in group.targets):
         return name, plain
     if name == "byteplus" or name.startswith("byteplus-"):
         return None, plain
