@@ -45,6 +45,7 @@ from .attributes import (
     start_attributes,
 )
 from .guard import GivenFunctionError, fault, guard
+from .outer import OuterSpan, outer_genai_span
 from .points import points
 
 if TYPE_CHECKING:
@@ -57,15 +58,6 @@ if TYPE_CHECKING:
 
 # In the context while one of our transports sends: a second one further in stays silent.
 _SENDING = otel_context.create_key("byteplus_trace_sending")
-
-# Where opentelemetry-util-genai keeps the invocation under way (1.3b0, 2026-11).
-_OUTER_GENAI = tuple(
-    f"opentelemetry.genai.client.{kind}.context" for kind in ("inference", "embedding", "fetch_response")
-)
-# Where OpenLLMetry's framework instrumentations say that the model call is already told; the span that tells it
-# need not be the current one (its LangChain instrumentation, 0.62, has detached it).
-_OUTER_LANGUAGE_MODEL = "suppress_language_model_instrumentation"
-_INFERENCE = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
 
 # Not the global propagator, which sends baggage too, and an application's is not ModelArk's business.
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
@@ -96,7 +88,7 @@ class Recorder:
     def begin(self, call: facts.Call, started_ns: int) -> Telling:
         """Open the logical span, unless another instrumentation has one open for this call."""
         parent, tracer = otel_context.get_current(), self.tracers.tracer()
-        outer = _outer_genai_span(parent) if parent and call.operation != "other" else None
+        outer = outer_genai_span(parent) if parent and call.operation != "other" else None
         if outer is not None or call.operation == "other":
             telling = Telling(self, tracer, call, None, parent, outer)
         else:
@@ -128,7 +120,7 @@ class Telling:
         call: facts.Call,
         span: Span | None,
         context: Context,
-        outer: _OuterSpan | None,
+        outer: OuterSpan | None,
     ) -> None:
         self._recorder = recorder
         self._tracer = tracer
@@ -283,33 +275,6 @@ class AttemptTelling:
             if attempt.result == "error":
                 span.set_status(Status(StatusCode.ERROR))
         span.end(ended_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class _OuterSpan:
-    """The GenAI span of another instrumentation, around this call."""
-
-    span: Span
-    invocation: Any
-
-    def give(self, attributes: Attributes) -> None:
-        given = getattr(self.invocation, "attributes", None)
-        if isinstance(given, MutableMapping):
-            given.update(attributes)
-        elif self.span.is_recording():
-            self.span.set_attributes(attributes)
-
-
-def _outer_genai_span(context: Context) -> _OuterSpan | None:
-    for key in _OUTER_GENAI:
-        invocation = context.get(key)
-        if invocation is not None:
-            return _OuterSpan(trace.get_current_span(context), invocation)
-    if context.get(_OUTER_LANGUAGE_MODEL):
-        span = trace.get_current_span(context)
-        if (getattr(span, "attributes", None) or {}).get(sc.OPERATION_NAME) in _INFERENCE:
-            return _OuterSpan(span, None)
-    return None
 
 
 def _exemplar(span: Span | None) -> dict[str, str] | None:

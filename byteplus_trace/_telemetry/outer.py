@@ -1,0 +1,55 @@
+"""
+The GenAI span of another instrumentation around a call of ours, where there is one.
+
+Two would be two model calls to whoever counts them. So ours is not opened then, and what
+we alone know is given to theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from . import semconv as sc
+from .attributes import Attributes
+
+# Where opentelemetry-util-genai keeps the invocation under way (1.3b0, 2026-11).
+_OUTER_GENAI = tuple(
+    f"opentelemetry.genai.client.{kind}.context" for kind in ("inference", "embedding", "fetch_response")
+)
+# Where OpenLLMetry's framework instrumentations say that the model call is already told; the span that tells it
+# need not be the current one (its LangChain instrumentation, 0.62, has detached it).
+_OUTER_LANGUAGE_MODEL = "suppress_language_model_instrumentation"
+_INFERENCE = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+
+
+@dataclass(frozen=True, slots=True)
+class OuterSpan:
+    """The GenAI span of another instrumentation, around this call."""
+
+    span: Span
+    invocation: Any
+
+    def give(self, attributes: Attributes) -> None:
+        given = getattr(self.invocation, "attributes", None)
+        if isinstance(given, MutableMapping):
+            given.update(attributes)
+        elif self.span.is_recording():
+            self.span.set_attributes(attributes)
+
+
+def outer_genai_span(context: Context) -> OuterSpan | None:
+    for key in _OUTER_GENAI:
+        invocation = context.get(key)
+        if invocation is not None:
+            return OuterSpan(trace.get_current_span(context), invocation)
+    if context.get(_OUTER_LANGUAGE_MODEL):
+        span = trace.get_current_span(context)
+        if (getattr(span, "attributes", None) or {}).get(sc.OPERATION_NAME) in _INFERENCE:
+            return OuterSpan(span, None)
+    return None
