@@ -134,6 +134,19 @@ def test_a_library_without_the_patch_point_is_one_line_that_says_what_to_do(capl
         assert word in record.getMessage()
 
 
+def printed_by(source):
+    """What a program of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"OTEL_TRACES_EXPORTER": "none"},
+    )
+    return done.stdout.strip()
+
+
 IMPORTED = """
 import sys, byteplus_trace
 from prometheus_client import CollectorRegistry
@@ -155,16 +168,7 @@ def test_whichever_is_imported_first(library, order):
     name = library.__name__
     source = IMPORTED.format(order=order.format(library=name), library=name)
 
-    done = subprocess.run(
-        [sys.executable, "-c", source],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={"OTEL_TRACES_EXPORTER": "none"},
-    )
-
-    assert "1" == done.stdout.strip(), done.stderr
+    assert "1" == printed_by(source)
 
 
 def test_instrumenting_imports_no_library_that_is_not_used():
@@ -174,16 +178,7 @@ from prometheus_client import CollectorRegistry
 byteplus_trace.instrument(registry=CollectorRegistry())
 print([name for name in ("httpx", "httpx2", "openai", "requests") if name in sys.modules])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", source],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={"OTEL_TRACES_EXPORTER": "none"},
-    )
-
-    assert "[]" == done.stdout.strip(), done.stderr
+    assert "[]" == printed_by(source)
 
 
 def test_the_series_go_on_counting_where_they_were(told, library):

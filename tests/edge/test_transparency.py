@@ -529,46 +529,37 @@ def test_an_asgi_application_is_a_modelark_too(http, instrument, told, library):
     assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
 
 
+def closable(library):
+    """A transport that counts how often it is closed."""
+
+    class Mine(library.MockTransport):
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+        async def aclose(self):
+            self.closed += 1
+
+    return Mine(lambda _request: library.Response(200, json=REPLY))
+
+
 def test_closing_a_client_closes_what_it_was_given(http, instrument, library):
-    closed = []
-    if http.colour == "sync":
-
-        class Mine(library.MockTransport):
-            def close(self):
-                closed.append(self)
-    else:
-
-        class Mine(library.MockTransport):
-            async def aclose(self):
-                closed.append(self)
-
-    mine = Mine(lambda _request: library.Response(200, json=REPLY))
+    mine = closable(library)
     instrument(base_urls={})
 
     http.run(poster(http, ARK), transport=mine)
 
-    assert [mine] == closed
+    assert 1 == mine.closed
 
 
 def test_closing_an_explicit_transport_closes_the_one_inside(http, told, library):
-    closed = []
-    if http.colour == "sync":
-
-        class Mine(library.MockTransport):
-            def close(self):
-                closed.append(self)
-    else:
-
-        class Mine(library.MockTransport):
-            async def aclose(self):
-                closed.append(self)
-
-    mine = Mine(lambda _request: library.Response(200, json=REPLY))
+    mine = closable(library)
     ours = explicit(http)(mine, registry=told.registry, tracer_provider=told.provider)
 
     assert 200 == http.run(poster(http, ARK), transport=ours).status_code
 
-    assert [mine] == closed
+    assert 1 == mine.closed
     assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
 
 
