@@ -32,8 +32,8 @@ def finished(stream):
     return list(stream)
 
 
-# What a client does, and the API, the operation, whether streamed, what the reply says.
-OPENAI_CALLS = {
+# What a client of either SDK does, and what one of them alone does.
+CALLS = {
     "chat": lambda c: c.chat.completions.create(model=CHAT, messages=MESSAGES),
     "streamed chat": lambda c: finished(
         c.chat.completions.create(model=CHAT, messages=MESSAGES, stream=True, stream_options=WITH_USAGE)
@@ -43,27 +43,21 @@ OPENAI_CALLS = {
         c.responses.create(model=CHAT, input="Name three rivers.", stream=True)
     ),
     "embedding": lambda c: c.embeddings.create(model=EMBEDDING, input=["one", "two words"]),
+    "image": lambda c: c.images.generate(model=IMAGE, prompt="a river", size="2K"),
+}
+OPENAI_CALLS = {
+    **CALLS,
     "multimodal embedding": lambda c: c.post(
         "/embeddings/multimodal",
         body={"model": EMBEDDING, "input": [{"type": "text", "text": "one river"}]},
         cast_to=object,
     ),
-    "image": lambda c: c.images.generate(model=IMAGE, prompt="a river", size="2K"),
 }
 ARK_CALLS = {
-    "chat": lambda c: c.chat.completions.create(model=CHAT, messages=MESSAGES),
-    "streamed chat": lambda c: finished(
-        c.chat.completions.create(model=CHAT, messages=MESSAGES, stream=True, stream_options=WITH_USAGE)
-    ),
-    "response": lambda c: c.responses.create(model=CHAT, input="Name three rivers."),
-    "streamed response": lambda c: finished(
-        c.responses.create(model=CHAT, input="Name three rivers.", stream=True)
-    ),
+    **CALLS,
     "multimodal embedding": lambda c: c.multimodal_embeddings.create(
         model=EMBEDDING, input=[{"type": "text", "text": "one river"}]
     ),
-    "embedding": lambda c: c.embeddings.create(model=EMBEDDING, input=["one", "two words"]),
-    "image": lambda c: c.images.generate(model=IMAGE, prompt="a river", size="2K"),
     "streamed image": lambda c: finished(
         c.images.generate(model="seedream-4-0-250828", prompt="a river", size="2K", stream=True)
     ),
