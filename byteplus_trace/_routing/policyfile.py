@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,27 +161,20 @@ def _built(kind: type[_T], given: Any, where: str) -> _T:
     if isinstance(given, kind):
         return given
     table = _table(given, where)
-    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only our dataclasses come here
+    needed = {each.name: _is_needed(each) for each in fields(kind)}  # type: ignore[arg-type]  # only our dataclasses come here
     for key in table:
-        if key not in known:
+        if key not in needed:
             raise SettingError(
-                f"{where}: {key!r} is not known (known: {', '.join(known)}).{did_you_mean(key, known)}"
+                f"{where}: {key!r} is not known (known: {', '.join(needed)}).{did_you_mean(key, needed)}"
             )
-    missing = [name for name in _NEEDED[kind] if name not in table]
+    missing = [name for name, is_needed in needed.items() if is_needed and name not in table]
     if missing:
         raise SettingError(f"{where}: {missing[0]!r} is missing.")
     return kind(**table)
 
 
-_NEEDED: Mapping[type, tuple[str, ...]] = {
-    Policy: ("targets",),
-    Group: ("targets",),
-    Target: ("name", "region"),
-    Condition: ("query", "then"),
-    Retry: (),
-    Breaker: (),
-    Deadline: (),
-}
+def _is_needed(each: Field[Any]) -> bool:
+    return each.default is MISSING and each.default_factory is MISSING
 
 
 def _table(given: object, where: str) -> dict[str, Any]:
