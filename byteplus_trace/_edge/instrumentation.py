@@ -182,11 +182,14 @@ class Instrumentation:
             self._warned_headers.add(header)
             logger.warning("A request carries %s, which is not followed: %s.", header, why[header])
 
-    def told_by_otel(self, transport: Any, library: str, colour: str) -> Any:
-        """A transport whose sends OpenTelemetry's own instrumentation tells of."""
-        from .._telemetry.http import told_by_otel
+    def sending(self, transport: Any, library: str, colour: str) -> Any:
+        """What really sends: the transport itself, or OpenTelemetry's own around it where that is to tell of the send."""
+        if self.config.http_spans == "otel":
+            with guard("asking OpenTelemetry for HTTP spans"):
+                from .._telemetry.http import told_by_otel
 
-        return told_by_otel(transport, library, colour, self.recorder.tracers.provider)
+                return told_by_otel(transport, library, colour, self.recorder.tracers.provider)
+        return transport
 
     def flush(self, timeout_seconds: float) -> bool:
         """Tell what is waiting to be told, and have it exported, all in that time."""

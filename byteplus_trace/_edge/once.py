@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._facts import Sending
-from .._telemetry.guard import guard
 from .._wire.strain import strainer
 from .library import Library, content_of, failure_of, library_named, told
 from .outgoing import asks_usage, injected, outgoing, rewritten_body
@@ -51,9 +50,7 @@ class Once:
     def _alter(self, begun: Begun, instrumentation: Instrumentation, library_name: str, colour: str) -> None:
         if not begun.behind_gateway:
             self._rewrite(begun, instrumentation.config, library_named(library_name))
-        if instrumentation.config.http_spans == "otel":
-            with guard("asking OpenTelemetry for HTTP spans"):
-                self.transport = instrumentation.told_by_otel(self.transport, library_name, colour)
+        self.transport = instrumentation.sending(self.transport, library_name, colour)
 
     def _rewrite(self, begun: Begun, config: Config, library: Library) -> None:
         headers = injected(self._telling) if config.propagate else {}

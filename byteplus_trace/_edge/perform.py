@@ -109,14 +109,8 @@ class Performer:
             changed = rewritten_body(self.body, {**step.override_params, **model}, self.asks_usage)
         rewritten = changed if changed is not self.body else None
         self.sent = self._copy(step, url, rewritten, headers)
-        return self.sent, self._transport(url), telling
-
-    def _transport(self, url: Any) -> Any:
-        transport = self.transport_for(url)
-        if self.instrumentation.config.http_spans == "otel":
-            with guard("asking OpenTelemetry for HTTP spans"):
-                return self.instrumentation.told_by_otel(transport, self.library.name, self.colour)
-        return transport
+        transport = self.instrumentation.sending(self.transport_for(url), self.library.name, self.colour)
+        return self.sent, transport, telling
 
     def _copy(self, step: Send, url: Any, body: bytes | None, headers: dict[str, str]) -> Any:
         self.until = time.monotonic() + step.share_seconds if step.share_seconds is not None else None
