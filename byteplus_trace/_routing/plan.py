@@ -141,6 +141,8 @@ class _Story:
             outcome = yield from self._visit_soonest(barred)
             if outcome.verdict is SERVED:
                 return self._delivered()
+        if outcome is None:
+            return self._delivered(failure=Failure("deadline", reached=False), final=True)
         return (yield from self._last_word(outcome))
 
     def _left_after(self, way: Way, rest: list[Way], outcome: Outcome) -> list[Way]:
@@ -297,20 +299,19 @@ class _Story:
             self.kept = True
             yield Keep()
 
-    def _last_word(self, outcome: Outcome | None) -> Plan:
+    def _last_word(self, outcome: Outcome) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
-        verdict = outcome.verdict if outcome is not None else None
-        failure = outcome.failure if outcome is not None else None
+        verdict, failure = outcome.verdict, outcome.failure
         if verdict is PASSED_ON and self.in_hand:
             return self._delivered()
-        if failure is not None and failure.kind in {"timeout", "idle"} and self.time.is_over:
-            return self._delivered(
-                failure=Failure("deadline", failure.reached, error=failure.error),
-                spared=verdict is not None and self._is_final_copy(verdict),
-                final=True,
-            )
-        if failure is not None and verdict is not None and self._must_be_raised(verdict):
-            return self._delivered(failure=failure, spared=self._is_final_copy(verdict), final=True)
+        if failure is not None:
+            spared = self._is_final_copy(verdict)
+            if failure.kind in {"timeout", "idle"} and self.time.is_over:
+                spent = Failure("deadline", failure.reached, error=failure.error)
+                return self._delivered(failure=spent, spared=spared, final=True)
+            # No earlier reply may hide that the work may have run, or that the caller's own side failed.
+            if spared or verdict.move == "no":
+                return self._delivered(failure=failure, spared=spared, final=True)
         if self.in_hand and (self.policy.final == "last" or not self.kept):
             return self._delivered(final=True)
         if self.kept:
@@ -318,13 +319,7 @@ class _Story:
                 self.in_hand = False
                 yield Discard()
             return self._delivered(kept=True, final=True)
-        if not self.failures:
-            return self._delivered(failure=Failure("deadline", reached=False), final=True)
         return self._delivered(failure=self.failures[-1 if self.policy.final == "last" else 0], final=True)
-
-    def _must_be_raised(self, verdict: Verdict) -> bool:
-        """An exception that no earlier reply may hide: the work may have run, or the caller's own side failed."""
-        return self._is_final_copy(verdict) or verdict.move == "no"
 
     def _raised_again(self, prior: Prior) -> Deliver:
         """An SDK sent again what may not be sent again, or for which nothing is left."""
