@@ -370,6 +370,13 @@ def test_a_spent_deadline_is_told_with_its_last_cause(world, two, call):
     assert trip.delivered.final
 
 
+def test_a_deadline_that_is_too_short_to_try_anything_in_sends_nothing(world, two, call):
+    trip = world(two(deadline=Deadline(total=0.001))).play(call())
+
+    assert [] == trip.steps
+    assert (Failure("deadline", reached=False), True) == (trip.delivered.failure, trip.delivered.final)
+
+
 def test_a_reply_is_worth_more_than_a_spent_deadline_that_came_after_it(world, two, call):
     trip = world(two(retry=ONCE, deadline=Deadline(total=10))).play(call(), (10.0, Reply(503)))
 
