@@ -58,7 +58,7 @@ def ending(
         return Ending("error", reason_of(status, code), code_family(code) if code else str(status))
     if status is not None and status >= 300:
         return OK  # a redirect: its reply promises nothing to read
-    if answer.error is not None or answer.status == "failed" or (body is not None and body.failed):
+    if answer.error is not None or (body is not None and body.failed):
         reason = reason_of(status, code) if code else "stream_error"
         return Ending(
             "error",

@@ -85,10 +85,6 @@ ENDINGS = {
         CHAT, "exhausted", WHOLE, {"status": 200, "body": Body(streaming=True, begun=True, failed=True)},
         Ending("error", "stream_error", "stream_error"),
     ),
-    "a response that failed": (
-        CHAT, "exhausted", Answer(status="failed", complete=True), {"status": 200, "body": DOCUMENT},
-        Ending("error", "stream_error", "stream_error"),
-    ),
     "a reader who leaves": (CHAT, "closed", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
     "a reader who forgets": (CHAT, "forgotten", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
     "a reader who leaves after the last word": (CHAT, "closed", WHOLE, {"status": 200, "body": STREAM}, OK),

@@ -206,7 +206,7 @@ class Performer:
         code = answer.error.code if answer.error is not None else None
         if body.first_chunk_at is not None:
             return Peeked(output=True)
-        if answer.error is not None or body.failed or answer.status == "failed":
+        if answer.error is not None or body.failed:
             return Peeked(failed=True, code=code)
         unsaid = held.drained and not body.ended and not answer.complete and self.call.operation != "other"
         return Peeked(empty=True) if unsaid and not body.begins_document else Peeked(output=True)

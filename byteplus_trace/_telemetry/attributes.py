@@ -164,8 +164,9 @@ def end_attributes(exchange: facts.Exchange) -> Attributes:
         given[sc.FINISH_REASONS] = reasons
     if exchange.first_chunk_seconds is not None:
         given[sc.TIME_TO_FIRST_CHUNK] = exchange.first_chunk_seconds
-    # A fetched response was counted when it was made.
-    if answer.usage is not None and exchange.call.operation != "fetch_response":
+    if exchange.call.operation == "fetch_response":
+        _put_fetched(given, exchange)
+    elif answer.usage is not None:
         for attribute, count in zip(_USAGE, astuple(answer.usage), strict=True):
             if count is not None:
                 given[attribute] = count
@@ -175,6 +176,14 @@ def end_attributes(exchange: facts.Exchange) -> Attributes:
     if exchange.host != call.host or exchange.port != call.port or exchange.region != call.region:
         _put_place(given, exchange)
     return given
+
+
+def _put_fetched(given: Attributes, exchange: facts.Exchange) -> None:
+    """What a response is that is asked after; its tokens were counted when it was made."""
+    if exchange.call.resource_id is not None:
+        given.setdefault(sc.RESPONSE_ID, exchange.call.resource_id[:LONGEST])
+    if exchange.answer.status is not None:
+        given[sc.RESPONSE_STATUS] = exchange.answer.status[:LONGEST]
 
 
 def finish_reasons(exchange: facts.Exchange) -> list[str]:

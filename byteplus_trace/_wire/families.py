@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from .._facts import Answer
 from .chat import ChatReader
+from .fetched import FetchedReader
 from .images import ImagesReader
 from .messages import MessagesReader
 from .plain import PlainReader
@@ -81,6 +82,7 @@ class _Capturing:
 
 chat = Family(ChatReader, "chat")
 responses = Family(ResponsesReader, "responses")
+fetched = Family(FetchedReader, "responses")
 messages = Family(MessagesReader, "messages")
 images = Family(ImagesReader, "images")
 # Of text and of mixed media (ModelArk docs 1409291, 2026-11). The vectors are skipped: decoding them costs more

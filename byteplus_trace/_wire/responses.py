@@ -155,6 +155,8 @@ def _finish_reasons(response: _Response) -> tuple[str, ...]:
     if response.status == "incomplete":
         details = response.incomplete_details
         return ((details.reason if details is not None else None) or "incomplete",)
+    if response.status in {"failed", "cancelled"}:
+        return ("error",)
     if response.status != "completed":
         return ()
     last = response.output[-1].type if response.output else None

@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 from urllib.parse import unquote
 
 from .._facts import Operation
-from .families import Family, chat, embeddings, images, messages, plain, responses, tasks
+from .families import Family, chat, embeddings, fetched, images, messages, plain, responses, tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ ROUTES = (
     _row("POST", "/batch/chat/completions", "chat", "batch_chat", chat),
     _row("POST", "/chat/completions", "chat", "chat_completions", chat),
     _row("GET", "/responses/{id}/input_items", "other", "responses_input_items", plain),
-    _row("GET", "/responses/{id}", "fetch_response", "responses_get", responses),
+    _row("GET", "/responses/{id}", "fetch_response", "responses_get", fetched),
     _row("DELETE", "/responses/{id}", "other", "responses_delete", plain),
     _row("POST", "/responses", "chat", "responses", responses),
     _row("POST", "/batch/embeddings/multimodal", "embeddings", "batch_multimodal_embeddings", embeddings),

@@ -7,7 +7,7 @@ with the finished task, and come again with each later look at it.
 
 from __future__ import annotations
 
-from .._facts import Answer
+from .._facts import Answer, WireError
 from .plain import PlainReader
 from .usage import usage_of
 
@@ -22,7 +22,7 @@ class TaskReader(PlainReader):
         return Answer(
             model=known.model,
             usage=usage_of(known.usage),
-            error=self._error,
+            error=self._error or (WireError() if known.status == "failed" else None),
             complete=self._complete,
             service_tier=known.service_tier,
             task_id=known.id,

@@ -1,6 +1,7 @@
 """Every row of the API table, called by plain httpx and httpx2 clients: what is told of each."""
 
 import pytest
+from opentelemetry.trace import StatusCode
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -90,6 +91,27 @@ def test_a_fetched_response_makes_no_claim_of_tokens(http, instrument, told, sg)
     ]
     assert 4 == len(told.attempts)
     assert 2 == len(told.logical)
+
+
+@pytest.mark.parametrize("colour", ["sync"])
+def test_a_fetch_names_the_response_and_says_how_it_stands(http, instrument, told, ark, sg):
+    """One that has failed was fetched all the same; one that is not there was not."""
+    ark.region("ap-southeast-1").replays(
+        b'{"id":"resp_1","status":"failed","error":{"code":"server_error"}}', times=1
+    )
+    instrument()
+
+    for _ in range(2):
+        http.run(lambda client: client.get(f"{sg}/responses/resp_1"))
+
+    failed, missing = told.logical
+    assert ("resp_1", "resp_1") == tuple(span.attributes["gen_ai.response.id"] for span in told.logical)
+    assert "failed" == failed.attributes["gen_ai.response.status"]
+    assert ("error",) == failed.attributes["gen_ai.response.finish_reasons"]
+    assert StatusCode.UNSET is failed.status.status_code
+    assert StatusCode.ERROR is missing.status.status_code
+    assert "gen_ai.response.status" not in missing.attributes
+    assert ["ok", "error"] == [exchange.outcome for exchange in told.exchanges]
 
 
 @pytest.mark.parametrize("colour", ["sync"])

@@ -428,6 +428,19 @@ def test_when_all_fail_the_caller_gets_all_of_the_first_stream(http, instrument,
     assert "InternalServiceError" == told.one.attributes["error.type"]
 
 
+@pytest.mark.parametrize("colour", ["sync"])
+def test_asking_after_a_response_that_failed_closes_no_region(http, instrument, told, region, policy):
+    region("sg").replays(b'{"id":"resp_1","status":"failed","error":{"code":"ServerOverloaded"}}')
+    instrument(policy=policy(retry=Retry(per_target=1), breaker=Breaker(consecutive=2)))
+
+    for _ in range(3):
+        http.run(lambda client: client.get(f"{region('sg').base_url}/responses/resp_1"))
+
+    assert 3 == len(region("sg").requests)
+    assert 3 == told.series("modelark_operations_total", operation="fetch_response", outcome="ok")
+    assert 0 == told.series("modelark_breaker_state", target="sg", operation="fetch_response")
+
+
 def test_streams_that_break_after_their_first_output_open_the_breaker(http, instrument, told, region, policy):
     region("sg").errors_in_stream(after_events=3, code="InternalServiceError")
     instrument(policy=policy(breaker=Breaker(consecutive=2)))

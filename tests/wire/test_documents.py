@@ -100,6 +100,7 @@ def test_a_task_that_failed(answer):
         failed.status,
         failed.error,
     )
+    assert WireError() == answer(tasks, {"id": "cgt-1", "status": "failed"}).error
 
 
 @pytest.mark.parametrize("family", [embeddings, tasks, plain])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
-from byteplus_trace._wire.families import responses
+from byteplus_trace._wire.families import fetched, responses
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 
 TEXT = OUTPUT | VISIBLE
@@ -148,6 +148,7 @@ def test_a_live_last_event(recorded, heard):
             Answer(
                 id="resp_1",
                 model="seed-1-6-250915",
+                finish_reasons=("error",),
                 error=WireError(
                     code="server_error",
                     message="The model encountered an internal error while generating a response.",
@@ -220,6 +221,8 @@ def test_a_failure_without_a_reason_is_a_failure(heard, answer):
         ({"status": "incomplete", "incomplete_details": {"reason": "length"}}, ("length",)),
         ({"status": "incomplete", "incomplete_details": None}, ("incomplete",)),
         ({"status": "incomplete", "incomplete_details": "length"}, ("incomplete",)),
+        ({"status": "failed"}, ("error",)),
+        ({"status": "cancelled"}, ("error",)),
         ({"status": "in_progress"}, ()),
         ({}, ()),
     ],
@@ -273,3 +276,26 @@ def test_a_field_of_another_type_costs_only_itself(answer, heard):
 
     assert expected == answer(responses, odd)
     assert expected == heard(responses, {"type": "response.completed", "response": odd}).answer
+
+
+# A response that is asked after.
+
+FAILED_EARLIER = {"id": "resp_1", "model": "m", "status": "failed", "error": {"code": "ServerOverloaded"}}
+
+
+def test_a_fetched_response_that_had_failed_was_fetched_all_the_same(answer, heard):
+    """The conventions: its failure is what it says, and none of the fetch."""
+    told = Answer(id="resp_1", model="m", finish_reasons=("error",), complete=True, status="failed")
+
+    assert told == answer(fetched, FAILED_EARLIER)
+    assert ([END], told) == heard(fetched, {"type": "response.failed", "response": FAILED_EARLIER})
+
+
+def test_a_fetch_that_itself_fails_is_a_failure(answer, heard):
+    refused = WireError(code="InternalServiceError")
+    created = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+
+    assert refused == answer(fetched, {"error": {"code": "InternalServiceError"}}).error
+    heard_of = heard(fetched, created, {"type": "error", "code": "InternalServiceError", "message": None})
+    assert FAILED == heard_of.kinds[-1]
+    assert "InternalServiceError" == heard_of.answer.error.code
