@@ -141,6 +141,7 @@ class Answer(msgspec.Struct, frozen=True):
     id: str | None = None
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
+    """Of each choice; `error` where it was begun and none came."""
     usage: Usage | None = None
     images: Images | None = None
     error: WireError | None = None

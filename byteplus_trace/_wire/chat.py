@@ -171,13 +171,17 @@ class ChatReader:
             self._error = read_error(body)
 
     def answer(self) -> Answer:
+        finished = self._finished
+        complete = self._complete or (bool(self._seen) and self._seen == finished.keys())
+        # A choice that was begun and never finished has its place among the others.
+        due = self._seen if finished or not complete else ()
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple(map(self._finished.__getitem__, sorted(self._finished))),
+            finish_reasons=tuple([finished.get(index, "error") for index in sorted(due)]),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
-            complete=self._complete or (bool(self._seen) and self._seen == self._finished.keys()),
+            complete=complete,
             service_tier=self._service_tier,
             server_fallback=server_fallback_in(self._service_status),
         )

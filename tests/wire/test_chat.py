@@ -94,6 +94,23 @@ def test_finish_reasons_stand_in_the_order_of_the_choices(heard):
     assert ("f0", "f2", "f10") == heard(chat, *events).answer.finish_reasons
 
 
+@pytest.mark.parametrize(
+    ("events", "reasons"),
+    [
+        (
+            [chunk(content="a"), chunk(content="b", index=1), chunk(finish_reason="stop", index=1)],
+            ("error", "stop"),
+        ),
+        ([chunk(content="a"), chunk(content="b", index=1)], ("error", "error")),
+        ([chunk(content="a"), chunk(finish_reason="stop", index=1), b"[DONE]"], ("error", "stop")),
+        ([chunk(content="a"), b"[DONE]"], ()),
+    ],
+)
+def test_a_choice_that_never_finished_has_error_in_its_place(heard, events, reasons):
+    """The conventions: each reason stands at the position of its choice."""
+    assert reasons == heard(chat, *events).answer.finish_reasons
+
+
 def test_a_stream_that_was_cut_is_not_complete(heard):
     assert not heard(chat, chunk(content="Hi")).answer.complete
     assert not heard(chat).answer.complete
@@ -193,10 +210,10 @@ def test_a_field_of_another_type_costs_only_itself(heard, answer):
     kinds, streamed = heard(chat, odd)
 
     assert [TEXT] == kinds
-    assert (None, "m", ("stop",), None) == (
+    assert (None, "m", ("error", "stop"), None) == (
         streamed.id,
         streamed.model,
         streamed.finish_reasons,
         streamed.usage,
     )
-    assert Answer(model="m", finish_reasons=("stop",), complete=True) == answer(chat, odd)
+    assert Answer(model="m", finish_reasons=("error", "stop"), complete=True) == answer(chat, odd)
