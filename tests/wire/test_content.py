@@ -82,6 +82,7 @@ def test_a_conversation_keeps_its_order_and_its_system_message():
     said = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello", "name": None},
+        {"role": "user", "content": "Hi, both", "name": "ann"},
         {"role": "assistant", "content": "Hi", "reasoning_content": "A greeting."},
     ]
 
@@ -91,6 +92,7 @@ def test_a_conversation_keeps_its_order_and_its_system_message():
         messages=[
             {"role": "system", "parts": [text("Be brief.")]},
             {"role": "user", "parts": [text("Hello")]},
+            {"role": "user", "parts": [text("Hi, both")], "name": "ann"},
             {"role": "assistant", "parts": [{"type": "reasoning", "content": "A greeting."}, text("Hi")]},
         ]
     )

@@ -90,7 +90,9 @@ def _conversation(
 def _chat_message(given: Part, room: Room) -> Message:
     role = given.get("role")
     role = room.text(role) if isinstance(role, str) else "user"
-    return {"role": role, "parts": chat_parts(given, room, role)}
+    message: Message = {"role": role, "parts": chat_parts(given, room, role)}
+    name = given.get("name")
+    return message | {"name": room.text(name)} if isinstance(name, str) else message
 
 
 def _embedded(given: Part, room: Room) -> Message:
