@@ -49,6 +49,7 @@ ATTRIBUTES = (
     Attribute("gen_ai.request.stream", "bool", "start", "only where true"),
     Attribute("gen_ai.request.temperature", "double", "start", "as sent"),
     Attribute("gen_ai.request.top_p", "double", "start", "as sent"),
+    Attribute("gen_ai.request.top_k", "int", "start", "as sent"),
     Attribute("gen_ai.request.frequency_penalty", "double", "start", "as sent"),
     Attribute("gen_ai.request.presence_penalty", "double", "start", "as sent"),
     Attribute("gen_ai.request.max_tokens", "int", "start", "`max_tokens`, `max_completion_tokens` or `max_output_tokens`"),

@@ -28,6 +28,7 @@ _Params = tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]
 _PARAMS: _Params = (
     ("temperature", "gen_ai.request.temperature", float),
     ("top_p", "gen_ai.request.top_p", float),
+    ("top_k", "gen_ai.request.top_k", int),
     ("frequency_penalty", "gen_ai.request.frequency_penalty", float),
     ("presence_penalty", "gen_ai.request.presence_penalty", float),
     ("max_tokens", "gen_ai.request.max_tokens", int),

@@ -19,7 +19,7 @@ from .reader import Asked
 from .shape import UNREADABLE, decoded, json_in
 
 _WORDS = (
-    "temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "seed", "frequency_penalty",
+    "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "max_output_tokens", "seed", "frequency_penalty",
     "presence_penalty", "repetition_penalty", "n", "reasoning_effort", "service_tier", "previous_response_id", "store",
     "encoding_format", "dimensions", "size", "width", "height", "guidance_scale", "watermark", "output_format", "context_id",
 )  # fmt: skip

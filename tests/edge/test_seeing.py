@@ -63,6 +63,24 @@ def test_a_chat_is_one_span_with_one_attempt(http, instrument, told, sg):
     assert not [name for name in attempt.attributes if name.startswith("gen_ai.")]
 
 
+def test_what_a_request_asks_for_has_the_names_of_the_conventions(http, instrument, told, sg):
+    asked = {"temperature": 1, "top_p": 0.5, "top_k": 40, "max_tokens": 99, "seed": 7, "stop": ["x"], "n": 2}
+    instrument()
+
+    http.post(sg + "/messages", {**CHAT, **asked})
+
+    expected = {
+        "temperature": 1.0,
+        "top_p": 0.5,
+        "top_k": 40,
+        "max_tokens": 99,
+        "seed": 7,
+        "stop_sequences": ("x",),
+        "choice.count": 2,
+    }
+    assert expected == {name: told.one.attributes.get(f"gen_ai.request.{name}") for name in expected}
+
+
 def test_a_streamed_chat_counts_what_its_last_chunk_says(http, instrument, told, sg):
     instrument()
 

@@ -87,9 +87,10 @@ def test_a_response(params):
 
 
 def test_a_message(params):
-    assert {"max_tokens": 10, "stop": ["END"], "thinking": "enabled"} == params(
+    assert {"max_tokens": 10, "top_k": 40, "stop": ["END"], "thinking": "enabled"} == params(
         messages,
         max_tokens=10,
+        top_k=40,
         stop_sequences=["END"],
         thinking={"type": "enabled", "budget_tokens": 5},
         metadata={"user_id": "secret"},
