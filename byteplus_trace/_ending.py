@@ -4,6 +4,9 @@ How an attempt, and with it a call, ended: pure functions of what its caller cou
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +18,8 @@ from ._wire.errors import code_family
 if TYPE_CHECKING:
     from ._routing.steps import FailureKind
     from ._wire.body import Body
+
+_MOST_CAUSES = 16
 
 How = Literal["complete", "exhausted", "raised", "closed", "forgotten"]
 
@@ -83,6 +88,26 @@ def _raised(error: BaseException | None, kind: FailureKind | None, code: str | N
         reason = "cut"
     name = type(error).__name__ if error is not None else reason
     return Ending("error", reason, code_family(code) if code else name)
+
+
+def unreachable(error: BaseException | None) -> str | None:
+    """Why no connection could be made: what the system said, never a library, which may quote what was sent."""
+    for _ in range(_MOST_CAUSES):
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]  # one for each of a host's addresses
+        said = _systems_word(error) if isinstance(error, OSError) else None
+        if error is None or said is not None:
+            return said
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _systems_word(error: OSError) -> str | None:
+    if isinstance(error, ssl.SSLError):
+        return getattr(error, "verify_message", None) or getattr(error, "reason", None)
+    if isinstance(error, socket.gaierror):
+        return error.strerror
+    return os.strerror(error.errno) if isinstance(error.errno, int) else None
 
 
 def _images_failed(images: Images, how: How, complete: bool) -> bool:

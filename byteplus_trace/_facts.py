@@ -192,6 +192,8 @@ class Attempt(msgspec.Struct, frozen=True):
     upstream_ms: int | None = None
     waited_seconds: float = 0.0
     """How long the plan waited before this send."""
+    unreachable: str | None = None
+    """Why no connection could be made, in the system's words, such as `Connection refused`."""
 
 
 class Skip(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from . import _prices, _reaper
-from ._ending import Ending, How, ending, outcome_of
+from ._ending import Ending, How, ending, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._telemetry.guard import fault, guard
 from ._wire.body import Body
@@ -295,6 +295,8 @@ class Observer:
             upstream_ms=attempt.upstream_ms,
             waited_seconds=sending.waited_seconds,
         )
+        if kind == "connect":
+            closed = replace(closed, unreachable=unreachable(error))
         over = _Over(closed, end, answer, body, error)
         self._over.append(over)
         self._attempts.append(closed)

@@ -1,12 +1,16 @@
 """How a call ended: a table of what its caller could see, and the closed words for it."""
 
 import asyncio
+import errno
+import socket
+import ssl
+from itertools import pairwise
 
 import httpx
 import pytest
 
 from byteplus_trace import Answer, Attempt, Call, Images, WireError
-from byteplus_trace._ending import Ending, ending, outcome_of
+from byteplus_trace._ending import Ending, ending, outcome_of, unreachable
 
 CHAT = Call(
     "chat",
@@ -175,3 +179,55 @@ def test_an_outcome(what):
     end, how, kind, targets, expected = OUTCOMES[what]
 
     assert expected == outcome_of(end, how, kind, attempts(*targets))
+
+
+def caused(*errors):
+    """A chain of exceptions, the library's own first."""
+    for error, cause in pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+def untrusted():
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed (_ssl.c:1)")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+# What an HTTP library raised, with what it came of; and what is told of that.
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 443)")
+UNREACHABLE = {
+    "refused": ((httpx.ConnectError("x"), REFUSED), "Connection refused"),
+    "refused, under layers": (
+        (httpx.ConnectError("x"), OSError("All connection attempts failed"), REFUSED),
+        "Connection refused",
+    ),
+    "refused at each of its addresses": (
+        (httpx.ConnectError("x"), OSError("All failed"), ExceptionGroup("", [REFUSED, REFUSED])),
+        "Connection refused",
+    ),
+    "no such name": (
+        (httpx.ConnectError("x"), socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+        "Name or service not known",
+    ),
+    "a certificate": ((httpx.ConnectError("x"), untrusted()), "self-signed certificate"),
+    "no TLS": ((httpx.ConnectError("x"), ssl.SSLError(1, "secret")), None),
+    "a library's own word": ((httpx.ProxyError("407 for http://user:secret@proxy"),), None),
+    "too slow": ((httpx.ConnectTimeout("x"), TimeoutError()), None),
+    "none": ((None,), None),
+}
+
+
+@pytest.mark.parametrize("what", UNREACHABLE)
+def test_why_nothing_was_reached_is_told_in_the_systems_words(what):
+    """A library's may quote what was sent, and an address has no place in them."""
+    errors, expected = UNREACHABLE[what]
+
+    assert expected == unreachable(caused(*errors))
+
+
+def test_a_chain_of_causes_that_is_a_ring_ends():
+    error, cause = httpx.ConnectError("x"), OSError("y")
+    error.__cause__, cause.__cause__ = cause, error
+
+    assert unreachable(error) is None

@@ -211,6 +211,8 @@ class Telling:
         error = exchange.answer.error
         code = (error.code if error is not None else None) or exchange.error_type or exchange.reason
         words = [code[:LONGEST]]
+        if exchange.reason == "connect":
+            words += [attempt.unreachable for attempt in exchange.attempts[-1:] if attempt.unreachable]
         if exchange.request_id is not None:
             words.append(f"request id {exchange.request_id[:LONGEST]}")
         if error is not None and error.message is not None and self._recorder.settings.capture:
@@ -273,7 +275,7 @@ class AttemptTelling:
         if span.is_recording():
             span.set_attributes(attempt_end_attributes(attempt))
             if attempt.result == "error":
-                span.set_status(Status(StatusCode.ERROR))
+                span.set_status(Status(StatusCode.ERROR, attempt.unreachable))
         span.end(ended_ns)
 
 

@@ -146,6 +146,9 @@ def test_a_refused_connection_is_the_librarys_own_error(http, instrument, told, 
         http.post(sg + "/chat/completions", CHAT)
 
     assert "ConnectError" == told.one.attributes["error.type"]
+    assert "ConnectError; Connection refused" == told.one.status.description
+    assert ["Connection refused"] == [attempt.status.description for attempt in told.attempts]
+    assert ["Connection refused"] == [attempt.unreachable for attempt in told.exchanges[0].attempts]
     assert 1 == told.series("modelark_attempts_total", reason="connect", result="error")
 
 
