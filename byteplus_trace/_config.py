@@ -210,9 +210,10 @@ def _checked_number(settled: Mapping[str, Any], name: str, least: int, most: int
 
 
 def _read_number(variable: str, text: str) -> int:
-    if not text.lstrip("-").isdecimal():
-        raise SettingError(f"{variable}={shown(text)} must be a whole number.")
-    return int(text)
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingError(f"{variable}={shown(text)} must be a whole number.") from None
 
 
 def _read_yes(variable: str, text: str) -> bool:

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from . import _prices, _reaper
 from ._ending import Ending, How, ending, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
+from ._recognise import LONGEST_NUMBER
 from ._telemetry.guard import fault, guard
 from ._wire.body import Body
 
@@ -157,7 +158,8 @@ class Observer:
             attempt.status = status
             attempt.request_id = headers.get("x-request-id")
             upstream = headers.get("x-envoy-upstream-service-time", "")
-            attempt.upstream_ms = int(upstream) if upstream.isdecimal() else None
+            known = upstream.isdecimal() and len(upstream) <= LONGEST_NUMBER
+            attempt.upstream_ms = int(upstream) if known else None
             self.body = Body(
                 self._family, status, headers, self._capture, time.perf_counter, self._call.stream
             )

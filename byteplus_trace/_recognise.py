@@ -35,6 +35,8 @@ from ._wire.shape import json_in
 PORTKEY_HOST = "api.portkey.ai"
 PORTKEY_PREFIX = "x-portkey-"
 LONGEST_METADATA = 128
+LONGEST_NUMBER = 15
+"""In digits, in a header: a span carries no more than 18, and `int` raises at 4,300."""
 
 TOLD_HEADERS = frozenset({"x-stainless-retry-count", "x-client-request-id"})
 """The headers that are looked at here, beside Portkey's."""
@@ -183,7 +185,7 @@ def recognise(
         metadata=told,
         resource_id=addressed.resource_id,
         client_request_id=headers.get("x-client-request-id"),
-        sdk_retry=int(retries) if retries.isdecimal() else 0,
+        sdk_retry=int(retries) if retries.isdecimal() and len(retries) <= LONGEST_NUMBER else 0,
         content=asked.content,
     )
     return Recognised(call, route, behind_gateway, cut)

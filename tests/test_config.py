@@ -269,6 +269,12 @@ def test_a_wrong_variable_is_named_and_says_what_to_write(name):
     assert name in str(caught.value).upper()
 
 
+@pytest.mark.parametrize("text", ["--9464", "9" * 5000, "²", "9464.0"])
+def test_a_variable_that_is_no_whole_number_says_so(text):
+    with pytest.raises(SettingError, match=r"METRICS_PORT=.* must be a whole number"):
+        configure({}, {"BYTEPLUS_TRACE_METRICS_PORT": text})
+
+
 @pytest.mark.parametrize(
     "url", ["ark.private.example/api/v3", "ftp://x/api", "https://", "https://x:port/api", "https://[x"]
 )

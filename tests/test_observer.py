@@ -236,7 +236,7 @@ def test_without_a_telling_nothing_is_told_and_the_exchange_is_still_heard():
     assert "ok" == exchange.outcome
 
 
-@pytest.mark.parametrize("upstream", ["", "soon", "-1", "1.5"])
+@pytest.mark.parametrize("upstream", ["", "soon", "-1", "1.5", "9" * 20, "9" * 5000])
 def test_a_time_upstream_that_is_no_number_is_not_known(observer, telling, upstream):
     sends(observer)
     observer.replied(200, {**STREAM, "x-envoy-upstream-service-time": upstream})

@@ -17,7 +17,8 @@ import msgspec
 
 from .._facts import Images, Usage
 
-Count = Annotated[int, msgspec.Meta(ge=0)] | None
+# What is more than a float counts one by one is nobody's tokens: a span could not carry it, a series would keep it.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None
 
 
 class Details(msgspec.Struct, gc=False):

@@ -57,6 +57,7 @@ def usage_of(given, bot_usage=None):
         ({"prompt_tokens": 1, "prompt_tokens_details": None, "completion_tokens_details": []}, Usage(1)),
         ({"prompt_tokens": 1, "completion_tokens": "9"}, Usage(1)),
         ({"prompt_tokens": True, "completion_tokens": -1}, None),
+        ({"prompt_tokens": 10**19, "completion_tokens": 2**63}, None),
         ({"total_tokens": 5}, None),
         ({}, None),
         (None, None),
