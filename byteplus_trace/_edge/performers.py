@@ -85,6 +85,9 @@ class SyncPerformer(Performer):
                         return None
                     if cut.is_due:
                         return self.too_late(None)
+            # A body that ends with its connection ends where that was cut, and nothing raises.
+            if cut.made:
+                return self.too_late(None)
             self.drained(held)
         except Exception as error:
             return self.too_late(error) if cut.made else self.raised(error)

@@ -301,6 +301,12 @@ def test_the_deadline_holds_for_headers_that_come_in_drops(http, instrument, tol
     spends_its_deadline(http, instrument, told, drips(b"", REFUSAL))
 
 
+@pytest.mark.parametrize("kind", [b"application/json\r\n\r\n{", b"text/event-stream\r\n\r\n:"])
+def test_the_deadline_holds_for_a_body_that_ends_with_its_connection(http, instrument, told, drips, kind):
+    """That we cut it short is no end of it: half of a document is nobody's answer."""
+    spends_its_deadline(http, instrument, told, drips(b"HTTP/1.1 200 OK\r\ncontent-type: " + kind, b" " * 60))
+
+
 def test_a_connection_that_other_calls_share_is_not_cut():
     """Shutting an HTTP/2 connection down for one slow stream would end all of its streams."""
     stream = SimpleNamespace(get_extra_info=pytest.fail)
