@@ -13,6 +13,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .library import failure_of
@@ -91,8 +92,9 @@ class ObservedStream(_Observed):
 
     def close(self) -> None:
         try:
-            if self._rest is not None and isinstance(self._rest, Generator):
-                self._rest.close()
+            if isinstance(self._rest, Generator):
+                with suppress(ValueError):  # another thread is reading it
+                    self._rest.close()
             self._inner.close()
         finally:
             self._observer.later("closed")
@@ -121,8 +123,9 @@ class AsyncObservedStream(_Observed):
 
     async def aclose(self) -> None:
         try:
-            if self._rest is not None and isinstance(self._rest, AsyncGenerator):
-                await self._rest.aclose()
+            if isinstance(self._rest, AsyncGenerator):
+                with suppress(RuntimeError):  # another task is reading it
+                    await self._rest.aclose()
             await self._inner.aclose()
         finally:
             self._observer.later("closed")

@@ -181,6 +181,81 @@ def test_a_sync_stream_read_to_its_last_word_only(library, instrument, told, url
     ended_once(told, "ok")
 
 
+OUTPUT = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Rhine"}}]}\n\n'
+
+
+def answering(library, body):
+    return library.MockTransport(
+        lambda _request: library.Response(200, headers={"content-type": "text/event-stream"}, stream=body)
+    )
+
+
+def looking_closer():
+    """A policy that holds a stream until its first output."""
+    return byteplus_trace.Policy(
+        targets=[byteplus_trace.Target("sg", region="ap-southeast-1", api_key="key")],
+        deadline=byteplus_trace.Deadline(total=5),
+    )
+
+
+def test_a_routed_stream_is_closed_by_one_thread_while_another_reads_it(library, instrument, told):
+    waits, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Body(library.SyncByteStream):
+        def __iter__(self):
+            yield OUTPUT
+            waits.set()
+            assert goes_on.wait(5)
+
+        def close(self):
+            closed.set()
+
+    instrument(policy=looking_closer())
+
+    with library.Client(transport=answering(library, Body())) as client:
+        response = opened(client, PUBLIC)
+        reader = threading.Thread(target=response.read)
+        reader.start()
+        assert waits.wait(5)
+        response.close()
+        assert closed.is_set()
+        byteplus_trace.flush()
+        goes_on.set()
+        reader.join()
+
+    ended_once(told, "cancelled")
+
+
+@pytest.mark.parametrize("colour", ["asyncio", "trio"])
+def test_a_routed_stream_is_closed_by_one_task_while_another_reads_it(http, instrument, told, library):
+    waits, goes_on, closed = anyio.Event(), anyio.Event(), anyio.Event()
+
+    class Body(library.AsyncByteStream):
+        async def __aiter__(self):
+            yield OUTPUT
+            waits.set()
+            await goes_on.wait()
+
+        async def aclose(self):
+            closed.set()
+
+    instrument(policy=looking_closer())
+
+    async def work(client):
+        response = await opened(client, PUBLIC)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(response.aread)
+            await waits.wait()
+            await response.aclose()
+            assert closed.is_set()
+            byteplus_trace.flush()
+            goes_on.set()
+
+    http.run(work, transport=answering(library, Body()))
+
+    ended_once(told, "cancelled")
+
+
 # Async: tasks, cancellation, loops that end.
 
 
