@@ -324,6 +324,8 @@ def test_a_key_is_in_no_message(arguments, variables, messages):
     ("content", "word"),
     [
         ("not = [toml", "not valid TOML"),
+        ("deep = " + "[" * 5000, "not valid TOML"),
+        ('{"deep":' * 5000, "not valid JSON"),
         ([1, 2], "table of settings"),
         ({"policy": POLICY, "max_modles": 3}, "'max_modles'"),
         ({"include_usage": "no"}, "include_usage='no'"),

@@ -87,7 +87,7 @@ def read_file(what: str, named: str) -> object:
 def _parsed(parse: Callable[[str], object], text: str, what: str, language: str) -> object:
     try:
         return parse(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{what} is not valid {language}: {error}"
     raise SettingError(message)  # on its own, for the parser's error has the whole text in it
 
