@@ -219,7 +219,6 @@ class Performer:
             reached = False
         stale = wire is not None and not began and wire.reused and died_silently(error)
         self.observer.attempt_over("raised", error, named)
-        self.in_hand = None
         return Failure(named, reached, stale, error)
 
     def is_unsent_by_a_fault_of_ours(self, error: BaseException) -> bool:

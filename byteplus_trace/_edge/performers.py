@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import nullcontext, suppress
 from typing import Any, assert_never
 
-from .._routing.steps import Discard, Keep, Peek, Result, Send, Step, Wait
+from .._routing.steps import Discard, Failure, Keep, Peek, Result, Send, Step, Wait
 from .._telemetry.guard import guard
 from .perform import Held, Performer
 from .watch import WireWatch
@@ -24,6 +24,17 @@ class SyncPerformer(Performer):
     colour = "Sync"
 
     def __call__(self, step: Step) -> Result:
+        """Perform it; a reply that fails meanwhile is closed, for without that a pool counts it as open for ever."""
+        try:
+            result = self._perform(step)
+        except BaseException:
+            self._close()
+            raise
+        if isinstance(result, Failure):
+            self._close()
+        return result
+
+    def _perform(self, step: Step) -> Result:
         match step:
             case Send():
                 return self._send(step)
@@ -118,6 +129,19 @@ class AsyncPerformer(Performer):
     colour = "Async"
 
     async def __call__(self, step: Step) -> Result:
+        """As the sync one."""
+        try:
+            result = await self._perform(step)
+        except GeneratorExit:  # nothing may be awaited any more
+            raise
+        except BaseException:
+            await self._close()
+            raise
+        if isinstance(result, Failure):
+            await self._close()
+        return result
+
+    async def _perform(self, step: Step) -> Result:
         match step:
             case Send():
                 return await self._send(step)

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import time
 
+import anyio
 import pytest
 
 import byteplus_trace
-from byteplus_trace import Policy, Retry, Target
+from byteplus_trace import Deadline, Policy, Retry, Target
 
 SG, EU = "https://ark.ap-southeast.bytepluses.com/api/v3", "https://ark.eu-west.bytepluses.com/api/v3"
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
@@ -323,6 +325,78 @@ def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, in
 
     assert {"left": "cancelled", "cut": "error"}[end] == told.exchanges[0].outcome
     assert ["ap-southeast", "eu-west", "eu-west"] == routed.hosts
+
+
+ROLE = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+
+
+class Failing:
+    """A stream's beginning, and what it does in place of going on; it knows whether it was closed."""
+
+    def __init__(self, library, colour, end):
+        self.closed = closed = []
+        broken = library.ReadError("cut")
+
+        class Sync(library.SyncByteStream):
+            def __iter__(self):
+                yield ROLE
+                if end == "breaks":
+                    raise broken
+                time.sleep(0.2)
+                yield ROLE
+
+            def close(self):
+                closed.append(True)
+
+        class Async(library.AsyncByteStream):
+            async def __aiter__(self):
+                yield ROLE
+                if end == "breaks":
+                    raise broken
+                await anyio.sleep(0.2)
+                yield ROLE
+
+            async def aclose(self):
+                closed.append(True)
+
+        stream = Sync() if colour == "sync" else Async()
+        self.reply = library.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
+
+
+STREAMED = {**CHAT, "stream": True}
+
+
+@pytest.mark.parametrize("end", ["breaks", "is late"])
+def test_a_stream_that_is_given_up_for_another_is_closed(routed, instrument, told, http, library, end):
+    """A pool counts a reply as open until it is closed, whatever became of its connection."""
+    instrument(policy=policy(retry=Retry(per_target=0), deadline=Deadline(first_event=0.1)))
+    failing = Failing(library, http.colour, end)
+
+    def answer(_request):
+        if len(routed.left) == 1:
+            return failing.reply
+        return routed.reply(*EVENTS, headers={"content-type": "text/event-stream"})
+
+    response = routed.post(answer, STREAMED)
+
+    assert b"".join(EVENTS) == response.content
+    assert [True] == failing.closed
+
+
+@pytest.mark.parametrize("colour", ["asyncio", "trio"])
+def test_a_stream_that_nobody_waits_for_any_more_is_closed(routed, instrument, told, http, library):
+    instrument(policy=policy())
+    failing = Failing(library, http.colour, "is late")
+
+    async def work(client):
+        with anyio.move_on_after(0.1) as scope:
+            await client.post(SG + "/chat/completions", json=STREAMED)
+        assert scope.cancelled_caught
+
+    http.run(work, transport=library.MockTransport(lambda _request: failing.reply))
+
+    assert [True] == failing.closed
+    assert "cancelled" == told.exchanges[0].outcome
 
 
 def test_a_chat_about_a_file_goes_where_the_file_is(routed, instrument, told):
