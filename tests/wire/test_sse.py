@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from byteplus_trace._facts import Answer
+from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.sse import EventDecoder
 
 MEBIBYTE = 1024 * 1024
@@ -136,3 +139,54 @@ def test_cutting_is_invisible(stream, data):
     parts = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
     assert events(stream) == events(*parts) == events(*bytewise(stream))
+
+
+def by_the_standard(stream):
+    """The events of a whole stream, in the words of WHATWG's 9.2.6, which wants a blank line after each."""
+    found, name, data = [], "", []
+    for line in re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
+        field, _, value = line.partition(b":")
+        if line == b"":
+            found += [(name, b"\n".join(data))] if data else []
+            name, data = "", []
+        elif field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ").decode("utf-8", "replace")
+    return found
+
+
+class Listening:
+    """A reader, and its own family, that keeps what it hears."""
+
+    def __init__(self):
+        self.heard = []
+        self.reader = lambda _capture: self
+
+    def event(self, name, data):
+        self.heard.append((name, data))
+        return 0
+
+    def document(self, body):
+        pass
+
+    def answer(self):
+        return Answer()
+
+
+PLAIN = st.sampled_from([b"data: {}\n\n", b"data: a\r\n\r\n", b"data: {}\r\r", b"event: a\ndata: {}\n\n"])
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(PLAIN | PIECES, min_size=1, max_size=3).map(b"".join), max_size=12))
+def test_what_the_standard_reads_is_read_also_where_a_part_is_one_event(parts):
+    listening = Listening()
+    body = Body(listening, 200, {"content-type": "text/event-stream"}, False, lambda: 0.0)
+    ended = [*parts, b"\n\n"]
+
+    for part in ended:
+        body.feed(part)
+    body.end()
+
+    assert by_the_standard(b"".join(ended)) == listening.heard == events(*ended)
+    assert (len(listening.heard), None) == (body.events, body.fault)
