@@ -21,8 +21,8 @@ LAST = b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"
 
 MOST_HELD_OF_A_STREAM = 512 * 1024
 """Bytes: a tenth of the stream's length, since what other threads of this process do meanwhile is counted too."""
-MOST_LEFT_OF_A_CALL = 48
-"""Bytes, on average: less than the smallest object that could be kept of each, and its place in a dict or list."""
+MOST_LEFT_OF_A_CALL = 12
+"""Bytes, on average: less than the smallest object that could be kept of each."""
 
 
 def event(number):
