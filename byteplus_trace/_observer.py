@@ -9,18 +9,14 @@ words are ignored, from whichever thread they come.
 
 from __future__ import annotations
 
-import datetime
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
-from . import _prices, _reaper
+from . import _reaper, _spent
 from ._ending import Ending, How, ending, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
@@ -31,9 +27,6 @@ if TYPE_CHECKING:
     from ._routing.steps import FailureKind
     from ._telemetry.recorder import AttemptTelling, Telling
     from ._wire.families import Family
-
-
-NANOSECONDS_A_DAY = 24 * 60 * 60 * 10**9
 
 
 class _Open:
@@ -339,7 +332,7 @@ class Observer:
         if body is not None and body.streaming:
             first_chunk, first_answer = body.first_chunk_at, body.first_answer_at
             last_chunk = body.last_chunk_at
-        if answer.task_id is not None and answer.usage is not None and not _first_usage_of(answer.task_id):
+        if answer.task_id is not None and answer.usage is not None and not _spent.is_news(answer.task_id):
             answer = replace(answer, usage=None)
         return Exchange(
             # By position, as above.
@@ -366,7 +359,7 @@ class Observer:
             fallback_from=fallback_from,
             fallback_reason=fallback_reason,
             duplicate=self.duplicate,
-            cost_usd=_cost(call, answer, self._started_ns),
+            cost_usd=_spent.cost(call, answer, self._started_ns),
         )
 
     def _ns(self, moment: float) -> int:
@@ -375,38 +368,3 @@ class Observer:
 
 def _unread(_part: bytes) -> bool:
     return False
-
-
-def _cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:
-    if call.operation == "fetch_response" or (answer.usage is None and answer.images is None):
-        return None
-    try:
-        return _prices.estimate(
-            answer.model or call.model,
-            answer.usage,
-            answer.images,
-            _day(started_ns // NANOSECONDS_A_DAY),
-            service_tier=answer.service_tier,
-            batch=call.api.startswith("batch_"),
-        )
-    except Exception as error:
-        fault("estimating the cost", error)
-        return None
-
-
-@lru_cache(maxsize=2)
-def _day(number: int) -> datetime.date:
-    return datetime.date(1970, 1, 1) + datetime.timedelta(days=number)
-
-
-# A poller sees the usage of a finished task again and again; it was spent once.
-_told_tasks: OrderedDict[str, None] = OrderedDict()
-_REMEMBERED_TASKS = 10_000
-
-
-def _first_usage_of(task_id: str) -> bool:
-    first = task_id not in _told_tasks
-    _told_tasks[task_id] = None
-    while len(_told_tasks) > _REMEMBERED_TASKS:
-        _told_tasks.popitem(last=False)
-    return first
