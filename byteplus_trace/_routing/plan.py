@@ -23,7 +23,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from random import Random
 
 from .._facts import Call, Cause, Skip
-from .classify import PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
+from .classify import EMPTY, PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
 from .health import Health
 from .kinds import may_run_twice
@@ -111,6 +111,8 @@ class _Story:
         self.waited = 0.0
         self.in_hand = False
         """A reply was received and neither kept nor discarded."""
+        self.empty = False
+        """It says nothing, not even what failed."""
         self.kept = False
         self.failures: list[Failure] = []
         self.copies = False
@@ -222,7 +224,7 @@ class _Story:
         if isinstance(came, Failure):
             return self._failed(came)
         assert isinstance(came, Reply), "a send brings a reply or a failure"
-        self.in_hand = True
+        self.in_hand, self.empty = True, False
         if came.status >= 400:
             return Outcome(classify_reply(came.status, came.code), came.status, came.retry_after_seconds)
         if not self._looks_closer(came, elsewhere or self._has_repeats(way, repeats)):
@@ -233,6 +235,7 @@ class _Story:
             self.in_hand = False
             return self._failed(seen)
         verdict = classify_peeked(seen) if isinstance(seen, Peeked) else SERVED
+        self.empty = verdict is EMPTY
         return Outcome(verdict, retry_after_seconds=came.retry_after_seconds)
 
     def _failed(self, failure: Failure) -> Outcome:
@@ -293,7 +296,7 @@ class _Story:
         if not self.in_hand:
             return
         self.in_hand = False
-        if self.kept and self.policy.final == "primary":
+        if self.empty or (self.kept and self.policy.final == "primary"):
             yield Discard()
         else:
             self.kept = True
@@ -312,7 +315,7 @@ class _Story:
             # No earlier reply may hide that the work may have run, or that the caller's own side failed.
             if spared or verdict.move == "no":
                 return self._delivered(failure=failure, spared=spared, final=True)
-        if self.in_hand and (self.policy.final == "last" or not self.kept):
+        if self.in_hand and not (self.kept and (self.empty or self.policy.final == "primary")):
             return self._delivered(final=True)
         if self.kept:
             if self.in_hand:

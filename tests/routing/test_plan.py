@@ -471,6 +471,27 @@ def test_the_last_reply_is_the_last_of_many(world, two, call):
     assert trip.delivered.kept
 
 
+# The outcomes after which a call has failed everywhere, the empty reply among them -> whether its caller gets the
+# reply that was kept, else which exception; where neither, the one in hand.
+EMPTY_REPLIES = {
+    "before a refusal": ([EMPTY, Reply(503)], (False, None)),
+    "after a refusal": ([Reply(503), EMPTY], (True, None)),
+    "before an exception": ([EMPTY, CONNECT], (False, CONNECT)),
+    "alone": ([EMPTY, EMPTY], (False, None)),
+}
+
+
+@pytest.mark.parametrize("final", ["primary", "last"])
+@pytest.mark.parametrize("where", EMPTY_REPLIES)
+def test_an_empty_reply_is_worth_less_than_one_that_says_what_failed(where, final, world, two, call):
+    outcomes, (kept, failure) = EMPTY_REPLIES[where]
+    policy = two(retry=ONCE, final=final, deadline=Deadline(total=60))
+
+    delivered = world(policy).play(call(), *outcomes).delivered
+
+    assert (kept, failure, True) == (delivered.kept, delivered.failure, delivered.final)
+
+
 @pytest.mark.parametrize(("final", "raised"), [("primary", CONNECT), ("last", RESET)])
 def test_of_exceptions_alone_the_first_or_the_last(final, raised, world, two, call):
     assert world(two(final=final)).play(call(), CONNECT, RESET).delivered.failure is raised

@@ -421,6 +421,21 @@ def test_when_all_fail_the_caller_gets_the_first_and_sdks_are_told_to_stop(
     assert "ServerOverloaded" == told.one.attributes["error.type"]
 
 
+@pytest.mark.parametrize("says_nothing", ["answers_empty", "answers_html"])
+def test_when_all_fail_the_caller_gets_the_one_that_says_why(
+    http, instrument, told, region, policy, says_nothing
+):
+    getattr(region("sg"), says_nothing)()
+    region("eu").fails(503, code="ServerOverloaded")
+    instrument(policy=policy())
+
+    reply = http.post(region("sg").base_url + "/chat/completions", CHAT)
+
+    assert 503 == reply.status_code
+    assert "false" == reply.headers["x-should-retry"]
+    assert "ServerOverloaded" == told.one.attributes["error.type"]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
 def test_when_all_fail_the_caller_gets_all_of_the_first_stream(http, instrument, told, region, policy):
     region("sg").errors_in_stream(after_events=0, code="InternalServiceError")
