@@ -27,6 +27,7 @@ from ._regions import (
     may_be_region,
     origin_of,
     region_of,
+    spellings_of,
 )
 from ._wire.reader import Asked
 from ._wire.routes import Route, match
@@ -87,7 +88,8 @@ class Places:
     def __init__(self, places: Iterable[Place]) -> None:
         self._by_host: dict[str, list[Place]] = {}
         for place in places:
-            self._by_host.setdefault(place.host, []).append(place)
+            for host in set(spellings_of(place.host)):
+                self._by_host.setdefault(host, []).append(place)
         self.addressed = lru_cache(maxsize=1024)(self._addressed)
         """As `_addressed`, remembered: an application has few URLs, some of them with ids in."""
 

@@ -90,12 +90,33 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
         ValueError: the port is none.
     """
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    host = spellings_of(parts.hostname)[0] if parts.hostname is not None else None
+    return parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme)
+
+
+def spellings_of(host: str) -> tuple[str, str]:
+    """A host in its own letters, in which hosts compare, and in ASCII (RFC 3492): httpx says now one, now the other."""
+    labels = [_in_letters(label) for label in host.split(".")]
+    in_ascii = [
+        label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in labels
+    ]
+    return ".".join(labels), ".".join(in_ascii)
+
+
+def _in_letters(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    try:
+        letters = label[4:].encode("ascii").decode("punycode")
+    except UnicodeError:
+        return label
+    # `xn--a-` is no other spelling of `a`: it is no name at all, and not the host that a key was given for.
+    return label if letters.isascii() else letters
 
 
 @lru_cache(maxsize=1024)
 def address_of(url: str) -> str:
-    """A URL in the one form in which addresses compare: small letters up to its path, no usual port, escapes, no slash at the end."""
+    """A URL in the one form in which addresses compare: small letters up to its path, a host in its own, no usual port, escapes, no slash at the end."""
     scheme, host, port = origin_of(url)
     named = f"[{host}]" if host is not None and ":" in host else host
     at = named if port == DEFAULT_PORTS.get(scheme) else f"{named}:{port}"

@@ -110,6 +110,14 @@ def test_a_base_url_may_be_given_in_capitals_and_with_its_usual_port():
     assert "https://ark.private.example/v3/chat/completions" == call.url
 
 
+@pytest.mark.parametrize(
+    "host", ["xn--ark-.example", "xn--ark.example", "xn--\u00fc.example", "xn--.example"]
+)
+def test_a_host_that_is_written_as_no_name_is_stands_for_no_other(host):
+    assert recognised(f"https://{host}/v3/chat/completions", ("https://ark.example/v3", "eu-west-1")) is None
+    assert recognised(f"https://{host}/v3/chat/completions", (f"https://{host}/v3", "eu-west-1")) is not None
+
+
 def test_the_path_of_an_api_that_is_not_known_is_what_follows_the_base_url():
     assert (
         "/some/future/api" == call_at("https://ark.private.example/ark/api/v3/some/future/api", PRIVATE).path

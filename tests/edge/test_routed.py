@@ -244,6 +244,10 @@ def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, i
         "https://one.example",
         "http://[::1]:80/v3",
         "https://one.example/é (1)/a%20b",
+        "https://bücher.example/v3",
+        "https://xn--bcher-kva.example/v3",
+        "https://ark.Bücher.example/v3",
+        "https://ark.xn--bcher-kva.example/v3",
     ],
 )
 def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instrument, told, base, path):
