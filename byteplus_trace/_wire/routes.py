@@ -87,6 +87,8 @@ def _compiled(route: Route) -> re.Pattern[str]:
 
 
 _COMPILED = tuple((route, _compiled(route)) for route in ROUTES)
+# What is asked of an object in a way that is not in the table, such as `HEAD`, or `POST /responses/{id}/cancel`.
+_OBJECT = re.compile(r"/(?:responses|contents/generations/tasks|files)/(?P<id>[^/]+)(?P<below>/[^/]+)?/?\Z")
 # The base of a public host's URL; what follows it is the path of an API that is not in the table.
 _BASE = re.compile(r"/api(?:/coding|/plan)?(?:/v\d+)?(?=/)")
 
@@ -98,9 +100,15 @@ def match(method: str, path: str, prefix: str = "") -> Match:
         if route.method == method:
             found = pattern.search(path)
             if found is not None:
-                named = found.groupdict().get("id")
-                return Match(route, found["suffix"], unquote(named) if named is not None else None)
+                return Match(route, found["suffix"], _unquoted(found.groupdict().get("id")))
+    found = _OBJECT.search(path)
+    # What is posted right below is a word of the API's own: `POST /responses/compact`.
+    named = found["id"] if found is not None and (found["below"] or method != "POST") else None
     if prefix:
-        return Match(OTHER, path.removeprefix(prefix.rstrip("/")), None)
+        return Match(OTHER, path.removeprefix(prefix.rstrip("/")), _unquoted(named))
     base = _BASE.match(path)
-    return Match(OTHER, path[base.end() :] if base is not None else path, None)
+    return Match(OTHER, path[base.end() :] if base is not None else path, _unquoted(named))
+
+
+def _unquoted(named: str | None) -> str | None:
+    return unquote(named) if named is not None else None

@@ -331,6 +331,22 @@ def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, in
     assert ["ap-southeast", "eu-west", "eu-west"] == routed.hosts
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/responses/resp_1"), ("HEAD", "/responses/resp_1"), ("DELETE", "/responses/resp_1"), ("POST", "/responses/resp_1/cancel")],
+)  # fmt: skip
+def test_whatever_is_asked_of_a_response_is_asked_where_it_lives(routed, instrument, method, path):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    def answer(_):
+        return routed.overloaded() if len(routed.left) == 1 else routed.reply(b'{"id":"resp_1"}')
+
+    made = ("POST", SG + "/responses", {"json": {"model": "m", "input": "Name three rivers."}})
+    routed.calls(answer, made, (method, SG + path, {}))
+
+    assert ["ap-southeast", "eu-west", "eu-west"] == routed.hosts
+
+
 ROLE = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
 
 

@@ -73,6 +73,22 @@ def test_what_is_not_in_the_table_is_other(method, path, suffix):
     assert ("other", suffix, None) == (match(method, path).route.api, match(method, path).suffix, None)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "resource_id"),
+    [
+        ("HEAD", "/api/v3/responses/resp_1", "resp_1"),
+        ("POST", "/api/v3/responses/resp_1/cancel", "resp_1"),
+        ("POST", "/api/v3/responses/resp%2F1/cancel/", "resp/1"),
+        ("HEAD", "/api/v3/contents/generations/tasks/cgt-1", "cgt-1"),
+        ("HEAD", "/api/v3/files/file-1/content", "file-1"),
+        ("POST", "/api/v3/responses/compact", None),
+        ("HEAD", "/api/v3/responses", None),
+    ],
+)
+def test_what_is_other_may_be_asked_of_an_object_too(method, path, resource_id):
+    assert ("other", resource_id) == (match(method, path).route.api, match(method, path).resource_id)
+
+
 def test_a_trailing_slash_changes_nothing():
     assert match("POST", "/api/v3/responses") == match("POST", "/api/v3/responses/")
 
