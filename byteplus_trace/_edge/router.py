@@ -16,6 +16,7 @@ from .._facts import Call, Exchange
 from .._regions import region_named
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
+from .._routing.kinds import only_reads
 from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy
@@ -76,7 +77,7 @@ class Router:
         resent = False
         if prior is not None and not call.sdk_retry:
             # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
-            resent, prior = prior.failure.reached, None
+            resent, prior = prior.failure.reached and not only_reads(call), None
         decided = plan(
             call,
             self.policy,

@@ -53,8 +53,15 @@ def kind_of(call: Call) -> str:
     return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
 
 
+def only_reads(call: Call) -> bool:
+    """Whether a call asks for what is there, and has nothing made: a second one is no second charge (RFC 9110, 9.2.1)."""
+    return call.method in {"GET", "HEAD"}
+
+
 def may_run_twice(call: Call, replay: Mapping[str, Replay]) -> bool:
     """Whether a call may be sent again when nobody knows whether its first copy ran."""
+    if only_reads(call):
+        return True
     said = replay[kind_of(call)]
     if said == "stateless_only":
         return call.params.get("store") is False and not any(name in call.params for name in EARLIER)

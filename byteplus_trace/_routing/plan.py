@@ -26,7 +26,7 @@ from .._facts import Call, Cause, Skip
 from .classify import EMPTY, PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
 from .health import Health
-from .kinds import may_run_twice
+from .kinds import may_run_twice, only_reads
 from .order import Way, unprefixed, ways
 from .outcome import Outcome, may_repeat, wait_before_repeat, ways_left
 from .policy import Policy
@@ -116,7 +116,7 @@ class _Story:
         self.kept = False
         self.failures: list[Failure] = []
         self.copies = False
-        """A copy that may have run is out there."""
+        """A copy that may have run, and be charged, is out there."""
 
     # The story.
 
@@ -241,7 +241,8 @@ class _Story:
     def _failed(self, failure: Failure) -> Outcome:
         verdict = classify_failure(failure)
         self.failures.append(failure)
-        self.copies = self.copies or (verdict.may_have_run and not failure.stale_connection)
+        if verdict.may_have_run and not failure.stale_connection and not only_reads(self.call):
+            self.copies = True
         return Outcome(verdict, failure=failure)
 
     def _looks_closer(self, reply: Reply, may_go_on: bool) -> bool:

@@ -135,6 +135,17 @@ def test_an_image_that_failed_with_a_reply_is_not_resent_by_the_sdk(world, two, 
     assert Deliver(final=True, attempts=1) == world(two()).play(call("images"), Reply(500)).delivered
 
 
+@pytest.mark.parametrize("api", ["responses_get", "video_task_get"])
+def test_a_call_that_only_reads_runs_nothing_and_may_be_sent_again(api, world, two, call):
+    here, read = world(two()), call(api, resource_id="made-before")
+
+    assert ["sg", "sg"] == here.play(read, Reply(500)).targets
+    delivered = here.play(read, RESET).delivered
+
+    assert delivered.failure is RESET
+    assert not delivered.spared
+
+
 STATELESS = {
     "store: false": ({"store": False}, ["sg", "eu"]),
     "stored": ({}, ["sg"]),

@@ -565,6 +565,22 @@ def test_an_sdk_that_resends_an_image_after_an_exception_sends_it_once(instrumen
     assert [1, 0, 0] == [len(exchange.attempts) for exchange in told.exchanges]
 
 
+@pytest.mark.parametrize("retries", [0, 1], ids=["the caller", "its SDK"])
+def test_asking_again_after_a_response_is_no_second_charge(instrument, told, region, policy, retries):
+    instrument(policy=policy())
+
+    with openai.OpenAI(base_url=region("sg").base_url, api_key="key", max_retries=retries) as client:
+        made = client.responses.create(model="seed-2-0-lite-260228", input="Name three rivers.").id
+        region("sg").resets(times=1)
+        if not retries:
+            with pytest.raises(openai.APIConnectionError):
+                client.responses.retrieve(made)
+        assert made == client.responses.retrieve(made).id
+
+    assert [1, 1, 1] == [len(exchange.attempts) for exchange in told.exchanges]
+    assert 0 == told.series("modelark_possible_duplicates_total")
+
+
 @pytest.mark.parametrize("again", ["resets", "recovers"])
 def test_an_image_that_an_sdk_sends_again_unmarked_is_counted_however_it_ends(
     instrument, told, region, policy, again
