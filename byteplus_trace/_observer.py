@@ -176,12 +176,12 @@ class Observer:
             target, region = self._open.sending.target, self._open.sending.region
         else:
             target, region = next((a.target, a.region) for a in tried if a.number == number)
-        left = next((a for a in tried if a.target != target), None)
+        moved = any(attempt.target != target for attempt in tried)
         return {
             "target": target,
             "region": region,
             "attempts": len(tried) + (self._open is not None),
-            "fallback_reason": left.reason if left is not None else None,
+            "fallback_reason": tried[0].reason if moved else None,
         }
 
     @property

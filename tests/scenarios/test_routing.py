@@ -417,6 +417,8 @@ def test_when_all_fail_the_caller_gets_the_first_and_sdks_are_told_to_stop(
     assert 503 == reply.status_code
     assert "the first" in reply.text
     assert "false" == reply.headers["x-should-retry"]
+    assert "sg" == reply.headers["x-byteplus-trace-target"]
+    assert "overloaded" == reply.headers["x-byteplus-trace-fallback-reason"]
     assert "error" == told.one.attributes["byteplus.modelark.outcome"]
     assert "ServerOverloaded" == told.one.attributes["error.type"]
 
