@@ -64,7 +64,7 @@ def from_gateway_config(table: Mapping[str, Any]) -> Policy:
     Raises:
         SettingError: a key cannot be followed here; the message names it and says why.
     """
-    if "targets" not in table:
+    if "targets" not in table and not ("strategy" in table and "provider" not in table):
         table = {"strategy": {"mode": "single"}, "targets": [table]}
     policy = Policy(**_members(table, "", _Inherited()))
     # Portkey gives every target all its retries; the cap must let the last target be reached.
@@ -135,7 +135,8 @@ def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | 
     where = f"{path}."
     _check_keys(table, KNOWN, where)
     if "strategy" in table:
-        _check_keys(_object(table, "strategy", where), ("mode",), f"{where}strategy.")
+        strategy = _checked(table["strategy"], ("mode",), f"{where}strategy")
+        checks.choice(f"{where}strategy.mode", strategy.get("mode", "single"), MODES)
     here = above.under(table, where)
     provided = _model_of_provider(here.provider, where)
     params = dict(here.override_params)

@@ -168,6 +168,8 @@ WRONG = {
     "Policy: every weight is 0": {"strategy": {"mode": "loadbalance"}, "targets": [{**BYTEPLUS, "weight": 0}]},
     "Region 'us-east-1' is not known": {**BYTEPLUS, "byteplus_region": "us-east-1"},
     "strategy.conditions[0]: 'then' is missing": {"strategy": {"mode": "conditional", "conditions": [{"query": {"metadata.a": 1}}]}, "targets": [BYTEPLUS]},
+    "targets is empty": {"strategy": {"mode": "fallback"}, "api_key": "k"},
+    "targets[0].strategy.mode: 'sngle' is not known": {"strategy": {"mode": "sngle"}, **BYTEPLUS},
     "targets must be a list of objects": {"strategy": {"mode": "single"}, "targets": "byteplus"},
 }  # fmt: skip
 
