@@ -108,7 +108,7 @@ def routed(http, library):
 def policy(sg=None, eu=None, **settings):
     return Policy(
         targets=[
-            Target("sg", region="ap-southeast-1", api_key="key-sg", **(sg or {})),
+            Target("sg", region="ap-southeast-1", **{"api_key": "key-sg", **(sg or {})}),
             Target("eu", region="eu-west-1", api_key="key-eu", **(eu or {})),
         ],
         **{"retry": Retry(base=0.001, cap=0.002), **settings},
@@ -284,6 +284,76 @@ def test_a_path_that_moves_keeps_its_escapes(routed, instrument, told, library, 
     assert library.URL(EU + path) == moved
     (_, attempt) = told.attempts
     assert str(moved.copy_with(query=None)) == attempt.attributes["url.full"]
+
+
+GIVEN_TO_ONE_ORIGIN = {
+    "authorization": "Bearer the-callers",
+    "cookie": "session=1",
+    "x-api-key": "the-callers",
+    "x-project-name": "shop",
+    "x-session-token": "token",
+}
+
+
+def test_what_was_given_to_one_origin_goes_to_no_other(routed, instrument):
+    instrument(policy=policy(sg={"api_key": None}, retry=Retry(per_target=0)))
+
+    routed.post(lambda _: routed.overloaded(), CHAT, headers={**GIVEN_TO_ONE_ORIGIN, "x-kept": "1"})
+
+    addressed, moved = (
+        {name: request.headers.get(name) for name in (*GIVEN_TO_ONE_ORIGIN, "x-kept")}
+        for request in routed.left
+    )
+    assert {**GIVEN_TO_ONE_ORIGIN, "x-kept": "1"} == addressed
+    nothing = dict.fromkeys(GIVEN_TO_ONE_ORIGIN)
+    assert {**nothing, "authorization": "Bearer key-eu", "x-kept": "1"} == moved
+
+
+def test_a_call_that_is_encrypted_for_one_place_is_sent_there_alone(routed, instrument):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    routed.post(
+        lambda _: routed.overloaded(), CHAT, url=EU + "/chat/completions", headers={"X-Is-Encrypted": "true"}
+    )
+
+    assert ["eu-west"] == routed.hosts
+
+
+def test_an_upload_is_sent_once(routed, instrument):
+    instrument(policy=policy(retry=Retry(per_target=1)))
+    upload = {"files": {"file": ("a.txt", b"Three rivers.")}, "data": {"purpose": "user_data"}}
+
+    (reply,) = routed.calls(lambda _: routed.overloaded(), ("POST", SG + "/files", upload))
+
+    assert (503, ["ap-southeast"]) == (reply.status_code, routed.hosts)
+
+
+SILENT = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+BUSY = b'data: {"error":{"code":"ServerOverloaded","message":"busy"}}\n\n'
+COMMENT = b": " + b"-" * 1021 + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "hosts"),
+    [
+        ([SILENT] * 63, ["ap-southeast", "eu-west"]),
+        ([SILENT] * 64, ["ap-southeast"]),
+        ([COMMENT] * 255, ["ap-southeast", "eu-west"]),
+        ([COMMENT] * 256, ["ap-southeast"]),
+    ],
+    ids=["63 events", "64 events", "255 KiB", "256 KiB"],
+)
+def test_a_stream_is_held_so_long_and_no_longer(routed, instrument, before, hosts):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    parts = [*before, BUSY]
+
+    def answer(request):
+        return routed.reply(*parts, headers={"content-type": "text/event-stream"})
+
+    reply = routed.post(answer, {**CHAT, "stream": True})
+
+    assert hosts == routed.hosts
+    assert b"".join(parts) == reply.content
 
 
 def test_cookies_of_another_origin_are_not_kept_for_the_callers(routed, instrument):
