@@ -42,6 +42,8 @@ _KINDS_BY_API = {
     "video_task_get": "video",
     "video_task_delete": "video",
 }
+# What else is asked of an object falls under the kind of what made it: a target that made it serves that too.
+_KINDS_BY_OBJECT = {"/responses/": "responses", "/contents/generations/tasks/": "video"}
 _KINDS_BY_OPERATION = {"chat": "chat", "embeddings": "embeddings", "generate_content": "images"}
 
 EARLIER = ("previous_response_id", "context_id", "conversation")
@@ -50,6 +52,8 @@ EARLIER = ("previous_response_id", "context_id", "conversation")
 
 def kind_of(call: Call) -> str:
     """The key of `only` and `replay` that a call falls under."""
+    if call.api == "other" and call.resource_id is not None:
+        return next((kind for part, kind in _KINDS_BY_OBJECT.items() if part in call.path), "other")
     return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
 
 

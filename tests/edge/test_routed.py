@@ -406,7 +406,7 @@ def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, in
     [("GET", "/responses/resp_1"), ("HEAD", "/responses/resp_1"), ("DELETE", "/responses/resp_1"), ("POST", "/responses/resp_1/cancel")],
 )  # fmt: skip
 def test_whatever_is_asked_of_a_response_is_asked_where_it_lives(routed, instrument, method, path):
-    instrument(policy=policy(retry=Retry(per_target=0)))
+    instrument(policy=policy(eu={"only": {"responses"}}, retry=Retry(per_target=0)))
 
     def answer(_):
         return routed.overloaded() if len(routed.left) == 1 else routed.reply(b'{"id":"resp_1"}')
