@@ -64,7 +64,7 @@ def from_gateway_config(table: Mapping[str, Any]) -> Policy:
     Raises:
         SettingError: a key cannot be followed here; the message names it and says why.
     """
-    if "targets" not in table and not ("strategy" in table and "provider" not in table):
+    if "targets" not in table and ("provider" in table or "strategy" not in table):
         table = {"strategy": {"mode": "single"}, "targets": [table]}
     policy = Policy(**_members(table, "", _Inherited()))
     # Portkey gives every target all its retries; the cap must let the last target be reached.
