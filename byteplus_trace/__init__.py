@@ -163,7 +163,7 @@ def instrument(
     Raises:
         SettingError: a setting cannot be followed; the message says what to write instead.
     """
-    from ._edge.switch import switch_on
+    from ._edge.lifecycle import switch_on
 
     arguments = {name: value for name, value in locals().items() if name != "switch_on" and value is not None}
     switch_on(arguments)
@@ -176,7 +176,7 @@ def uninstrument() -> None:
     The Prometheus collectors stay in their registry, with their counts, and are used
     again. Streams under way are still observed to their end.
     """
-    from ._edge.switch import switch_off
+    from ._edge.lifecycle import switch_off
 
     switch_off()
 
@@ -191,7 +191,7 @@ def flush(timeout: float = 5.0) -> bool:
     Returns:
         Whether all was exported in time.
     """
-    from ._edge.switch import flush_all
+    from ._edge.lifecycle import flush_all
 
     return flush_all(timeout)
 

@@ -33,7 +33,7 @@ PREFIX = "BYTEPLUS_TRACE_"
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 HTTP_SPANS = ("own", "otel")
 
-_CAPTURE_WORDS = {
+_CAPTURE_VALUES = {
     "true": True, "1": True, "span_only": True, "span_and_event": True,
     "": False, "false": False, "0": False, "no_content": False, "event_only": False,
 }  # fmt: skip
@@ -225,7 +225,7 @@ def _read_yes(variable: str, text: str) -> bool:
 
 def _read_capture(variable: str, text: str) -> bool:
     try:
-        return _CAPTURE_WORDS[text.strip().lower()]
+        return _CAPTURE_VALUES[text.strip().lower()]
     except KeyError:
         raise SettingError(
             f"{variable}={shown(text)} is not known (known: SPAN_ONLY, NO_CONTENT, true, false)."

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from . import _reaper, _spent
-from ._ending import Ending, How, ending, outcome_of, unreachable
+from . import _background, _prices
+from ._call_end import Ending, How, ending, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
 from ._telemetry.guard import fault, guard
@@ -25,7 +25,7 @@ from ._wire.body import Body
 
 if TYPE_CHECKING:
     from ._routing.steps import FailureKind
-    from ._telemetry.recorder import AttemptTelling, Telling
+    from ._telemetry.recorder import AttemptSpan, CallSpan
     from ._wire.families import Family
 
 
@@ -38,7 +38,7 @@ class _Open:
         self.sending = sending
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
-        self.telling: AttemptTelling | None = None
+        self.telling: AttemptSpan | None = None
         self.status: int | None = None
         self.request_id: str | None = None
         self.upstream_ms: int | None = None
@@ -65,6 +65,7 @@ class Observer:
     __slots__ = (
         "_attempts",
         "_call",
+        "_call_span",
         "_capture",
         "_family",
         "_forks",
@@ -75,7 +76,6 @@ class Observer:
         "_skipped",
         "_started",
         "_started_ns",
-        "_telling",
         "body",
         "duplicate",
         "idle_seconds",
@@ -85,7 +85,7 @@ class Observer:
         self,
         call: Call,
         family: Family | None,
-        telling: Callable[[Call, int], Telling] | None,
+        telling: Callable[[Call, int], CallSpan] | None,
         capture: bool,
         heard: Callable[[Exchange], None] | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Observer:
         self._family = family
         self._capture = capture
         self._heard = heard
-        self._forks = _reaper.forks
+        self._forks = _background.forks
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
@@ -107,40 +107,40 @@ class Observer:
         self.duplicate: Duplicate | None = None
         self.idle_seconds: float | None = None
         """A policy's limit on the silence of a stream, where it is at work."""
-        self._telling: Telling | None = None
+        self._call_span: CallSpan | None = None
         # Not `guard`, here and wherever every call passes: it takes as long as much of what it guards.
         if telling is not None:
             try:
-                self._telling = telling(call, self._started_ns)
+                self._call_span = telling(call, self._started_ns)
             except Exception as error:
                 fault("opening the span", error)
 
-    def sends(self, sending: Sending) -> AttemptTelling | None:
+    def sends(self, sending: Sending) -> AttemptSpan | None:
         """An attempt begins; the result says what to attach around the send."""
         attempt = self._open = _Open(sending)
-        if self._telling is not None:
+        if self._call_span is not None:
             try:
                 before = self._attempts[-1] if self._attempts else None
                 if before is not None and before.target != sending.target:
-                    self._telling.falls_back(before.target, sending.target, before.reason)
-                attempt.telling = self._telling.attempt_begins(sending, attempt.started_ns)
+                    self._call_span.falls_back(before.target, sending.target, before.reason)
+                attempt.telling = self._call_span.attempt_begins(sending, attempt.started_ns)
             except Exception as error:
                 fault("opening the attempt span", error)
         return attempt.telling
 
     def waits(self, seconds: float, source: str) -> None:
         """The plan waits before it tries again."""
-        if self._telling is not None:
+        if self._call_span is not None:
             with guard("telling a wait"):
-                self._telling.retry_waits(seconds, source)
+                self._call_span.retry_waits(seconds, source)
 
     def skips(self, skipped: tuple[Skip, ...]) -> None:
         """Targets were passed over."""
         self._skipped += skipped
-        if self._telling is not None:
+        if self._call_span is not None:
             for skip in skipped:
                 with guard("telling a skip"):
-                    self._telling.target_skipped(skip.target, skip.reason)
+                    self._call_span.target_skipped(skip.target, skip.reason)
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
         """Response headers came."""
@@ -199,11 +199,11 @@ class Observer:
             self.body.end()
             self.finish("exhausted")
 
-    def later(self, how: How) -> None:
+    def finish_soon(self, how: How) -> None:
         """As `finish`, but from where only a queue may be touched; the call ends now all the same."""
-        if self._pending and self._forks == _reaper.forks:
+        if self._pending and self._forks == _background.forks:
             ended = time.perf_counter()
-            _reaper.put(lambda: self.finish(how, ended=ended))
+            _background.put(lambda: self.finish(how, ended=ended))
 
     def finish(
         self,
@@ -251,8 +251,8 @@ class Observer:
         exchange = self._exchange(how, error, kind, final, ended)
         if self._heard is not None:
             self._heard(exchange)
-        if self._telling is not None:
-            self._telling.ends(exchange, ended_ns)
+        if self._call_span is not None:
+            self._call_span.ends(exchange, ended_ns)
 
     def _close(
         self,
@@ -332,8 +332,17 @@ class Observer:
         if body is not None and body.streaming:
             first_chunk, first_answer = body.first_chunk_at, body.first_answer_at
             last_chunk = body.last_chunk_at
-        if answer.task_id is not None and answer.usage is not None and not _spent.is_news(answer.task_id):
+        if (
+            answer.task_id is not None
+            and answer.usage is not None
+            and not _prices.is_first_reading(answer.task_id)
+        ):
             answer = replace(answer, usage=None)
+        cost_usd = None
+        try:  # not `with guard`: it costs a call two functions more
+            cost_usd = _prices.cost(call, answer, self._started_ns)
+        except Exception as error_of_ours:
+            fault("estimating the cost", error_of_ours)
         return Exchange(
             # By position, as above.
             call,
@@ -359,7 +368,7 @@ class Observer:
             fallback_from=fallback_from,
             fallback_reason=fallback_reason,
             duplicate=self.duplicate,
-            cost_usd=_spent.cost(call, answer, self._started_ns),
+            cost_usd=cost_usd,
         )
 
     def _ns(self, moment: float) -> int:

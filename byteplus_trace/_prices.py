@@ -15,13 +15,14 @@ import datetime
 import pkgutil
 import re
 import tomllib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
-from ._facts import Images, Usage
+from ._facts import Answer, Call, Images, Usage
 
 _DATED = re.compile(r"-\d{6}$")
 
@@ -187,3 +188,39 @@ def _of_images(price: Price | None, images: Images) -> Decimal | None:
     if price is None or price.image is None:
         return None
     return _EXACT.multiply(price.image, max(images.generated, 0))
+
+
+_NANOSECONDS_A_DAY = 24 * 60 * 60 * 10**9
+
+
+def cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:
+    """The estimated cost in US dollars. None if no price is known, and for a response that is only fetched."""
+    if call.operation == "fetch_response" or (answer.usage is None and answer.images is None):
+        return None
+    return estimate(
+        answer.model or call.model,
+        answer.usage,
+        answer.images,
+        _day(started_ns // _NANOSECONDS_A_DAY),
+        service_tier=answer.service_tier,
+        batch=call.api.startswith("batch_"),
+    )
+
+
+@lru_cache(maxsize=2)
+def _day(number: int) -> datetime.date:
+    return datetime.date(1970, 1, 1) + datetime.timedelta(days=number)
+
+
+# A poller reads the usage of a finished task again and again. It was spent once.
+_recorded_tasks: OrderedDict[str, None] = OrderedDict()
+_REMEMBERED_TASKS = 10_000
+
+
+def is_first_reading(task_id: str) -> bool:
+    """Whether the usage of this task is read for the first time."""
+    first = task_id not in _recorded_tasks
+    _recorded_tasks[task_id] = None
+    while len(_recorded_tasks) > _REMEMBERED_TASKS:
+        _recorded_tasks.popitem(last=False)
+    return first

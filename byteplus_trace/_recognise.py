@@ -29,9 +29,9 @@ from ._regions import (
     region_of,
     spellings_of,
 )
+from ._wire.lenient_json import json_in
 from ._wire.reader import Asked
 from ._wire.routes import Route, match
-from ._wire.shape import json_in
 
 PORTKEY_HOST = "api.portkey.ai"
 PORTKEY_PREFIX = "x-portkey-"
@@ -39,7 +39,7 @@ LONGEST_METADATA = 128
 LONGEST_NUMBER = 15
 """In digits, in a header: a span carries no more than 18, and `int` raises at 4,300."""
 
-TOLD_HEADERS = frozenset({"x-stainless-retry-count", "x-client-request-id"})
+WANTED_HEADERS = frozenset({"x-stainless-retry-count", "x-client-request-id"})
 """The headers that are looked at here, beside Portkey's."""
 
 _NOTHING_ASKED = Asked()
@@ -153,7 +153,7 @@ def recognise(
     """
     Say which call a request is; None where it is not ModelArk's.
 
-    `headers` have lower-case names; those of `TOLD_HEADERS` and Portkey's are enough.
+    `headers` have lower-case names; those of `WANTED_HEADERS` and Portkey's are enough.
     `body` is None where it cannot be read without taking it from the caller.
     """
     addressed = places.addressed(method, scheme, host, port, path)

@@ -10,7 +10,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from . import uninstrument
 from ._config import NAMES
-from ._edge.switch import switch_on
+from ._edge.lifecycle import switch_on
 
 
 class ModelArkInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped base

@@ -1,5 +1,5 @@
 """
-The series in `prometheus_client`, and two ways to let Prometheus read them.
+The series in `prometheus_client`, and two candidates to let Prometheus read them.
 
     app.mount("/metrics", byteplus_trace.prometheus.metrics_app())      # inside a web application
     server = byteplus_trace.prometheus.serve(9464)                      # or beside it
@@ -37,7 +37,7 @@ from ._facts import Exchange
 from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, TELEMETRY_ERRORS
 from ._telemetry.collectors import default_registry, forget, multiprocess_directory, series_of
 from ._telemetry.points import Point
-from ._telemetry.starts import starts
+from ._telemetry.zero_series import starts
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -23,7 +23,7 @@ import byteplus_trace
 from byteplus_trace import _config, _facts, _prices
 from byteplus_trace._instruments import INSTRUMENTS, SECONDS
 from byteplus_trace._regions import REGIONS
-from byteplus_trace._routing.kinds import KINDS
+from byteplus_trace._routing.replay import KINDS
 from byteplus_trace._telemetry import collectors, meter
 from byteplus_trace._telemetry.points import TOKEN_TYPES
 from byteplus_trace._wire.routes import OTHER, ROUTES

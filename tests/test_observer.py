@@ -5,7 +5,7 @@ import threading
 import httpx
 import pytest
 
-from byteplus_trace import Call, Skip, _reaper
+from byteplus_trace import Call, Skip, _background
 from byteplus_trace._facts import Sending
 from byteplus_trace._observer import Observer
 from byteplus_trace._wire.families import chat
@@ -21,7 +21,7 @@ LAST = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_re
 DONE = b"data: [DONE]\n\n"
 
 
-class Telling:
+class CallSpan:
     """Keeps what it is told, in order."""
 
     def __init__(self):
@@ -53,7 +53,7 @@ class Telling:
 
 @pytest.fixture
 def telling():
-    return Telling()
+    return CallSpan()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ LAST_WORDS = {
     "fed": lambda observer: reads(observer, OUTPUT),
     "exhausted": lambda observer: observer.exhausted(),
     "closed": lambda observer: observer.finish("closed"),
-    "forgotten": lambda observer: observer.later("forgotten"),
+    "forgotten": lambda observer: observer.finish_soon("forgotten"),
     "raised": lambda observer: observer.finish("raised", httpx.ReadError("x"), "reset"),
 }
 
@@ -103,11 +103,11 @@ LAST_WORDS = {
 def test_only_the_first_last_word_counts(observer, telling, first, after):
     streamed(observer, OUTPUT)
     LAST_WORDS[first](observer)
-    _reaper.drain()
+    _background.drain()
     (before,) = telling.exchanges
 
     LAST_WORDS[after](observer)
-    _reaper.drain()
+    _background.drain()
 
     assert [before] == telling.exchanges
 
@@ -133,12 +133,12 @@ def test_of_many_threads_that_finish_one_does(telling):
 
 def test_what_is_noticed_in_the_collector_is_told_later_with_the_time_of_then(observer, telling):
     streamed(observer, OUTPUT)
-    with _reaper._working:
-        observer.later("forgotten")
+    with _background._working:
+        observer.finish_soon("forgotten")
         assert [] == telling.exchanges
         threading.Event().wait(0.05)
 
-    assert _reaper.drain(5)
+    assert _background.drain(5)
     (exchange,) = telling.exchanges
     assert "abandoned" == exchange.outcome
     assert exchange.duration_seconds < 0.05

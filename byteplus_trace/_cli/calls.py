@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from ..testing import ModelArk
-from .weather import AWAY, HOME
+from .chaos import AWAY, HOME
 
 CHAT_MODELS = ("seed-2-0-pro-260328", "seed-2-0-lite-260428", "seed-1-8-251228", "seed-1-6-flash-250715")
 EMBEDDING = "skylark-embedding-vision-251215"
@@ -104,7 +104,7 @@ async def thinking_chat(caller: Caller) -> None:
     await caller.stream("/chat/completions", {**body, **USAGE})
 
 
-async def left_chat(caller: Caller) -> None:
+async def abandoned_chat(caller: Caller) -> None:
     await caller.stream("/chat/completions", caller.chat_body(**USAGE), most=4)
 
 
@@ -199,7 +199,7 @@ KINDS = (
     Kind("eu chat", eu_chat, 2),
     Kind("eu streamed chat", eu_streamed_chat),
     Kind("endpoint chat", endpoint_chat),
-    Kind("left chat", left_chat),
+    Kind("left chat", abandoned_chat),
     Kind("forgotten chat", forgotten_chat),
     Kind("short chat", short_chat),
     Kind("refused chat", refused_chat),

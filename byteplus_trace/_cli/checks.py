@@ -28,7 +28,7 @@ from typing import Any, Literal
 from .._errors import SettingError, shown_url
 from .._regions import MODELARK, REGIONS, Region
 from .._version import __version__
-from .stage import settings_aside
+from .demo_environment import settings_aside
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -114,7 +114,7 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
     if config.policy is None:
         yield Finding("ok", "policy", "none: calls are observed and never moved")
         return
-    from .._routing.surprises import warnings_of
+    from .._routing.warnings import warnings_of
 
     yield Finding("ok", "policy", "loaded: byteplus-trace config check shows how it is understood")
     for warning in warnings_of(config.policy):

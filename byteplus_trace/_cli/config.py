@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .._config import PREFIX, Config, configure
 from .._errors import SettingError
 from .._routing.policy import Breaker, Deadline, Group, Policy, Retry, Target
-from .._routing.surprises import warnings_of
+from .._routing.warnings import warnings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

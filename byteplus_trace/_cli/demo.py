@@ -24,8 +24,8 @@ import byteplus_trace
 
 from .._regions import DEFAULT_REGION
 from .._telemetry.exporting import is_disabled, is_listening
-from .showing import Question, console, series, span_tree
-from .stage import SERVICE, Stage, Trace
+from .demo_environment import SERVICE, Stage, Trace
+from .render import Question, console, series, span_tree
 
 JAEGER = "http://localhost:16686"
 

@@ -22,8 +22,8 @@ from rich.text import Text
 
 from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
 from ..testing import REGIONS, FakeRegion
-from .showing import OWN, STYLES, Question, series, span_tree
-from .stage import Stage, Trace
+from .demo_environment import Stage, Trace
+from .render import OWN, STYLES, Question, series, span_tree
 
 HOME, AWAY = REGIONS
 # Seconds that the breaker stays open, and that a stream may take to its first output: short, for a demo.

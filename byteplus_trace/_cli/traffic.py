@@ -29,8 +29,8 @@ from .._facts import Exchange
 from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
 from ..testing import ModelArk
 from .calls import BY_NAME, KINDS, Caller, Kind
-from .stage import settings_aside
-from .weather import AWAY, HOME, SPENT_MODEL, phase_at, set_in
+from .chaos import AWAY, HOME, SPENT_MODEL, phase_at, set_in
+from .demo_environment import settings_aside
 
 SERVICE = "byteplus-trace-traffic"
 TEAMS = ("search", "search", "search", "shop", "shop", "support")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from .. import _reaper
+from .. import _background
 from .._routing.steps import Deliver, Plan, Result, Step
 
 
@@ -29,7 +29,7 @@ async def arun(plan: Plan, perform: Callable[[Step], Awaitable[Result]]) -> Deli
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
     except GeneratorExit:  # perhaps in the garbage collector, where a plan may take no lock
-        _reaper.put(plan.close)
+        _background.put(plan.close)
         raise
     except BaseException:
         plan.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .. import _reaper
+from .. import _background
 from .._config import Config, configure
 from .._facts import Call
 from .._observer import Observer
@@ -25,8 +25,8 @@ from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._version import __version__
 from ..prometheus import Server, Sink, serve
-from .library import told
-from .process import abandon_first, end_with_process
+from .at_exit import abandon_first, end_with_process
+from .library import wanted_headers
 from .router import Routed, Router
 
 logger = logging.getLogger("byteplus_trace")
@@ -94,7 +94,7 @@ class Instrumentation:
             httpx2=_version_of("httpx2"),
             opentelemetry=_version_of("opentelemetry-api"),
         )
-        _reaper.start()
+        _background.start()
         end_with_process()
 
     @classmethod
@@ -125,7 +125,7 @@ class Instrumentation:
     def begin(self, request: Any, silent: bool, caller: Callable[[], object]) -> Begun | None:
         """Say which call a request is and set it going; None where it is not ours."""
         url = request.url
-        headers = told(request.headers)
+        headers = wanted_headers(request.headers)
         body = getattr(request, "_content", None)
         found = recognise(
             self.places,
@@ -171,7 +171,7 @@ class Instrumentation:
         addressed = self.places.addressed(request.method, url.scheme, url.host, url.port, _path(url))
         if addressed is None or url.host == PORTKEY_HOST:
             return False
-        return _has_portkeys(told(request.headers))
+        return _has_portkeys(wanted_headers(request.headers))
 
     def _warn_of_unheeded(self, headers: Mapping[str, str], *, moved: bool) -> None:
         """Say once of each of Portkey's headers that it is not followed."""
@@ -186,20 +186,20 @@ class Instrumentation:
         """What really sends: the transport itself, or OpenTelemetry's own around it where that is to tell of the send."""
         if self.config.http_spans == "otel":
             with guard("asking OpenTelemetry for HTTP spans"):
-                from .._telemetry.http import told_by_otel
+                from .._telemetry.other_instrumentations import instrumented_by_otel
 
-                return told_by_otel(transport, library, colour, self.recorder.tracers.provider)
+                return instrumented_by_otel(transport, library, colour, self.recorder.tracers.provider)
         return transport
 
     def flush(self, timeout_seconds: float) -> bool:
         """Tell what is waiting to be told, and have it exported, all in that time."""
         ends_at = time.monotonic() + timeout_seconds
-        drained = _reaper.drain(timeout_seconds)
+        drained = _background.drain(timeout_seconds)
         return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0)) and drained
 
     def shutdown(self) -> None:
         """Stop what was started."""
-        _reaper.drain()
+        _background.drain()
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from .._recognise import PORTKEY_PREFIX, TOLD_HEADERS
+from .._recognise import PORTKEY_PREFIX, WANTED_HEADERS
 from .._routing.steps import FailureKind
 
 
@@ -100,7 +100,7 @@ def lowered(headers: Any) -> dict[str, str]:
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
 
 
-_TOLD = TOLD_HEADERS | {
+_TOLD = WANTED_HEADERS | {
     "content-encoding",
     "content-type",
     "retry-after",
@@ -110,7 +110,7 @@ _TOLD = TOLD_HEADERS | {
 }
 
 
-def told(headers: Any) -> dict[str, str]:
+def wanted_headers(headers: Any) -> dict[str, str]:
     """As `lowered`, but only the few headers that are looked at: an SDK's request has twenty others."""
     found: dict[str, str] = {}
     names = _names

@@ -16,15 +16,15 @@ from .._facts import Call, Exchange
 from .._regions import region_named
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
-from .._routing.kinds import only_reads
 from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy
+from .._routing.replay import only_reads
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Plan
-from .._routing.surprises import warnings_of
+from .._routing.warnings import warnings_of
+from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
-from .._wire.shape import json_in
 from .library import lowered
 
 if TYPE_CHECKING:

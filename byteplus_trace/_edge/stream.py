@@ -66,7 +66,7 @@ class _Observed:
         self._observer.finish("raised", error, "idle" if idle else kind)
 
     def __del__(self) -> None:
-        self._observer.later("forgotten")
+        self._observer.finish_soon("forgotten")
 
 
 class ObservedStream(_Observed):
@@ -97,7 +97,7 @@ class ObservedStream(_Observed):
                     self._rest.close()
             self._inner.close()
         finally:
-            self._observer.later("closed")
+            self._observer.finish_soon("closed")
 
 
 class AsyncObservedStream(_Observed):
@@ -128,4 +128,4 @@ class AsyncObservedStream(_Observed):
                     await self._rest.aclose()
             await self._inner.aclose()
         finally:
-            self._observer.later("closed")
+            self._observer.finish_soon("closed")

@@ -13,11 +13,11 @@ from typing import Any
 from .._telemetry.guard import fault, guard
 from .._telemetry.recorder import is_silent
 from .drive import arun, run
+from .executors import AsyncPerformer, SyncPerformer
 from .instrumentation import Begun, Instrumentation
 from .library import Library, library_named
-from .once import Once
-from .outgoing import outgoing
-from .performers import AsyncPerformer, SyncPerformer
+from .passthrough import Once
+from .rewrite import outgoing
 
 
 class Transport:
@@ -153,7 +153,7 @@ class AsyncTransport(Transport):
         try:
             held = performer.deliverable(await arun(performer.routed.plan, performer))
         except GeneratorExit:  # as above
-            begun.observer.later("forgotten")
+            begun.observer.finish_soon("forgotten")
             raise
         except BaseException as error:
             begun.observer.finish("raised", error)

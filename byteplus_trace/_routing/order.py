@@ -1,7 +1,7 @@
 """
 Who may serve a call, and in which order.
 
-A tree of targets becomes a list of ways, the first to be tried first. A way knows what
+A tree of targets becomes a list of candidates, the first to be tried first. A way knows what
 would leave on it: which model, under which credential, to which address. What is left
 out here is left out for the whole call; what is only barred for the moment (by a
 breaker, a cooldown) is the plan's to ask.
@@ -21,8 +21,8 @@ from .._facts import Call, Skip, SkipReason
 from .._regions import REGION_HEADER, address_of, origin_of
 from .conditions import Params, fits
 from .health import Health
-from .kinds import EARLIER, kind_of
 from .policy import Group, Policy, Retry, Target, groups_of
+from .replay import EARLIER, kind_of
 
 
 def base_of(call: Call) -> str:
@@ -31,7 +31,7 @@ def base_of(call: Call) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Candidate:
     """A target, and how this call would travel to it."""
 
     target: Target
@@ -56,13 +56,13 @@ class Way:
         return ("group", group) if group is not None else ("target", self.target.name)
 
 
-def shared_group(one: Way, other: Way) -> Policy | Group:
+def shared_group(one: Candidate, other: Candidate) -> Policy | Group:
     """The innermost group that holds both: its rules say whether a call moves between them."""
     *_, shared = (mine for mine, theirs in zip(one.groups, other.groups, strict=False) if mine is theirs)
     return shared
 
 
-def ways(
+def candidates(
     call: Call,
     policy: Policy,
     health: Health,
@@ -72,8 +72,8 @@ def ways(
     file_ids: Callable[[], Iterable[str]],
     headers: Mapping[str, str],
     origin: str | None,
-) -> tuple[list[Way], list[Skip]]:
-    """The ways of a call, the first to be tried first, and the targets that cannot serve it."""
+) -> tuple[list[Candidate], list[Skip]]:
+    """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
     caller = _Caller(call, policy, headers, origin)
     objects = list(_objects(call, file_ids)) if len(policy.leaves) > 1 else []
     bound = caller.encrypted or bool(objects)
@@ -86,12 +86,12 @@ def ways(
     wanted = headers.get(REGION_HEADER)
     if wanted is not None:
         placed.sort(key=lambda each: each[0].region != wanted)
-    found: list[Way] = []
+    found: list[Candidate] = []
     skipped: list[Skip] = []
     for target, groups in placed:
         reason = caller.why_not(target)
         if reason is None:
-            found.append(caller.way(target, groups))
+            found.append(caller.candidate(target, groups))
         else:
             skipped.append(Skip(target.name, reason))
     if not bound:
@@ -99,12 +99,14 @@ def ways(
     return _only_home(found, caller, health, objects), skipped
 
 
-def _only_home(found: list[Way], caller: _Caller, health: Health, objects: list[str]) -> list[Way]:
+def _only_home(
+    found: list[Candidate], caller: _Caller, health: Health, objects: list[str]
+) -> list[Candidate]:
     """The one way of a call that cannot move: where it was encrypted for, where its object is, else the first."""
     if caller.encrypted:
-        return [way for way in found if way.here][:1]
+        return [candidate for candidate in found if candidate.here][:1]
     home = next((name for name in map(health.pinned, objects) if name is not None), None)
-    return found[:1] if home is None else [way for way in found if way.name == home]
+    return found[:1] if home is None else [candidate for candidate in found if candidate.name == home]
 
 
 class _Caller:
@@ -151,8 +153,8 @@ class _Caller:
             return "dead_credential"
         return None
 
-    def way(self, target: Target, groups: tuple[Policy | Group, ...]) -> Way:
-        return Way(
+    def candidate(self, target: Target, groups: tuple[Policy | Group, ...]) -> Candidate:
+        return Candidate(
             target=target,
             groups=groups,
             retry=target.retry or self.retry,

@@ -1,12 +1,12 @@
 """
 One call, told as a story: which target next, may it be sent again, how long to wait.
 
-    tell      visit the ways in order until one answers; none free: the one that is soonest, once
+    tell      visit the candidates in order until one answers; none free: the one that is soonest, once
     _visit    one target: an attempt, and again where that may help
     _attempt  one send, a look at what came, and its verdict
     ...       how it ends
 
-Which ways there are is in `order.py`, how they stand in `standing.py`, what follows from an
+Which candidates there are is in `order.py`, how they stand in `standing.py`, what follows from an
 outcome in `outcome.py`, how long anything may take in `timeleft.py`.
 
 Laws:
@@ -23,17 +23,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from random import Random
 
 from .._facts import Call, Cause, Skip
+from .admission import Standing
+from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
 from .classify import EMPTY, PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
+from .deadline import RemainingTime, least
 from .health import Health
-from .kinds import may_run_twice, only_reads
-from .order import Way, unprefixed, ways
-from .outcome import Outcome, may_repeat, wait_before_repeat, ways_left
+from .order import Candidate, candidates, unprefixed
 from .policy import Policy
+from .replay import may_run_twice, only_reads
 from .resend import Prior
-from .standing import Standing
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
-from .timeleft import TimeLeft, least
 
 
 def plan(
@@ -66,7 +66,7 @@ def plan(
         prior: what the call came to that an SDK is sending again.
     """
     story = _Story(call, policy, health, clock, random, replayable, prior)
-    found, skipped = ways(
+    found, skipped = candidates(
         call,
         policy,
         health,
@@ -103,7 +103,7 @@ class _Story:
         """Sends of this call before an SDK sent it again."""
         total = policy.deadline.total
         ends_at = clock() + total if total is not None else None
-        self.time = TimeLeft(policy.deadline, clock, prior.deadline_at if prior is not None else ends_at)
+        self.time = RemainingTime(policy.deadline, clock, prior.deadline_at if prior is not None else ends_at)
         self.standing = Standing(health, call.operation)
         self.sent = 0
         self.most = policy.max_attempts - self.before if replayable else 1
@@ -120,7 +120,7 @@ class _Story:
 
     # The story.
 
-    def tell(self, possible: list[Way], origin: str | None) -> Plan:
+    def tell(self, possible: list[Candidate], origin: str | None) -> Plan:
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:
@@ -129,29 +129,31 @@ class _Story:
         outcome: Outcome | None = None
         rest, barred = possible, []
         while rest and self.sent < self.most and not self.time.is_over:
-            way, *rest = rest
-            skip = self.standing.take(way)
+            candidate, *rest = rest
+            skip = self.standing.take(candidate)
             if skip is not None:
                 self.skipped.append(skip)
-                barred.append(way)
+                barred.append(candidate)
                 continue
-            outcome = yield from self._visit(way, rest)
+            outcome = yield from self._visit(candidate, rest)
             if outcome.verdict is SERVED:
                 return self._delivered()
-            rest = self._left_after(way, rest, outcome)
+            rest = self._remaining_after(candidate, rest, outcome)
         if outcome is None and barred:
             outcome = yield from self._visit_soonest(barred)
             if outcome.verdict is SERVED:
                 return self._delivered()
         if outcome is None:
             return self._delivered(failure=Failure("deadline", reached=False), final=True)
-        return (yield from self._last_word(outcome))
+        return (yield from self._final_failure(outcome))
 
-    def _left_after(self, way: Way, rest: list[Way], outcome: Outcome) -> list[Way]:
-        """The ways that are left after an outcome."""
+    def _remaining_after(
+        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome
+    ) -> list[Candidate]:
+        """The candidates that are left after an outcome."""
         if self._is_final_copy(outcome.verdict):
             return []
-        left, skipped = ways_left(way, rest, outcome)
+        left, skipped = remaining_candidates(candidate, rest, outcome)
         self.skipped += skipped
         return left
 
@@ -159,27 +161,27 @@ class _Story:
         """The work may have been done and must not be done twice."""
         return verdict.may_have_run and not self.twice
 
-    def _visit_soonest(self, barred: list[Way]) -> Generator[Step, Result, Outcome]:
+    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, Outcome]:
         """No way is free: the one that is soonest is tried, once."""
-        way = min(barred, key=self.standing.free_at)
-        self.skipped = [skip for skip in self.skipped if skip.target != way.name]
+        candidate = min(barred, key=self.standing.free_at)
+        self.skipped = [skip for skip in self.skipped if skip.target != candidate.name]
         self.most = min(self.most, 1)
-        self.standing.take(way, insist=True)
-        return (yield from self._visit(way, []))
+        self.standing.take(candidate, insist=True)
+        return (yield from self._visit(candidate, []))
 
-    def _visit(self, way: Way, rest: list[Way]) -> Generator[Step, Result, Outcome]:
+    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, Outcome]:
         """One target: an attempt, and again where that may help."""
         cause: Cause = "initial" if self.sent == 0 else "fallback"
         if self.standing.is_probe:
             cause = "probe"
-        repeats, backoff = 0, way.retry.base
+        repeats, backoff = 0, candidate.retry.base
         try:
             while True:
-                outcome = yield from self._attempt(way, rest, cause, repeats)
+                outcome = yield from self._attempt(candidate, rest, cause, repeats)
                 # Decorrelated jitter.
-                backoff = min(way.retry.cap, self.random.uniform(way.retry.base, 3 * backoff))
-                self.standing.learn(way, outcome, backoff)
-                wait = self._wait_before_repeat(way, rest, outcome, repeats, backoff)
+                backoff = min(candidate.retry.cap, self.random.uniform(candidate.retry.base, 3 * backoff))
+                self.standing.learn(candidate, outcome, backoff)
+                wait = self._wait_before_repeat(candidate, rest, outcome, repeats, backoff)
                 if wait is None:
                     return outcome
                 yield from self._set_aside()
@@ -192,25 +194,25 @@ class _Story:
             self.standing.release()
 
     def _wait_before_repeat(
-        self, way: Way, rest: list[Way], outcome: Outcome, repeats: int, backoff: float
+        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome, repeats: int, backoff: float
     ) -> Wait | None:
         """The wait after which the same target is asked again; None where it is not."""
-        if not self._has_repeats(way, repeats) or self._is_final_copy(outcome.verdict):
+        if not self._has_repeats(candidate, repeats) or self._is_final_copy(outcome.verdict):
             return None
         free = (other for other in rest if self.standing.is_free(other))
-        if not (self.standing.breaker_lets(way) and may_repeat(way, outcome, repeats, free)):
+        if not (self.standing.breaker_lets(candidate) and may_repeat(candidate, outcome, repeats, free)):
             return None
-        wait = wait_before_repeat(way, outcome, backoff)
+        wait = wait_before_repeat(candidate, outcome, backoff)
         if wait is None or not self.time.allows_retry_after(wait.seconds) or not self.health.spend():
             return None
         return wait
 
-    def _has_repeats(self, way: Way, repeats: int) -> bool:
+    def _has_repeats(self, candidate: Candidate, repeats: int) -> bool:
         """Whether a repeat is left to this target; a probe has none."""
-        return not self.standing.is_probe and repeats < way.retry.per_target and self.sent < self.most
+        return not self.standing.is_probe and repeats < candidate.retry.per_target and self.sent < self.most
 
     def _attempt(
-        self, way: Way, rest: list[Way], cause: Cause, repeats: int
+        self, candidate: Candidate, rest: list[Candidate], cause: Cause, repeats: int
     ) -> Generator[Step, Result, Outcome]:
         """One send, a look at what came, and its verdict."""
         yield from self._set_aside()
@@ -219,7 +221,7 @@ class _Story:
         may_move = elsewhere and self.twice  # a timeout leaves a copy that may have run
         first_event = self.policy.deadline.first_event if may_move else None
         began, limit = self.clock(), self.time.share(may_move=may_move)
-        came = yield self._send(way, cause, limit, first_event if self.call.stream else None)
+        came = yield self._send(candidate, cause, limit, first_event if self.call.stream else None)
         self.skipped, self.waited = [], 0.0
         if isinstance(came, Failure):
             return self._failed(came)
@@ -227,7 +229,7 @@ class _Story:
         self.in_hand, self.empty = True, False
         if came.status >= 400:
             return Outcome(classify_reply(came.status, came.code), came.status, came.retry_after_seconds)
-        if not self._looks_closer(came, elsewhere or self._has_repeats(way, repeats)):
+        if not self._looks_closer(came, elsewhere or self._has_repeats(candidate, repeats)):
             return Outcome(SERVED)
         bound = least(limit, first_event if came.streaming else None, since=self.clock() - began)
         seen = yield Peek(bound)
@@ -251,15 +253,17 @@ class _Story:
             return False
         return may_go_on or self.time.ends_at is not None
 
-    def _send(self, way: Way, cause: Cause, limit: float | None, first_event: float | None) -> Send:
-        target = way.target
+    def _send(
+        self, candidate: Candidate, cause: Cause, limit: float | None, first_event: float | None
+    ) -> Send:
+        target = candidate.target
         return Send(
             target=target.name,
             region=target.region,
-            base_url=None if way.here else target.address,
+            base_url=None if candidate.here else target.address,
             cause=cause,
             number=self.sent,
-            model=self._rewritten(way.model),
+            model=self._rewritten(candidate.model),
             override_params=target.override_params if self.replayable else {},
             api_key=target.api_key,
             timeout_seconds=least(limit, first_event, target.request_timeout),
@@ -303,7 +307,7 @@ class _Story:
             self.kept = True
             yield Keep()
 
-    def _last_word(self, outcome: Outcome) -> Plan:
+    def _final_failure(self, outcome: Outcome) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
         verdict, failure = outcome.verdict, outcome.failure
         if verdict is PASSED_ON and self.in_hand:

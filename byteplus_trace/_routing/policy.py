@@ -23,7 +23,7 @@ from .._errors import SettingError, shown
 from .._regions import address_of, did_you_mean, region_named
 from . import checks
 from .conditions import checked_query
-from .kinds import Replay, checked_only, checked_replay
+from .replay import Replay, checked_only, checked_replay
 
 Mode = Literal["fallback", "loadbalance", "conditional", "single"]
 Final = Literal["primary", "last"]

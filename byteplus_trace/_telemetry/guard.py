@@ -27,7 +27,7 @@ _YOURS = "The function given to instrument() as %s= raised; the request was not 
 _SAID = {"on_exchange": _YOURS, "redact": _YOURS}
 
 
-class GivenFunctionError(Exception):
+class UserFunctionError(Exception):
     """A function of the user's has raised amid our own work; what it raised is the cause."""
 
 
@@ -35,7 +35,7 @@ def fault(where: str, error: BaseException) -> None:
     """Count and, now and then, log one of our own faults, or one of a function that the user gave."""
     if strict:
         raise error
-    if isinstance(error, GivenFunctionError) and error.__cause__ is not None:
+    if isinstance(error, UserFunctionError) and error.__cause__ is not None:
         where, error = str(error), error.__cause__
     if on_fault is not None:
         on_fault(where)

@@ -1,8 +1,8 @@
 """
-Telling: one call becomes a logical span, a child span for each attempt, and points.
+CallSpan: one call becomes a logical span, a child span for each attempt, and points.
 
-A `Recorder` lives as long as `instrument()`; it gives out one `Telling` for each call.
-A `Telling` opens the logical span when the call starts and is told each attempt; the
+A `Recorder` lives as long as `instrument()`; it gives out one `CallSpan` for each call.
+A `CallSpan` opens the logical span when the call starts and is told each attempt; the
 rest waits for the frozen `Exchange`, from which span, series and metrics are all
 written, so that they cannot disagree.
 
@@ -44,8 +44,8 @@ from .attributes import (
     span_name,
     start_attributes,
 )
-from .guard import GivenFunctionError, fault, guard
-from .outer import OuterSpan, outer_genai_span
+from .guard import UserFunctionError, fault, guard
+from .other_instrumentations import OuterSpan, outer_genai_span
 from .points import points
 
 if TYPE_CHECKING:
@@ -85,17 +85,17 @@ class Recorder:
         self.meter = meter
         self.settings = settings
 
-    def begin(self, call: facts.Call, started_ns: int) -> Telling:
+    def begin(self, call: facts.Call, started_ns: int) -> CallSpan:
         """Open the logical span, unless another instrumentation has one open for this call."""
         parent, tracer = otel_context.get_current(), self.tracers.tracer()
         outer = outer_genai_span(parent) if parent and call.operation != "other" else None
         if outer is not None or call.operation == "other":
-            telling = Telling(self, tracer, call, None, parent, outer)
+            telling = CallSpan(self, tracer, call, None, parent, outer)
         else:
             span = tracer.start_span(
                 span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
             )
-            telling = Telling(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
+            telling = CallSpan(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
         # Last, so that a call that could not be begun is not in flight for ever.
         self.sink.in_flight(call.operation, 1)
         return telling
@@ -108,7 +108,7 @@ def is_silent() -> bool:
     return bool(context) and (bool(context.get(_SENDING)) or not is_instrumentation_enabled())
 
 
-class Telling:
+class CallSpan:
     """One call, being told."""
 
     __slots__ = ("_attempt", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
@@ -131,11 +131,11 @@ class Telling:
         self._attempt: Span | None = None
         """The last attempt's, which is the only span there is of a call that makes no GenAI claim."""
 
-    def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptTelling:
+    def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
         call, within = self._call, self._context
         if self._recorder.settings.http_spans == "otel":
-            return AttemptTelling(None, Context({**within, _SENDING: True}))
+            return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
             call.method,
             within,
@@ -144,7 +144,7 @@ class Telling:
             start_time=started_ns,
         )
         self._attempt = span
-        return AttemptTelling(
+        return AttemptSpan(
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
 
@@ -231,19 +231,19 @@ class Telling:
             try:
                 return redact(content)
             except Exception as error:
-                raise GivenFunctionError("redact") from error
+                raise UserFunctionError("redact") from error
         if isinstance(content, list):
             return [self._redacted(item) for item in content]
         if isinstance(content, dict):
             told: dict[str, Any] = {}
             for key, value in content.items():
-                name = key if key in sc.MESSAGE_WORDS else self._redacted(key)
+                name = key if key in sc.MESSAGE_ATTRIBUTES else self._redacted(key)
                 told[name if name not in told else f"{name} ({len(told) + 1})"] = self._redacted(value)
             return told
         return content
 
 
-class AttemptTelling:
+class AttemptSpan:
     """One attempt, being told."""
 
     __slots__ = ("_sending", "_span")

@@ -24,7 +24,7 @@ OUTPUT_MESSAGES = "gen_ai.output.messages"
 SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
 TOOL_DEFINITIONS = "gen_ai.tool.definitions"
 
-MESSAGE_WORDS = frozenset({
+MESSAGE_ATTRIBUTES = frozenset({
     "arguments", "content", "count", "description", "file_id", "filename", "finish_reason", "id", "messages", "mime_type",
     "modality", "name", "parameters", "parts", "pieces", "response", "role", "server_tool_call", "server_tool_call_response",
     "sha256", "size", "type", "uri",

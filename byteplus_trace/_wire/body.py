@@ -14,8 +14,8 @@ from .._facts import Answer
 from .encoding import decoder_for
 from .errors import read_error
 from .families import Family
+from .lenient_json import begins_object
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .shape import begins_object
 from .sse import LF, EventDecoder
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024

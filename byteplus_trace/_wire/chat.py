@@ -14,8 +14,8 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
+from .lenient_json import UNREADABLE, Shape
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .shape import UNREADABLE, Shape
 from .sse import DONE
 from .usage import BotCounts, Counts, usage_of
 

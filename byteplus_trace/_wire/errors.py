@@ -16,8 +16,8 @@ import re
 from typing import Any
 
 from .._facts import WireError
-from .room import Room
-from .shape import json_in
+from .lenient_json import json_in
+from .text_budget import Room
 
 _REQUEST_ID = re.compile(r"request[ _]?id:?\s*([0-9A-Za-z_-]{8,128})", re.IGNORECASE)
 

@@ -14,8 +14,8 @@ import msgspec
 from .._facts import Answer, WireError
 from .chat import server_fallback_in
 from .errors import read_error
+from .lenient_json import Shape, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .shape import Shape, take_over
 from .sse import DONE
 from .usage import Counts, usage_of
 

@@ -12,8 +12,8 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
+from .lenient_json import Shape
 from .reader import END, FAILED, NOTHING, OUTPUT
-from .shape import Shape
 from .sse import DONE
 from .usage import Counts, usage_of
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from .lenient_json import UNREADABLE, decoded, json_in
 from .reader import Asked
-from .shape import UNREADABLE, decoded, json_in
 
 _WORDS = (
     "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "max_output_tokens", "seed", "frequency_penalty",

@@ -15,8 +15,8 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
+from .lenient_json import Shape, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .shape import Shape, take_over
 from .sse import DONE
 from .usage import Counts, usage_of
 

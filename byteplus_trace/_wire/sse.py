@@ -20,7 +20,7 @@ import re
 
 import msgspec
 
-from .shape import UNREADABLE, decoded
+from .lenient_json import UNREADABLE, decoded
 
 LARGEST_EVENT = 32 * 1024 * 1024
 DONE = b"[DONE]"

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import StatusCode
 
 import byteplus_trace
-from byteplus_trace import _reaper
+from byteplus_trace import _background
 from byteplus_trace._edge.instrumentation import Instrumentation
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
@@ -654,7 +654,7 @@ def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):
     assert 1_000 == told.series("modelark_operations_total")
     assert 0 == told.series("modelark_operations_in_flight")
     assert threading.active_count() < threads + 10  # of a thousand; others of this process come and go
-    assert not _reaper._jobs
+    assert not _background._jobs
 
 
 class Streaming(httpx.BaseTransport):

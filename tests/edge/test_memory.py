@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
-from byteplus_trace import _reaper
+from byteplus_trace import _background
 from byteplus_trace.httpx2 import ModelArkTransport
 
 URL = "https://ark.ap-southeast.bytepluses.com/api/v3/chat/completions"
@@ -58,7 +58,7 @@ def client_of(events):
 
 def held():
     """The bytes that are held now, garbage aside."""
-    _reaper.drain()
+    _background.drain()
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 

@@ -5,8 +5,8 @@ import pytest
 from byteplus_trace import Policy, Target
 from byteplus_trace._edge import instrumentation as built
 from byteplus_trace._edge import router
-from byteplus_trace._edge.once import Once
-from byteplus_trace._edge.perform import Performer
+from byteplus_trace._edge.execution import Performer
+from byteplus_trace._edge.passthrough import Once
 from byteplus_trace._telemetry import guard
 from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.chat import ChatReader

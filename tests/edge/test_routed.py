@@ -286,7 +286,7 @@ def test_a_path_that_moves_keeps_its_escapes(routed, instrument, told, library, 
     assert str(moved.copy_with(query=None)) == attempt.attributes["url.full"]
 
 
-GIVEN_TO_ONE_ORIGIN = {
+SENT_TO_ONE_ORIGIN = {
     "authorization": "Bearer the-callers",
     "cookie": "session=1",
     "x-api-key": "the-callers",
@@ -298,14 +298,14 @@ GIVEN_TO_ONE_ORIGIN = {
 def test_what_was_given_to_one_origin_goes_to_no_other(routed, instrument):
     instrument(policy=policy(sg={"api_key": None}, retry=Retry(per_target=0)))
 
-    routed.post(lambda _: routed.overloaded(), CHAT, headers={**GIVEN_TO_ONE_ORIGIN, "x-kept": "1"})
+    routed.post(lambda _: routed.overloaded(), CHAT, headers={**SENT_TO_ONE_ORIGIN, "x-kept": "1"})
 
     addressed, moved = (
-        {name: request.headers.get(name) for name in (*GIVEN_TO_ONE_ORIGIN, "x-kept")}
+        {name: request.headers.get(name) for name in (*SENT_TO_ONE_ORIGIN, "x-kept")}
         for request in routed.left
     )
-    assert {**GIVEN_TO_ONE_ORIGIN, "x-kept": "1"} == addressed
-    nothing = dict.fromkeys(GIVEN_TO_ONE_ORIGIN)
+    assert {**SENT_TO_ONE_ORIGIN, "x-kept": "1"} == addressed
+    nothing = dict.fromkeys(SENT_TO_ONE_ORIGIN)
     assert {**nothing, "authorization": "Bearer key-eu", "x-kept": "1"} == moved
 
 

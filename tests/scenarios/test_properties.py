@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import limits, perform, performers, router
+from byteplus_trace._edge import execution, executors, router, timeouts
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
 MODEL = "seed-2-0-lite-260228"
@@ -256,7 +256,7 @@ def clock(monkeypatch, caplog):
     caplog.set_level(logging.ERROR, "byteplus_trace")
     clock = Clock()
     monkeypatch.setattr(router, "clock", clock.monotonic)
-    for edge in (limits, perform, performers):
+    for edge in (timeouts, execution, executors):
         passing = SimpleNamespace(sleep=clock.sleep, monotonic=clock.monotonic, time=clock.monotonic)
         monkeypatch.setattr(edge, "time", passing)
     return clock

@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._edge import performers, router
+from byteplus_trace._edge import executors, router
 
 CHAT = {"model": "seed-2-0-lite-260228", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -312,7 +312,7 @@ def test_a_connection_that_other_calls_share_is_not_cut():
     stream = SimpleNamespace(get_extra_info=pytest.fail)
     response = SimpleNamespace(extensions={"network_stream": stream, "http_version": b"HTTP/2"})
 
-    with (cut := performers.Cut(response, 0.001)):
+    with (cut := executors.Cut(response, 0.001)):
         time.sleep(0.02)
 
     assert cut.is_due
@@ -331,7 +331,7 @@ def line():
 
 
 def test_a_reply_that_was_read_as_its_time_ended_leaves_the_connection_to_the_next(line):
-    with (cut := performers.Cut(line.response, 60)):
+    with (cut := executors.Cut(line.response, 60)):
         pass
     cut._cut()
 
@@ -341,7 +341,7 @@ def test_a_reply_that_was_read_as_its_time_ended_leaves_the_connection_to_the_ne
 
 
 def test_a_connection_that_was_closed_as_its_time_ended_is_nothing_to_cut(line):
-    with (cut := performers.Cut(line.response, 60)):
+    with (cut := executors.Cut(line.response, 60)):
         line.ours.close()
         cut._cut()
 
@@ -349,7 +349,7 @@ def test_a_connection_that_was_closed_as_its_time_ended_is_nothing_to_cut(line):
 
 
 def test_a_silent_connection_is_cut(line):
-    with (cut := performers.Cut(line.response, 60)):
+    with (cut := executors.Cut(line.response, 60)):
         cut._cut()
 
     assert b"" == line.theirs.recv(64)

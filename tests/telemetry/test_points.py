@@ -8,7 +8,7 @@ from byteplus_trace._facts import Images, Skip, Usage
 from byteplus_trace._instruments import FALLBACKS, INSTRUMENTS
 from byteplus_trace._telemetry.bounds import Bound
 from byteplus_trace._telemetry.points import points
-from byteplus_trace._telemetry.starts import starts
+from byteplus_trace._telemetry.zero_series import starts
 
 MODEL, REGION = "seed-2-0-lite-260228", "ap-southeast-1"
 

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from byteplus_trace._edge.outgoing import rewritten_body
+from byteplus_trace._edge.rewrite import rewritten_body
 from byteplus_trace._wire.families import chat, embeddings, images, messages, plain, responses, tasks
 from byteplus_trace._wire.reader import Asked
 from byteplus_trace._wire.request import file_ids

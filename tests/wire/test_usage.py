@@ -9,7 +9,7 @@ import pytest
 
 from byteplus_trace._facts import Images, Usage
 from byteplus_trace._wire import usage
-from byteplus_trace._wire.shape import Shape
+from byteplus_trace._wire.lenient_json import Shape
 
 
 class _Document(msgspec.Struct):

@@ -8,7 +8,7 @@ from binascii import a2b_base64
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ..room import Room
+from ..text_budget import Room
 
 Part = dict[str, Any]
 

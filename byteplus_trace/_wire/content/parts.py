@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..room import LONGEST_TEXT, Room
-from ..shape import json_in
+from ..lenient_json import json_in
+from ..text_budget import LONGEST_TEXT, Room
 from .media import Part, medium_of, text_or_medium
 
 _DEEPEST = 16

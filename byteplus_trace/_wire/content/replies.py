@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..._facts import Content
-from ..room import Room
-from .growing import Growing, Kind
+from ..text_budget import Room
+from .accumulator import Growing, Kind
 from .media import Part, blob, medium
 from .parts import chat_parts, decoded, item_parts, other, parts_of
 

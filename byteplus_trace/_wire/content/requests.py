@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._facts import Content
-from ..room import Room
+from ..text_budget import Room
 from .media import Part, medium
 from .parts import chat_parts, decoded, item_parts, other, parts_of, plain, secret_value, text_part
 

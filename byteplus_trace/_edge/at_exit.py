@@ -17,7 +17,7 @@ import gc
 import threading
 from multiprocessing import parent_process, util
 
-from .. import _reaper
+from .. import _background
 from .._observer import Observer
 from .._telemetry.guard import guard
 from .._telemetry.provider import own_providers
@@ -67,8 +67,8 @@ def abandon() -> None:
     with guard("ending what is open"):
         for each in gc.get_objects():
             if type(each) is Observer:
-                each.later("forgotten")
-        _reaper.drain(PATIENCE_SECONDS)
+                each.finish_soon("forgotten")
+        _background.drain(PATIENCE_SECONDS)
 
 
 def _export(last: bool) -> None:
@@ -81,7 +81,7 @@ def _export(last: bool) -> None:
                 provider.shutdown() if last else provider.force_flush()
         exported.set()
 
-    _reaper.put(export)
+    _background.put(export)
     if exported.wait(PATIENCE_SECONDS):
         return
     if any(provider.is_troubled for provider in providers) or not exported.wait(MORE_SECONDS):

@@ -18,8 +18,8 @@ import pytest
 from byteplus_trace import SettingError, _cli
 from byteplus_trace._cli import COMMANDS, main
 from byteplus_trace._cli.calls import BY_NAME
+from byteplus_trace._cli.chaos import CYCLE, PHASES, phase_at
 from byteplus_trace._cli.checks import Surroundings, _key, _multiprocess, _providers, examine
-from byteplus_trace._cli.weather import CYCLE, PHASES, phase_at
 
 # Nothing of this process's settings: what a person has who just installed the package.
 BARE = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from .shape import Shape
+from .lenient_json import Shape
 from .sse import EventDecoder
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")

@@ -18,12 +18,12 @@ from .._config import Config
 from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
 from .._telemetry.guard import guard
-from .._wire.shape import UNREADABLE, json_in
-from .._wire.splice import spliced
+from .._wire.json_patch import spliced
+from .._wire.lenient_json import UNREADABLE, json_in
 from .library import Library
 
 if TYPE_CHECKING:
-    from .._telemetry.recorder import AttemptTelling
+    from .._telemetry.recorder import AttemptSpan
 
 # What was given to one origin and is no other's business (docs/routing.md, Bodies, keys, headers).
 CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
@@ -71,7 +71,7 @@ def asks_usage(config: Config, call: Call) -> bool:
     )
 
 
-def injected(telling: AttemptTelling | None) -> dict[str, str]:
+def injected(telling: AttemptSpan | None) -> dict[str, str]:
     """The headers that carry the trace context of an attempt."""
     headers: dict[str, str] = {}
     if telling is not None:

@@ -1,5 +1,5 @@
 """
-How the ways of one call stand with `Health`: which are free now, and what their outcomes teach it.
+How the candidates of one call stand with `Health`: which are free now, and what their outcomes teach it.
 
 Laws:
 - A probe's slot that was taken is given back, whatever becomes of the call.
@@ -9,9 +9,9 @@ Laws:
 from __future__ import annotations
 
 from .._facts import Skip
+from .attempt_end import Outcome, asked_wait
 from .health import Health
-from .order import Way
-from .outcome import Outcome, asked_wait
+from .order import Candidate
 
 LONG_COOLDOWN_SECONDS = 300.0
 
@@ -32,56 +32,58 @@ class Standing:
         """Whether the attempt under way holds a probe's slot."""
         return self._probed is not None
 
-    def take(self, way: Way, *, insist: bool = False) -> Skip | None:
+    def take(self, candidate: Candidate, *, insist: bool = False) -> Skip | None:
         """Take a way, as its target's probe where that is due; where it is barred, what is told of that instead."""
         if not insist:
-            if self._health.dead_until(way.credential):
-                return Skip(way.name, "dead_credential")
-            if self._cool_until(way):
-                return Skip(way.name, "cooldown")
-        admission = self._health.admit(way.name, self._operation, insist=insist)
+            if self._health.dead_until(candidate.credential):
+                return Skip(candidate.name, "dead_credential")
+            if self._cool_until(candidate):
+                return Skip(candidate.name, "cooldown")
+        admission = self._health.admit(candidate.name, self._operation, insist=insist)
         if admission == "no":
-            return Skip(way.name, "breaker_open")
+            return Skip(candidate.name, "breaker_open")
         if admission == "probe":
-            self._probed = way.name
+            self._probed = candidate.name
         return None
 
-    def is_free(self, way: Way) -> bool:
+    def is_free(self, candidate: Candidate) -> bool:
         """Whether a way could be taken."""
-        barred = self._health.dead_until(way.credential) or self._cool_until(way)
-        return not barred and self.breaker_lets(way)
+        barred = self._health.dead_until(candidate.credential) or self._cool_until(candidate)
+        return not barred and self.breaker_lets(candidate)
 
-    def breaker_lets(self, way: Way) -> bool:
+    def breaker_lets(self, candidate: Candidate) -> bool:
         """As `is_free`, by the breaker alone."""
-        return self._health.would_admit(way.name, self._operation)
+        return self._health.would_admit(candidate.name, self._operation)
 
-    def free_at(self, way: Way) -> float:
+    def free_at(self, candidate: Candidate) -> float:
         """When a barred way is free again."""
         return max(
-            self._health.dead_until(way.credential),
-            self._cool_until(way),
-            self._health.reopens_at(way.name, self._operation),
+            self._health.dead_until(candidate.credential),
+            self._cool_until(candidate),
+            self._health.reopens_at(candidate.name, self._operation),
         )
 
-    def _cool_until(self, way: Way) -> float:
+    def _cool_until(self, candidate: Candidate) -> float:
         return self._health.cool_until(
-            ("target", way.name), way.quota_group, ("model", way.name, way.model or "")
+            ("target", candidate.name),
+            candidate.quota_group,
+            ("model", candidate.name, candidate.model or ""),
         )
 
-    def learn(self, way: Way, outcome: Outcome, backoff: float) -> None:
+    def learn(self, candidate: Candidate, outcome: Outcome, backoff: float) -> None:
         """Let health know of an outcome."""
-        name, cooling = way.name, max(asked_wait(way, outcome) or 0.0, backoff)
+        name, cooling = candidate.name, max(asked_wait(candidate, outcome) or 0.0, backoff)
         match outcome.verdict.cools:
             case "model":
-                self._health.cool(("model", name, way.model or ""), LONG_COOLDOWN_SECONDS)
+                self._health.cool(("model", name, candidate.model or ""), LONG_COOLDOWN_SECONDS)
             case "target":
                 self._health.cool(("target", name), cooling)
             case "group":
-                self._health.cool(way.quota_group, cooling)
+                self._health.cool(candidate.quota_group, cooling)
             case "quota":
-                self._health.cool(way.quota_group, LONG_COOLDOWN_SECONDS)
-            case "credential" if way.credential is not None:
-                self._health.bury(way.credential, name)
+                self._health.cool(candidate.quota_group, LONG_COOLDOWN_SECONDS)
+            case "credential" if candidate.credential is not None:
+                self._health.bury(candidate.credential, name)
         self._judge(name, outcome)
 
     def _judge(self, name: str, outcome: Outcome) -> None:

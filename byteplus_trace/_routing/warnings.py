@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
-from .kinds import KINDS
 from .policy import Group, Policy, Target, groups_of
+from .replay import KINDS
 
 
 def warnings_of(policy: Policy) -> list[str]:

@@ -16,7 +16,7 @@ _NO_TIME = 0.005
 _SHORTEST = 0.001
 
 
-class TimeLeft:
+class RemainingTime:
     """What is left of a call's deadline; `ends_at` is on the clock, None where nothing ends it."""
 
     def __init__(self, deadline: Deadline, clock: Callable[[], float], ends_at: float | None) -> None:

@@ -16,14 +16,13 @@ from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault, guard
 from .._wire.retry_after import retry_after
-from .._wire.strain import strainer
-from .library import Library, content_of, failure_of, told
-from .limits import Limits
-from .outgoing import asks_usage, injected, origin, outgoing, rewritten_body, target_url
-from .watch import WireWatch, died_silently
+from .._wire.usage_filter import strainer
+from .library import Library, content_of, failure_of, wanted_headers
+from .rewrite import asks_usage, injected, origin, outgoing, rewritten_body, target_url
+from .timeouts import Limits, WireWatch, died_silently
 
 if TYPE_CHECKING:
-    from .._telemetry.recorder import AttemptTelling
+    from .._telemetry.recorder import AttemptSpan
     from .instrumentation import Begun, Instrumentation
 
 MOST_HELD_EVENTS = 64
@@ -82,7 +81,7 @@ class Performer:
         """When the attempt's share of the deadline is spent, on the monotonic clock."""
         self.wire: WireWatch | None = None
 
-    def prepare(self, step: Send) -> tuple[Any, Any, AttemptTelling | None]:
+    def prepare(self, step: Send) -> tuple[Any, Any, AttemptSpan | None]:
         """The request to send, the transport to send it through, and what to attach meanwhile."""
         self.observer.skips(step.skipped)
         if step.replays:
@@ -138,21 +137,21 @@ class Performer:
         if origin(self.sent.url) != origin(self.request.url):
             # The client would keep them for the host that its caller addressed, and send them there.
             response.headers.pop("set-cookie", None)
-        headers = held.headers = told(response.headers)
+        headers = held.headers = wanted_headers(response.headers)
         content = content_of(response)
         if content is not None:
             headers.pop("content-encoding", None)
             held.parts, held.drained = [content], True
         self.observer.replied(response.status_code, headers)
         streaming = self.observer.body is not None and self.observer.body.streaming
-        idles = self.limits.headers_came(step.idle_seconds if streaming else None)
+        idles = self.limits.headers_received(step.idle_seconds if streaming else None)
         self.observer.idle_seconds = step.idle_seconds if idles else None
         if content is not None and self.observer.body is not None:
             self.observer.body.feed(content)
             self.observer.body.end()
         return held
 
-    def left_seconds(self) -> float | None:
+    def remaining_seconds(self) -> float | None:
         """What is left of the attempt's share of the deadline."""
         return max(self.until - time.monotonic(), 0.0) if self.until is not None else None
 
@@ -247,7 +246,7 @@ class Performer:
             self.observer.duplicate = self.observer.duplicate or "raised"
         if delivery.failure is not None:
             self.routed.router.raises(self.routed, delivery)
-            word = self._last_word(delivery.failure)
+            word = self._final_failure(delivery.failure)
             came_of = word.__context__
             try:
                 raise word
@@ -262,7 +261,7 @@ class Performer:
             self._mark(held, final=delivery.final)
         return held
 
-    def _last_word(self, failure: Failure) -> BaseException:
+    def _final_failure(self, failure: Failure) -> BaseException:
         error = failure.error
         if failure.kind == "deadline":
             last = self.library.read_timeout("The policy's deadline is spent.", request=self.request)

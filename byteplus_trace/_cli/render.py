@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console, Group
 from rich.text import Text
 
-from .stage import Stage, Trace
+from .demo_environment import Stage, Trace
 
 OWN = "byteplus.modelark."
 WIDTH = 80

@@ -95,14 +95,14 @@ def unreachable(error: BaseException | None) -> str | None:
     for _ in range(_MOST_CAUSES):
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]  # one for each of a host's addresses
-        said = _systems_word(error) if isinstance(error, OSError) else None
+        said = _system_message(error) if isinstance(error, OSError) else None
         if error is None or said is not None:
             return said
         error = error.__cause__ or error.__context__
     return None
 
 
-def _systems_word(error: OSError) -> str | None:
+def _system_message(error: OSError) -> str | None:
     if isinstance(error, ssl.SSLError):
         return getattr(error, "verify_message", None) or getattr(error, "reason", None)
     if isinstance(error, socket.gaierror):

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._facts import Sending
-from .._wire.strain import strainer
-from .library import Library, content_of, failure_of, library_named, told
-from .outgoing import asks_usage, injected, outgoing, rewritten_body
+from .._wire.usage_filter import strainer
+from .library import Library, content_of, failure_of, library_named, wanted_headers
+from .rewrite import asks_usage, injected, outgoing, rewritten_body
 
 if TYPE_CHECKING:
     from .._config import Config
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Once:
     """One send: what leaves, through which transport, and what becomes of what came."""
 
-    __slots__ = ("_observer", "_strains", "_telling", "_token", "request", "transport")
+    __slots__ = ("_call_span", "_observer", "_strains", "_token", "request", "transport")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Once:
         self.request = request
         self.transport = transport
         sending = Sending(1, call.region, call.region, call.host, call.port, call.url)
-        self._telling = telling = begun.observer.sends(sending)
+        self._call_span = telling = begun.observer.sends(sending)
         if begun.stripped or instrumentation.alters:
             self._alter(begun, instrumentation, library_name, colour)
         # Last, so that what failed before leaves nothing attached.
@@ -53,7 +53,7 @@ class Once:
         self.transport = instrumentation.sending(self.transport, library_name, colour)
 
     def _rewrite(self, begun: Begun, config: Config, library: Library) -> None:
-        headers = injected(self._telling) if config.propagate else {}
+        headers = injected(self._call_span) if config.propagate else {}
         body = None
         if begun.body is not None and asks_usage(config, begun.call):
             body = rewritten_body(begun.body, {}, include_usage=True)
@@ -71,12 +71,12 @@ class Once:
 
     def left(self) -> None:
         """The send is over, whatever came of it."""
-        if self._telling is not None:
-            self._telling.detach(self._token)
+        if self._call_span is not None:
+            self._call_span.detach(self._token)
 
     def forgotten(self) -> None:
         """Nobody waits any more, and it may be the collector that says so."""
-        self._observer.later("forgotten")
+        self._observer.finish_soon("forgotten")
 
     def failed(self, error: BaseException) -> None:
         """The library raised, or somebody stopped waiting."""
@@ -84,7 +84,7 @@ class Once:
 
     def came(self, response: Any, stream: Callable[..., Any]) -> Any:
         """The response to hand on, observed."""
-        observer, headers, content = self._observer, told(response.headers), content_of(response)
+        observer, headers, content = self._observer, wanted_headers(response.headers), content_of(response)
         if content is None:
             observer.replied(response.status_code, headers)
             strained = strainer(headers) if self._strains and response.status_code < 400 else None

@@ -1,8 +1,10 @@
 """
-The GenAI span of another instrumentation around a call of ours, where there is one.
+Other instrumentations in this process, and how ours shares the work with them.
 
-Two would be two model calls to whoever counts them. So ours is not opened then, and what
-we alone know is given to theirs.
+A GenAI span of another library around a call: two would be two model calls to whoever
+counts them, so ours is not opened, and what only we know goes onto theirs.
+
+Attempt spans made by opentelemetry-instrumentation-httpx, where `http_spans="otel"` asks for it.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+import wrapt
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, TracerProvider
 
 from . import semconv as sc
 from .attributes import Attributes
@@ -53,3 +56,20 @@ def outer_genai_span(context: Context) -> OuterSpan | None:
         if (getattr(span, "attributes", None) or {}).get(sc.OPERATION_NAME) in _INFERENCE:
             return OuterSpan(span, None)
     return None
+
+
+_METHODS = {"Sync": "handle_request", "Async": "handle_async_request"}
+_SUFFIXES = {"httpx": "", "httpx2": "Httpx2"}
+
+
+def instrumented_by_otel(transport: Any, library: str, colour: str, provider: TracerProvider | None) -> Any:
+    """The transport as OpenTelemetry tells of it; itself where it is told already, or no twin for the library exists."""
+    import opentelemetry.instrumentation.httpx as otel
+
+    kind = getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)
+    told_already = isinstance(
+        getattr(transport, _METHODS[colour]), (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)
+    )
+    if kind is None or told_already or isinstance(transport, kind):
+        return transport
+    return kind(transport, tracer_provider=provider)

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from io import StringIO
 from typing import Any, Literal
 
-from ..room import LONGEST_TEXT, Room, cut
+from ..text_budget import LONGEST_TEXT, Room, cut
 from .media import Part
 from .parts import tool_call
 

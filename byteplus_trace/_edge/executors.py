@@ -10,8 +10,8 @@ from typing import Any, assert_never
 
 from .._routing.steps import Discard, Failure, Keep, Peek, Result, Send, Step, Wait
 from .._telemetry.guard import guard
-from .perform import Held, Performer
-from .watch import WireWatch
+from .execution import Held, Performer
+from .timeouts import WireWatch
 
 KEPT_WITHIN_SECONDS = 1.0
 """What is left of a failed stream comes at once or not at all."""
@@ -76,7 +76,7 @@ class SyncPerformer(Performer):
                 telling.detach(token)
         held = self.received(response, step)
         if response.status_code >= 400 and not held.drained:
-            failure = self._read(held, self.left_seconds())
+            failure = self._read(held, self.remaining_seconds())
             if failure is not None:
                 return failure
         return self.reply(held)
@@ -188,7 +188,7 @@ class AsyncPerformer(Performer):
             return self.too_late(None)
         held = self.received(response, step)
         if response.status_code >= 400 and not held.drained:
-            failure = await self._read(held, self.left_seconds())
+            failure = await self._read(held, self.remaining_seconds())
             if failure is not None:
                 return failure
         return self.reply(held)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from byteplus_trace import Answer, Attempt, Call, Images, WireError
-from byteplus_trace._ending import Ending, ending, outcome_of, unreachable
+from byteplus_trace._call_end import Ending, ending, outcome_of, unreachable
 
 CHAT = Call(
     "chat",
