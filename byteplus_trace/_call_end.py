@@ -72,11 +72,13 @@ def ending(
         )
     if answer.images is not None and _images_failed(answer.images, how, answer.complete):
         return Ending("error", "stream_error", "stream_error")
+    if answer.status == "cancelled" and call.operation == "chat":
+        return CANCELLED  # somebody cancelled the response while it was made
     if answer.complete or body is None or not body.legible:
         return OK
     if left:
         return CANCELLED
-    return _incomplete(call, answer, body)
+    return _incomplete(call, answer, body, status)
 
 
 def _raised(error: BaseException | None, kind: FailureKind | None, code: str | None, began: bool) -> Ending:
@@ -117,13 +119,15 @@ def _images_failed(images: Images, how: How, complete: bool) -> bool:
     return bool(images.failed) and how in {"closed", "forgotten"} and not complete
 
 
-def _incomplete(call: Call, answer: Answer, body: Body) -> Ending:
-    """A body that ended without its last word."""
-    if call.operation == "other":
-        return OK
+def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> Ending:
+    """A body that ended without what a reply of its API must have."""
+    if call.method in {"HEAD", "DELETE"} or status == 204:
+        return OK  # these may be empty
+    if call.api == "other" and body.begun:
+        return OK  # nobody here knows what this API replies
     if answer.images is not None and answer.images.generated:
         return OK  # a single image's stream may lack its closing event
-    if body.streaming and body.begun:
+    if body.streaming and body.begun and (body.chunks or not body.ended):
         return Ending("error", "cut", "cut")
     return Ending("error", "empty", "empty")
 

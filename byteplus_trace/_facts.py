@@ -254,3 +254,5 @@ class Exchange(msgspec.Struct, frozen=True):
     """A second charge avoided (`raised`), risked (`replayed`), or likely made by the SDK above (`sdk_resend`)."""
     cost_usd: Decimal | None = None
     """An estimate from the dated price table."""
+    task_ended: str | None = None
+    """How a generation task ended (`succeeded`, `failed`, `expired`, `cancelled`), on the first call that sees it."""

@@ -47,6 +47,9 @@ TOKENS = Instrument(
 IMAGES = Instrument(
     "modelark_images_total", "counter", ("model", "region", "status"),
     "Images generated, and images that failed inside a reply.")  # fmt: skip
+VIDEO_TASKS = Instrument(
+    "modelark_video_tasks_total", "counter", ("model", "region", "status"),
+    "Generation tasks that ended, each counted once, when it is first seen to have ended.")  # fmt: skip
 COST = Instrument(
     "modelark_cost_usd_total", "counter", ("operation", "model", "region"),
     "Estimated cost in US dollars, from the dated price table.", metadata=True)  # fmt: skip
@@ -88,6 +91,6 @@ BUILD_INFO = Instrument(
     "Always 1; the versions at work are the labels.")  # fmt: skip
 
 INSTRUMENTS = (
-    OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, COST, IN_FLIGHT, ATTEMPTS, ATTEMPT_DURATION,
+    OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, IN_FLIGHT, ATTEMPTS, ATTEMPT_DURATION,
     FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, BUILD_INFO,
 )  # fmt: skip

@@ -22,6 +22,7 @@ from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
 from ._telemetry.guard import fault, guard
 from ._wire.body import Body
+from ._wire.tasks import ENDED
 
 if TYPE_CHECKING:
     from ._routing.steps import FailureKind
@@ -332,12 +333,13 @@ class Observer:
         if body is not None and body.streaming:
             first_chunk, first_answer = body.first_chunk_at, body.first_answer_at
             last_chunk = body.last_chunk_at
-        if (
-            answer.task_id is not None
-            and answer.usage is not None
-            and not _prices.is_first_reading(answer.task_id)
-        ):
-            answer = replace(answer, usage=None)
+        task_ended = None
+        if answer.task_id is not None and answer.status in ENDED:
+            # A poller reads a finished task again and again. It ended once, and its tokens were spent once.
+            if _prices.is_first_reading(answer.task_id):
+                task_ended = answer.status
+            elif answer.usage is not None:
+                answer = replace(answer, usage=None)
         cost_usd = None
         try:  # not `with guard`: it costs a call two functions more
             cost_usd = _prices.cost(call, answer, self._started_ns)
@@ -369,6 +371,7 @@ class Observer:
             fallback_reason=fallback_reason,
             duplicate=self.duplicate,
             cost_usd=cost_usd,
+            task_ended=task_ended,
         )
 
     def _ns(self, moment: float) -> int:

@@ -1,5 +1,5 @@
 """
-The series in `prometheus_client`, and two candidates to let Prometheus read them.
+The series in `prometheus_client`, and two ways to let Prometheus read them.
 
     app.mount("/metrics", byteplus_trace.prometheus.metrics_app())      # inside a web application
     server = byteplus_trace.prometheus.serve(9464)                      # or beside it

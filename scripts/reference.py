@@ -85,6 +85,7 @@ ATTRIBUTES = (
     Attribute("gen_ai.response.id", "string", "end", "as the service gave it; of a response that is fetched, as it was asked for"),
     Attribute("gen_ai.response.model", "string", "end", "the model that answered"),
     Attribute("gen_ai.response.finish_reasons", "string[]", "end", "as the service gave them; `error` where a reply failed or stopped early"),
+    Attribute("byteplus.modelark.task.status", "string", "end", "of a generation task: `queued`, `running`, `succeeded`, `failed`, `expired`, `cancelled`"),
     Attribute("gen_ai.response.status", "string", "end", "of a response that is fetched: `completed`, `in_progress`, `failed`"),
     Attribute("gen_ai.response.time_to_first_chunk", "double", "end", "seconds to the first event that carries output, reasoning included"),
     Attribute("gen_ai.usage.input_tokens", "int", "end", "cache reads included"),

@@ -34,11 +34,13 @@ NOTHING = Answer()
 class Body:
     """What an ending asks of a body."""
 
-    def __init__(self, *, streaming=False, begun=False, failed=False, legible=True):
+    def __init__(self, *, streaming=False, begun=False, failed=False, legible=True, chunks=0, ended=False):
         self.streaming = streaming
         self.begun = begun
         self.failed = failed
         self.legible = legible
+        self.chunks = chunks
+        self.ended = ended
 
 
 DOCUMENT = Body(begun=True)
@@ -71,7 +73,7 @@ ENDINGS = {
     "a redirect": (CHAT, "exhausted", NOTHING, {"status": 307, "body": EMPTY}, OK),
     "an empty 200": (CHAT, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Ending("error", "empty", "empty")),
     "a page": (CHAT, "exhausted", NOTHING, {"status": 200, "body": DOCUMENT}, Ending("error", "empty", "empty")),
-    "an empty ping": (OTHER, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, OK),
+    "an empty reply of an API that is not known": (OTHER, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Ending("error", "empty", "empty")),
     "a body that cannot be read": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(begun=True, legible=False)}, OK),
     "a stream that just stops": (CHAT, "exhausted", NOTHING, {"status": 200, "body": STREAM}, Ending("error", "cut", "cut")),
     "a stream of nothing": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(streaming=True)}, Ending("error", "empty", "empty")),

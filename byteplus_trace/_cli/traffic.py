@@ -2,7 +2,7 @@
 `byteplus-trace traffic`: steady, eventful traffic, so that every panel has something to show.
 
 Plain httpx clients call a fake ModelArk of two regions in this process, under a policy,
-while its regions go through the phases of `weather.py`. Kinds of call come from a
+while its regions go through the phases of `chaos.py`. Kinds of call come from a
 shuffled deck, so that each comes round however low the rate. Spans go where the `OTEL_*`
 variables say; the series are served by the library's own exporter.
 """
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
             asyncio.run(_drive(ark, args.rate, args.duration, Random(args.seed)))
     finally:
         server.stop()
-    told = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.most_common())
-    print(f"{outcomes.total()} calls: {told}")
+    counts = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.most_common())
+    print(f"{outcomes.total()} calls: {counts}")
     return 0
 
 

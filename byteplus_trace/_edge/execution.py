@@ -207,8 +207,10 @@ class Performer:
             return Peeked(output=True)
         if answer.error is not None or body.failed:
             return Peeked(failed=True, code=code)
-        unsaid = held.drained and not body.ended and not answer.complete and self.call.operation != "other"
-        return Peeked(empty=True) if unsaid and not body.begins_document else Peeked(output=True)
+        ended = (held.drained or body.ended) and self.call.operation != "other"
+        # What could not be read may have been an answer all the same.
+        is_empty = ended and not answer.complete and not body.begins_document
+        return Peeked(empty=True) if is_empty else Peeked(output=True)
 
     def raised(self, error: Exception) -> Failure:
         """What the plan is told of an exception; the attempt is over."""
@@ -241,6 +243,7 @@ class Performer:
     def deliverable(self, delivery: Deliver) -> Held:
         """The reply to hand on; where it is to be an exception, that is raised."""
         self.observer.skips(delivery.skipped)
+        self.routed.served = delivery.served
         if delivery.spared:
             # A charge that was risked before is not undone by one that is avoided now.
             self.observer.duplicate = self.observer.duplicate or "raised"

@@ -151,7 +151,8 @@ class Instrumentation:
         if direct and self.router is not None and self.router.moves(found.call):
             # Before anybody watches: where it fails, the call is sent once, and told.
             with guard("planning a call"):
-                routed, heard = self.router.route(found.call, request, body, caller), self.router.heard
+                routed = self.router.route(found.call, request, body, caller)
+                heard = routed.heard
         if stripped:
             self._warn_of_unheeded(headers, moved=routed is not None)
         observer = Observer(

@@ -40,6 +40,9 @@ MAKERS = frozenset({"responses", "video_task_create", "files", "context_create"}
 """The APIs that make an object which lives where it was made."""
 
 
+_CALLERS_OWN = frozenset({"bad_request", "moderation"})
+
+
 class Routed(msgspec.Struct):
     """One call, as a policy moves it."""
 
@@ -49,6 +52,12 @@ class Routed(msgspec.Struct):
     """How an SDK's resend would be known; None where none can be."""
     resent: bool
     """It looks like an unmarked resend of a call that may have run: perhaps a second charge."""
+    served: bool = False
+    """Its target was counted as one that answered."""
+
+    def heard(self, exchange: Exchange) -> None:
+        """Learn from how it ended."""
+        self.router.heard(exchange, served=self.served)
 
 
 class Router:
@@ -99,14 +108,16 @@ class Router:
             prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
             self._resends.remember(routed.key(), prior)
 
-    def heard(self, exchange: Exchange) -> None:
-        """Learn from a call that has ended: where its object lives, or that its target broke off."""
+    def heard(self, exchange: Exchange, *, served: bool) -> None:
+        """Learn from a call that has ended: where its object lives, and whether what was counted as a success was one."""
         made = exchange.answer.task_id or exchange.answer.id
-        broke = exchange.status == 200 and exchange.chunks and exchange.outcome == "error"
+        broke = served and exchange.status == 200 and exchange.outcome == "error"
         if made is not None and exchange.call.api in MAKERS and (broke or exchange.outcome in MADE):
             self.health.pin(made, exchange.target)
-        if broke:
-            self.health.broke(exchange.target, exchange.call.operation, exchange.reason)
+        # A prompt that is refused is refused everywhere, and an API that is not there is nobody's outage.
+        if broke and exchange.reason not in _CALLERS_OWN and exchange.call.operation != "other":
+            probe = exchange.attempts[-1].cause == "probe"
+            self.health.broke(exchange.target, exchange.call.operation, exchange.reason, probe=probe)
 
     def breaker_changed(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
         """

@@ -46,6 +46,7 @@ class _Observed:
         self._observer = observer
         self._held = held
         self._rest = rest
+        self._reading: Any = None
         self._whole = whole
         self._strained = strained
 
@@ -109,7 +110,9 @@ class AsyncObservedStream(_Observed):
                 yield part
             if not self._whole:
                 reads, strained = self._observer.reads, self._strained
-                async for part in self._inner if self._rest is None else self._rest:
+                # Kept, so that `aclose` closes it too: an async generator does not close what it iterates over.
+                reading = self._reading = aiter(self._inner) if self._rest is None else self._rest
+                async for part in reading:
                     if reads(part):
                         self._observer.finish("complete")
                     yield part if strained is None else strained.feed(part)
@@ -123,9 +126,10 @@ class AsyncObservedStream(_Observed):
 
     async def aclose(self) -> None:
         try:
-            if isinstance(self._rest, AsyncGenerator):
+            reading = self._rest if self._reading is None else self._reading
+            if isinstance(reading, AsyncGenerator):
                 with suppress(RuntimeError):  # another task is reading it
-                    await self._rest.aclose()
+                    await reading.aclose()
             await self._inner.aclose()
         finally:
             self._observer.finish_soon("closed")

@@ -2,9 +2,11 @@
 What an outcome means: may the same target be asked again, may the next one, who is to blame.
 
 Read from ModelArk's `error.code`, then from the HTTP status, never from a message: one
-message names both the limit that was met and the one that was not. A row's pattern
-fits a whole code or its beginning up to a dot, so `RateLimitExceeded` is also
-`RateLimitExceeded.EndpointRPMExceeded`.
+message names both the limit that was met and the one that was not. A code is read by its
+parts, for ModelArk adds codes that no list has: a row's pattern fits the whole code, or
+the code up to one of its dots, so `RateLimitExceeded` is also
+`RateLimitExceeded.EndpointRPMExceeded`, and `*QuotaExceeded` is also `AccountQuotaExceeded`.
+The first row that fits counts.
 
 `reason_of` and `reason_of_failure` name what happened for spans and series, with a
 policy or without one.
@@ -81,19 +83,20 @@ OVERLOADED = Verdict(
 REFUSED = replace(OVERLOADED, reason="server_error")
 SERVER_ERROR = replace(REFUSED, may_have_run=True)
 EMPTY = Verdict("empty", retry="yes", move="yes", breaker=True, may_have_run=True)
-PASSED_ON = Verdict("stream_error", breaker=True)
+STREAM_ERROR = replace(EMPTY, reason="stream_error")
 CALLERS_OWN = (CALLERS, MODERATION)
 MODEL_GONE = (UNAVAILABLE, CLOSED)
 
 _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
-    (MODERATION, ("*SensitiveContent*", "*RiskDetection", "ContentSecurityDetectionError", "ContentFilterError")),
+    (MODERATION, ("*SensitiveContent*", "*RiskDetection", "*ExistRisk", "ContentSecurityDetectionError", "ContentFilter*")),
     (CLOSED, ("InvalidEndpoint.ClosedEndpoint",)),
-    (CREDENTIAL, ("AuthenticationError", "AccountOverdueError")),
+    (CREDENTIAL, ("AuthenticationError", "AccountOverdueError", "InvalidSubscription", "InvalidApiKey")),
     (FORBIDDEN, ("AccessDenied", "OperationDenied")),
-    (UNAVAILABLE, ("InvalidEndpointOrModel", "ModelNotOpen", "UnsupportedModel")),
+    # A limit of a day is a quota, whatever stands before it: it does not come back within the minute.
+    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*PDExceeded", "*PerDay*", "*Daily*", "SetLimitExceeded")),
+    (UNAVAILABLE, ("InvalidEndpointOrModel", "ModelNotOpen", "*UnsupportedModel")),
     (ACCOUNT_RATE, ("*Account*RateLimitExceeded",)),
     (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
-    (QUOTA, ("QuotaExceeded*", "SetLimitExceeded")),
     (OVERLOADED, ("ServerOverloaded",)),
     (SERVER_ERROR, ("InternalServiceError", "InternalError", "InternalServerError")),
     (CALLERS, ("InvalidParameter", "MissingParameter", "InvalidArgumentError", "OutofContextError", "InvalidImageURL")),
@@ -124,6 +127,8 @@ def classify_reply(status: int, code: str | None) -> Verdict:
     if status < 400:
         return SERVED
     named = _by_code(code) if code else None
+    if code and status in {400, 404} and (named is None or named is CALLERS) and _names_model(code):
+        return UNAVAILABLE
     # The status says more than `InternalServiceError` does: a 503 was refused, a 500 may have run.
     if named is not None and not (status >= 500 and named is SERVER_ERROR):
         return named
@@ -139,13 +144,13 @@ def classify_failure(failure: Failure) -> Verdict:
 
 
 def classify_peeked(peeked: Peeked) -> Verdict:
-    """What the held part of a 200's body means. A code that is not known is the caller's to see."""
+    """What the held part of a 200's body means. Without a known code an error in it is the service's."""
     if peeked.output:
         return SERVED
     if peeked.failed:
         named = _by_code(peeked.code) if peeked.code else None
         if named is None:
-            return PASSED_ON
+            return STREAM_ERROR
         # A prompt that is refused is refused everywhere: it must not close a region for everyone else.
         return named if named in CALLERS_OWN else replace(named, breaker=True)
     return EMPTY if peeked.empty else SERVED
@@ -169,6 +174,12 @@ def reason_of(status: int | None, code: str | None) -> Reason:
 def reason_of_failure(kind: FailureKind) -> Reason:
     """The closed word for an exception of that kind."""
     return _FAILURES[kind].reason
+
+
+def _names_model(code: str) -> bool:
+    """Whether a refusal's code speaks of an endpoint or a model, and not of one that the request left out."""
+    first, *_ = parts = code.split(".")
+    return not first.startswith("Missing") and any("Endpoint" in part or "Model" in part for part in parts)
 
 
 @lru_cache(maxsize=512)

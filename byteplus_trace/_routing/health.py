@@ -103,13 +103,20 @@ class Health:
         """The target failed in a way that counts."""
         self._count(target, operation, reason, probe=probe)
 
-    def broke(self, target: str, operation: str, reason: Reason) -> None:
-        """A reply that had been counted as a success failed after its first output."""
+    def broke(self, target: str, operation: str, reason: Reason, *, probe: bool = False) -> None:
+        """A reply that had been counted as a success was none. If it was a probe's, its breaker opens again."""
+        opening = None
         with self._lock:
             circuit = self._circuits.get((target, operation))
             if circuit is not None and circuit.state == CLOSED:
                 circuit.take_back()
-        self._count(target, operation, reason, probe=False)
+                if probe:
+                    circuit.openings = 1
+                    opening = circuit.open(self._clock(), self._random, reason)
+        if opening is not None:
+            self._tell(target, operation, OPEN, opening)
+        else:
+            self._count(target, operation, reason, probe=False)
 
     def released(self, target: str, operation: str) -> None:
         """A probe came to nothing that counts: the next call may be one."""

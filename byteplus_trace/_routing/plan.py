@@ -25,7 +25,7 @@ from random import Random
 from .._facts import Call, Cause, Skip
 from .admission import Standing
 from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
-from .classify import EMPTY, PASSED_ON, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
+from .classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .conditions import Params
 from .deadline import RemainingTime, least
 from .health import Health
@@ -137,12 +137,12 @@ class _Story:
                 continue
             outcome = yield from self._visit(candidate, rest)
             if outcome.verdict is SERVED:
-                return self._delivered()
+                return self._delivered(served=True)
             rest = self._remaining_after(candidate, rest, outcome)
         if outcome is None and barred:
             outcome = yield from self._visit_soonest(barred)
             if outcome.verdict is SERVED:
-                return self._delivered()
+                return self._delivered(served=True)
         if outcome is None:
             return self._delivered(failure=Failure("deadline", reached=False), final=True)
         return (yield from self._final_failure(outcome))
@@ -248,10 +248,16 @@ class _Story:
         return Outcome(verdict, failure=failure)
 
     def _looks_closer(self, reply: Reply, may_go_on: bool) -> bool:
-        """Whether the body is looked at before it is handed on."""
+        """
+        Whether the body is looked at before it is handed on.
+
+        Where something better may follow, or was kept: a 200 that turns out to be an error
+        must not hide an informative refusal. The very last chance passes as it comes, so
+        that its caller waits for nothing; the breaker hears of its end then (`Router.heard`).
+        """
         if reply.status >= 300 or self.call.operation == "other":
             return False
-        return may_go_on or self.time.ends_at is not None
+        return may_go_on or self.kept or self.time.ends_at is not None
 
     def _send(
         self, candidate: Candidate, cause: Cause, limit: float | None, first_event: float | None
@@ -310,8 +316,6 @@ class _Story:
     def _final_failure(self, outcome: Outcome) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
         verdict, failure = outcome.verdict, outcome.failure
-        if verdict is PASSED_ON and self.in_hand:
-            return self._delivered()
         if failure is not None:
             spared = self._is_final_copy(verdict)
             if failure.kind in {"timeout", "idle"} and self.time.is_over:
@@ -321,7 +325,8 @@ class _Story:
             if spared or verdict.move == "no":
                 return self._delivered(failure=failure, spared=spared, final=True)
         if self.in_hand and not (self.kept and (self.empty or self.policy.final == "primary")):
-            return self._delivered(final=True)
+            # A 200 was only looked at to bound it: its caller gets it as it would without a deadline.
+            return self._delivered(final=outcome.status is not None or self.sent > 1)
         if self.kept:
             if self.in_hand:
                 self.in_hand = False
@@ -337,9 +342,16 @@ class _Story:
         return self._delivered(failure=spent, final=True)
 
     def _delivered(
-        self, *, kept: bool = False, failure: Failure | None = None, spared: bool = False, final: bool = False
+        self,
+        *,
+        served: bool = False,
+        kept: bool = False,
+        failure: Failure | None = None,
+        spared: bool = False,
+        final: bool = False,
     ) -> Deliver:
         return Deliver(
+            served=served,
             kept=kept,
             failure=failure,
             skipped=tuple(self.skipped),

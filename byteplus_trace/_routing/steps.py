@@ -139,6 +139,8 @@ class Deliver:
     `ReadTimeout`, chained to it).
     """
 
+    served: bool = False
+    """The target counts as one that answered. What its reply turns out to be may still take that back."""
     kept: bool = False
     failure: Failure | None = None
     skipped: tuple[Skip, ...] = ()

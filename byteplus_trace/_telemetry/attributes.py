@@ -183,7 +183,9 @@ def _put_fetched(given: Attributes, exchange: facts.Exchange) -> None:
     """What a response is that is asked after; its tokens were counted when it was made."""
     if exchange.call.resource_id is not None:
         given.setdefault(sc.RESPONSE_ID, exchange.call.resource_id[:LONGEST])
-    if exchange.answer.status is not None:
+    if exchange.answer.task_id is not None and exchange.answer.status is not None:
+        given[sc.TASK_STATUS] = exchange.answer.status[:LONGEST]
+    elif exchange.answer.status is not None:
         given[sc.RESPONSE_STATUS] = exchange.answer.status[:LONGEST]
 
 

@@ -31,6 +31,7 @@ from .._instruments import (
     SKIPPED,
     STREAM_BREAKS,
     TOKENS,
+    VIDEO_TASKS,
     Instrument,
 )
 
@@ -56,6 +57,8 @@ def points(exchange: Exchange) -> list[Point]:
     operation = call.operation
     model, region = call.model or "", exchange.region or call.region
     who = operation, model, region
+    # A task is asked for by its id: only the reply names its model.
+    charged = (call.model or answer.model or "") if answer.task_id is not None else model
     stream = "true" if call.stream else "false"
     told: list[Point] = [
         (OPERATIONS, (operation, call.api, model, region, outcome, exchange.error_type or ""), 1),
@@ -65,11 +68,13 @@ def points(exchange: Exchange) -> list[Point]:
     if answer.usage is not None and operation != "fetch_response":
         for kind, tokens in zip(TOKEN_TYPES, astuple(answer.usage), strict=True):
             if tokens:
-                told.append((TOKENS, (operation, model, region, kind), tokens))
+                told.append((TOKENS, (operation, charged, region, kind), tokens))
     if answer.images is not None:
         told += _images(answer.images, model, region)
     if exchange.cost_usd:
-        told.append((COST, who, float(exchange.cost_usd)))
+        told.append((COST, (operation, charged, region), float(exchange.cost_usd)))
+    if exchange.task_ended is not None:
+        told.append((VIDEO_TASKS, (charged, region, exchange.task_ended), 1))
     for attempt in exchange.attempts:
         target, result = attempt.target, attempt.result
         told.append((ATTEMPTS, (operation, target, attempt.region, result, attempt.reason), 1))

@@ -45,6 +45,7 @@ class Body:
     __slots__ = (
         "_clock",
         "_decoder",
+        "_document_read",
         "_error",
         "_limit",
         "_parts",
@@ -85,11 +86,12 @@ class Body:
         self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
         self._read = self._reader.event if self._reader is not None else _unread
         self._sse = EventDecoder() if self.streaming and self._reader is not None else None
-        keeps = is_error or (self._reader is not None and not labelled)
+        keeps = is_error or self._reader is not None
         self._parts: list[bytes] | None = [] if keeps else None
         self._size = 0
         """Of a document, and of a stream before its first event."""
         self._error = is_error
+        self._document_read = False
         self._clock = clock
         self.events = 0
         self.chunks = 0
@@ -168,7 +170,7 @@ class Body:
         if self._parts is not None and self._reader is not None and not self.events:
             self.streaming = False
             try:
-                self._reader.document(b"".join(self._parts))
+                self._document_read = self._reader.document(b"".join(self._parts))
             except Exception as error:
                 self._cannot_read(error)
 
@@ -185,8 +187,10 @@ class Body:
 
     @property
     def begins_document(self) -> bool:
-        """A document began: one that could not be read may have been an answer all the same."""
-        return self._parts is not None and not self.events and begins_object(b"".join(self._parts))
+        """A document began that could not be read: it may have been an answer all the same."""
+        if self._parts is None or self.events or self._document_read:
+            return False
+        return begins_object(b"".join(self._parts))
 
     def answer(self) -> Answer:
         """What was said so far."""

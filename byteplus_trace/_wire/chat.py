@@ -14,7 +14,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .lenient_json import UNREADABLE, Shape
+from .lenient_json import UNREADABLE, Shape, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .sse import DONE
 from .usage import BotCounts, Counts, usage_of
@@ -24,6 +24,11 @@ class _Delta(msgspec.Struct, gc=False):
     content: Any = None
     reasoning_content: Any = None
     tool_calls: Any = None
+    refusal: Any = None
+    function_call: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    """Gateways that stand before ModelArk call its reasoning by these two names."""
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -60,6 +65,13 @@ class _Document(_Reply, gc=False):
 
 
 _SHOWN = OUTPUT | VISIBLE
+
+
+def _rare_output(delta: _Delta) -> int:
+    if delta.refusal or delta.function_call:
+        return _SHOWN
+    return OUTPUT if delta.reasoning or delta.reasoning_details else NOTHING
+
 
 _chunk = Shape(_Chunk)
 _decode_chunk = _chunk.decode
@@ -122,8 +134,8 @@ class ChatReader:
         kind = NOTHING
         for choice in chunk.choices:
             self._seen.add(choice.index)
-            if choice.finish_reason is not None:
-                self._finished[choice.index] = choice.finish_reason
+            if choice.finish_reason:
+                kind |= self._finish(choice.index, choice.finish_reason)
             delta = choice.delta
             if delta is None:
                 continue
@@ -131,48 +143,59 @@ class ChatReader:
                 kind |= _SHOWN
             elif delta.reasoning_content:
                 kind |= OUTPUT
+            else:
+                kind |= _rare_output(delta)
         return kind
 
+    def _finish(self, index: int, reason: str) -> int:
+        """Note why a choice ended. The first reason stays: a late frame does not take it back."""
+        self._finished.setdefault(index, reason)
+        if reason != "error":
+            return NOTHING
+        self._error = self._error or WireError()
+        return FAILED
+
     def _note(self, reply: _Reply) -> None:
-        """What is said beside the choices: of id, model and tier the first word counts, of usage, cumulative, the last."""
-        if self._id is None:
-            self._id = reply.id
-        if self._model is None:
-            self._model = reply.model
-        if self._service_tier is None:
-            self._service_tier = reply.service_tier
-        if reply.usage is not None:
+        """What stands beside the choices. The first id, model and tier count; of usage, which is cumulative, the last."""
+        self._id = self._id or reply.id
+        self._model = self._model or reply.model
+        self._service_tier = self._service_tier or reply.service_tier
+        if self._usage is None:
             self._usage = reply.usage
+        elif reply.usage is not None:
+            take_over(self._usage, reply.usage)
         if reply.service_status is not None:
             self._service_status = reply.service_status
         if reply.bot_usage is not None:
             self._bot_usage = reply.bot_usage
 
     def _without_choices(self, chunk: _Chunk, data: bytes) -> int:
-        """Usage on its own, an error in another envelope, or something new, which counts as output."""
+        """Usage on its own, or an error in another envelope. Without a choice nothing is output."""
         if chunk.usage is not None or chunk.bot_usage is not None:
             return NOTHING
-        self._error = read_error(data)
-        return OUTPUT if self._error is None else FAILED
+        self._error = read_error(data) or self._error
+        return NOTHING if self._error is None else FAILED
 
-    def document(self, body: bytes) -> None:
+    def document(self, body: bytes) -> bool:
         whole = _document.read(body)
         if whole is None:
-            return
+            return False
         self._complete = True
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
-            if choice.finish_reason is not None:
-                self._finished[choice.index] = choice.finish_reason
+            if choice.finish_reason:
+                self._finish(choice.index, choice.finish_reason)
         if whole.error:
             self._error = error_of(whole.error)
-        elif whole.choices is None:
+        elif not whole.choices:
             self._error = read_error(body)
+        return True
 
     def answer(self) -> Answer:
         finished = self._finished
-        complete = self._complete or (bool(self._seen) and self._seen == finished.keys())
+        # A reply of a chat has a choice.
+        complete = bool(self._seen) and (self._complete or self._seen == finished.keys())
         # A choice that was begun and never finished has its place among the others.
         due = self._seen if finished or not complete else ()
         return Answer(

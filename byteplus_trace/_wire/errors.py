@@ -7,7 +7,8 @@ The error envelope and its variants (ModelArk docs 1299023, error codes, 2026-11
     {"type": "error", "code", "message"}                     an event of a response's stream
     {"error_code", "error_msg"}                              a gateway's 403
     {"ResponseMetadata": {"Error": {"Code", "Message"}}}     the control plane
-    {"code", "message"}                                      only where the status says that it is an error
+    {"code", "message" or "msg"}, {"success": false},        what stands in the place of a reply: looked for
+    {"detail"}                                               only in a refusal, or where a reply answers nothing
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ def read_error(body: bytes) -> WireError | None:
     """The error that the body of a refusal holds, in whichever envelope; None where it holds none."""
     content = json_in(body)
     error = error_in(content)
-    if error is None and isinstance(content, dict) and content.get("code") and "message" in content:
-        return _error(content["code"], None, content["message"])
-    return error
+    if error is not None or not isinstance(content, dict):
+        return error
+    code, message = content.get("code"), content.get("message") or content.get("msg")
+    if (code and ("message" in content or "msg" in content)) or content.get("success") is False:
+        return _error(code, None, message)
+    return _error(None, None, content["detail"]) if "detail" in content else None
 
 
 def error_in(content: Any) -> WireError | None:

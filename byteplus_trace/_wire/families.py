@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from .._facts import Answer
 from .chat import ChatReader
+from .embeddings import EmbeddingsReader
 from .fetched import FetchedReader
 from .images import ImagesReader
 from .messages import MessagesReader
@@ -72,9 +73,9 @@ class _Capturing:
             self._collector.event(name, data)
         return self._reader.event(name, data)
 
-    def document(self, body: bytes) -> None:
+    def document(self, body: bytes) -> bool:
         self._collector.document(body)
-        self._reader.document(body)
+        return self._reader.document(body)
 
     def answer(self) -> Answer:
         return replace(self._reader.answer(), content=self._collector.content())
@@ -85,8 +86,6 @@ responses = Family(ResponsesReader, "responses")
 fetched = Family(FetchedReader, "responses")
 messages = Family(MessagesReader, "messages")
 images = Family(ImagesReader, "images")
-# Of text and of mixed media (ModelArk docs 1409291, 2026-11). The vectors are skipped: decoding them costs more
-# than everything else this library does.
-embeddings = Family(PlainReader, "embeddings", silent=True, counts_inputs=True)
+embeddings = Family(EmbeddingsReader, "embeddings", silent=True, counts_inputs=True)
 tasks = Family(TaskReader)
 plain = Family(PlainReader)

@@ -23,7 +23,22 @@ from .usage import Counts, images_of
 
 class _Image(msgspec.Struct, gc=False):
     size: str | None = None
+    url: msgspec.Raw | None = None
+    b64_json: msgspec.Raw | None = None
     error: Any = None
+
+    @property
+    def is_there(self) -> bool:
+        """It has an address or the picture itself."""
+        return _holds(self.url) or _holds(self.b64_json)
+
+
+# A picture's base64 is raw JSON here, for it is never decoded, nor copied to be looked at.
+def _holds(value: msgspec.Raw | None) -> bool:
+    return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING_THERE)
+
+
+_NOTHING_THERE = frozenset({b"null", b'""', b"{}"})
 
 
 class _Images(msgspec.Struct, gc=False):
@@ -33,12 +48,10 @@ class _Images(msgspec.Struct, gc=False):
     error: Any = None
 
 
-class _Event(msgspec.Struct, gc=False):
+class _Event(_Image, gc=False):
     type: str = ""
     model: str | None = None
-    size: str | None = None
     usage: Counts | None = None
-    error: Any = None
 
 
 _images = Shape(_Images)
@@ -54,6 +67,7 @@ class ImagesReader:
         "_failed",
         "_generated",
         "_item_error",
+        "_missing",
         "_model",
         "_size",
         "_usage",
@@ -66,6 +80,7 @@ class ImagesReader:
         self._item_error: WireError | None = None
         self._generated = 0
         self._failed = 0
+        self._missing = 0
         self._size: str | None = None
         self._complete = False
 
@@ -80,6 +95,9 @@ class ImagesReader:
         self._usage = event.usage or self._usage
         match event.type or name:
             case "image_generation.partial_succeeded":
+                if not event.is_there:
+                    self._missing += 1
+                    return NOTHING
                 self._succeeded(event.size)
                 return OUTPUT | VISIBLE
             case "image_generation.partial_failed":
@@ -92,24 +110,27 @@ class ImagesReader:
                 if event.error or kind == "error":
                     self._error = read_error(data) or WireError()
                     return FAILED
-                return OUTPUT
+                return OUTPUT if kind.endswith(".partial_image") else NOTHING
 
-    def document(self, body: bytes) -> None:
+    def document(self, body: bytes) -> bool:
         whole = _images.read(body)
         if whole is None:
-            return
+            return False
         self._complete = True
         self._model = whole.model
         self._usage = whole.usage
         for image in whole.data or ():
             if image.error:
                 self._item_failed(image.error)
-            else:
+            elif image.is_there:
                 self._succeeded(image.size)
+            else:
+                self._missing += 1
         if whole.error:
             self._error = error_of(whole.error)
-        elif whole.data is None:
+        elif not whole.data:
             self._error = read_error(body)
+        return True
 
     def _succeeded(self, size: str | None) -> None:
         self._generated += 1
@@ -121,11 +142,17 @@ class ImagesReader:
             self._item_error = error_of(error)
 
     def answer(self) -> Answer:
-        images = images_of(self._usage, generated=self._generated, failed=self._failed, size=self._size)
+        images = images_of(
+            self._usage,
+            generated=self._generated,
+            failed=self._failed,
+            missing=self._missing,
+            size=self._size,
+        )
         nothing_succeeded = images is not None and images.failed and not images.generated
         return Answer(
             model=self._model,
             images=images,
             error=self._error or (self._item_error if nothing_succeeded else None),
-            complete=self._complete,
+            complete=self._complete and bool(self._generated or self._failed),
         )

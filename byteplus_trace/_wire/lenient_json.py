@@ -32,6 +32,7 @@ _OBJECT_BEGINS = re.compile(rb"[\xef\xbb\xbf\xfe\xff\x00\s]*\{").match
 
 _any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
+_RAW = msgspec.Raw | None
 
 
 class Shape(Generic[T]):
@@ -53,11 +54,13 @@ class Shape(Generic[T]):
             return _fields(content, self._struct) if isinstance(content, dict) else None
 
 
-def take_over(known: T, said: T) -> None:
-    """What is said anew stands in for what was known; what is not said changes nothing."""
-    for field in said.__struct_fields__:
-        value = getattr(said, field)
-        if value is not None:
+def take_over(known: T, update: T) -> None:
+    """Copy the fields of `update` onto `known`. None, an empty text or list, and 0 replace nothing that is known."""
+    for field in update.__struct_fields__:
+        value, before = getattr(update, field), getattr(known, field)
+        if isinstance(value, msgspec.Struct) and type(before) is type(value):
+            take_over(before, value)
+        elif value or (value is not None and before is None):
             setattr(known, field, value)
 
 
@@ -112,10 +115,14 @@ def _fields(content: dict[str, Any], struct: type[T]) -> T:
 
 def _fitted(value: Any, kind: Any) -> Any:
     """The value as that kind, in part where only a part of it fits."""
+    if kind == _RAW:
+        return msgspec.Raw(msgspec.json.encode(value))
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError):
         pass
+    if isinstance(value, float) and value.is_integer():
+        return _fitted(int(value), kind)  # some gateways write a count as 12.0
     for option in get_args(kind) if isinstance(kind, UnionType) else (kind,):
         if isinstance(value, dict) and isinstance(option, type) and issubclass(option, msgspec.Struct):
             return _fields(value, option)

@@ -55,6 +55,7 @@ class MessagesReader:
     """Reads one message."""
 
     __slots__ = (
+        "_begun",
         "_complete",
         "_error",
         "_id",
@@ -71,6 +72,7 @@ class MessagesReader:
         self._stop_reason: str | None = None
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
+        self._begun = False
         self._complete = False
 
     def event(self, name: str, data: bytes) -> int:
@@ -85,46 +87,51 @@ class MessagesReader:
             self._error = read_error(data) or WireError()
             return FAILED
         if kind == "content_block_delta":
-            said = event.delta.type if event.delta is not None else None
-            return _DELTAS.get(said or "", OUTPUT | VISIBLE)
+            self._begun = True
+            self._add_usage(event.usage)
+            delta = event.delta.type if event.delta is not None else None
+            return _DELTAS.get(delta or "", OUTPUT | VISIBLE)
         if event.message is not None:
+            self._begun = True
             self._note(event.message)
         self._add_usage(event.usage)
         self._service_status = event.service_status or self._service_status
-        if event.delta is not None and event.delta.stop_reason is not None:
-            self._stop_reason = event.delta.stop_reason
+        if event.delta is not None:
+            self._stop_reason = self._stop_reason or event.delta.stop_reason
         if kind == "message_stop":
             self._complete = True
             return END
-        return NOTHING if kind in _QUIET else OUTPUT
+        return NOTHING if kind in _QUIET or not kind.endswith("_delta") else OUTPUT
 
     def _note(self, message: _Message) -> None:
-        self._id = message.id
-        self._model = message.model
-        self._stop_reason = message.stop_reason
-        self._service_status = message.service_status
+        self._id = self._id or message.id
+        self._model = self._model or message.model
+        self._stop_reason = self._stop_reason or message.stop_reason
+        self._service_status = message.service_status or self._service_status
         self._add_usage(message.usage)
 
     def _add_usage(self, usage: Counts | None) -> None:
         if usage is not None:
             take_over(self._usage, usage)
 
-    def document(self, body: bytes) -> None:
+    def document(self, body: bytes) -> bool:
         whole = _message.read(body)
         if whole is None:
-            return
+            return False
         self._complete = True
+        self._begun = whole.type == "message" or bool(whole.stop_reason)
         self._note(whole)
         if whole.error or whole.type != "message":
             self._error = read_error(body)
+        return True
 
     def answer(self) -> Answer:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=(self._stop_reason,) if self._stop_reason is not None else (),
+            finish_reasons=(self._stop_reason,) if self._stop_reason else (),
             usage=usage_of(self._usage),
             error=self._error,
-            complete=self._complete,
+            complete=self._begun and self._complete,  # an end alone, without a message, is no message
             server_fallback=server_fallback_in(self._service_status),
         )

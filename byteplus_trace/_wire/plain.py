@@ -12,7 +12,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .lenient_json import Shape
+from .lenient_json import Shape, json_in
 from .reader import END, FAILED, NOTHING, OUTPUT
 from .sse import DONE
 from .usage import Counts, usage_of
@@ -28,6 +28,8 @@ class _Plain(msgspec.Struct, gc=False):
     service_tier: str | None = None
 
 
+_SHORT = 64
+"""Bytes. Only a short document can be an empty one."""
 _plain = Shape(_Plain)
 
 
@@ -41,6 +43,10 @@ class PlainReader:
         self._error: WireError | None = None
         self._complete = False
 
+    def _is_answer(self, body: bytes) -> bool:
+        """Whether a document has what this API's must have: here, that it holds anything."""
+        return bool(json_in(body)) if len(body) < _SHORT else True
+
     def event(self, name: str, data: bytes) -> int:
         """None of these APIs streams; whatever comes all the same is output."""
         if data == DONE:
@@ -52,16 +58,17 @@ class PlainReader:
             return FAILED
         return OUTPUT if data.strip() else NOTHING
 
-    def document(self, body: bytes) -> None:
+    def document(self, body: bytes) -> bool:
         whole = _plain.read(body)
         if whole is None:
-            return
-        self._complete = True
+            return False
         self._known = whole
+        self._complete = self._is_answer(body)
         if whole.error:
             self._error = error_of(whole.error)
-        elif whole.type == "error":
+        elif whole.type == "error" or not (self._complete and (whole.id or b'"data"' in body)):
             self._error = read_error(body)
+        return True
 
     def answer(self) -> Answer:
         known = self._known

@@ -42,8 +42,14 @@ class Reader(Protocol):
     def event(self, name: str, data: bytes) -> int:
         """Take one event of a stream (its `data`, joined) and say what it was: OUTPUT | VISIBLE | END | FAILED."""
 
-    def document(self, body: bytes) -> None:
-        """Take a whole, decompressed, non-streamed body."""
+    def document(self, body: bytes) -> bool:
+        """Take a whole, decompressed, non-streamed body. False where it is no JSON object at all."""
 
     def answer(self) -> Answer:
-        """All that was learnt so far; may be asked for at any time."""
+        """
+        All that was learnt so far; may be asked for at any time.
+
+        It is `complete` only where the reply has what a reply of this API must have. That
+        something arrived is not enough: `{}`, another API's document or a lone `[DONE]`
+        answer nothing.
+        """

@@ -47,6 +47,8 @@ class _Type(msgspec.Struct, gc=False):
 
 class _Event(_Type, gc=False):
     response: _Response | None = None
+    item: _Item | None = None
+    usage: Counts | None = None
     error: Any = None
 
 
@@ -54,7 +56,7 @@ _type = Shape(_Type)
 _event = Shape(_Event)
 _response = Shape(_Response)
 
-# Events that only announce or repeat; what is not named here or below counts as output.
+# Events that only announce or repeat.
 _QUIET = frozenset(
     {
         "response.created", "response.in_progress", "response.queued",
@@ -71,7 +73,6 @@ _DELTAS = {
     "response.output_text.delta": OUTPUT | VISIBLE,
     "response.refusal.delta": OUTPUT | VISIBLE,
     "response.function_call_arguments.delta": OUTPUT | VISIBLE,
-    "response.mcp_call_arguments.delta": OUTPUT | VISIBLE,
     "response.transcription_text.delta": OUTPUT | VISIBLE,
     "response.doubao_app_call_output_text.delta": OUTPUT | VISIBLE,
     "response.reasoning_summary_text.delta": OUTPUT,
@@ -79,31 +80,46 @@ _DELTAS = {
     "response.reasoning_raw_text.delta": OUTPUT,
     "response.doubao_app_call_reasoning_text.delta": OUTPUT,
 }
-_LAST = {"response.completed": END, "response.incomplete": END, "response.failed": END | FAILED}
+_LAST = {
+    "response.completed": END,
+    "response.incomplete": END,
+    "response.cancelled": END,
+    "response.failed": END | FAILED,
+}
+_TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
+
+
+def _kind_of_unknown(name: str) -> int:
+    """An event of no known name. What a model writes comes in deltas and partial images; all else announces."""
+    # A server runs its own tools (MCP, search): what it tells them is nothing that the caller reads.
+    if name.startswith("response.mcp_"):
+        return NOTHING
+    return OUTPUT | VISIBLE if name.endswith((".delta", ".partial_image")) else NOTHING
 
 
 class ResponsesReader:
     """Reads one response."""
 
-    __slots__ = ("_complete", "_error", "_known")
+    __slots__ = ("_calls_tool", "_complete", "_error", "_known")
 
     def __init__(self) -> None:
         self._known = _Response()
+        self._calls_tool = False
         self._error: WireError | None = None
         self._complete = False
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
-            self._complete = True
             return END
         if not name:
             typed = _type.read(data)
             name = typed.type if typed is not None else ""
         kind = _DELTAS.get(name)
-        if kind is not None:
-            return kind
-        if name in _QUIET and self._known.id is not None:
-            return NOTHING
+        if b'"usage"' not in data:
+            if kind is not None:
+                return kind
+            if name in _QUIET and self._known.id is not None and b"_call" not in data:
+                return NOTHING
         return self._closer(name, data)
 
     def _closer(self, name: str, data: bytes) -> int:
@@ -112,36 +128,49 @@ class ResponsesReader:
         if event is None:
             return OUTPUT if data.strip() else NOTHING
         kind = event.type or name
+        if event.item is not None and event.item.type in _TOOL_CALLS:
+            self._calls_tool = True
+        if event.usage is not None:
+            take_over(self._known, _Response(usage=event.usage))
         if event.response is not None:
-            # An event that says less takes nothing back.
+            status = self._known.status if self._complete else None
             take_over(self._known, event.response)
+            self._known.status = status or self._known.status  # no late event takes the end back
         if kind in _LAST:
             self._complete = True
-            if kind == "response.failed":
+            if kind == "response.cancelled":
+                self._known.status = "cancelled"
+            if kind == "response.failed" or self._known.status == "failed":
                 self._error = error_of(self._known.error or event.error or {})
+                return END | FAILED
             return _LAST[kind]
         if kind == "error" or event.error:
             self._error = read_error(data) or WireError()
             return FAILED
-        return NOTHING if kind in _QUIET else OUTPUT
+        known = _DELTAS.get(kind)
+        if known is not None:
+            return known
+        return NOTHING if kind in _QUIET else _kind_of_unknown(kind)
 
-    def document(self, body: bytes) -> None:
+    def document(self, body: bytes) -> bool:
         whole = _response.read(body)
         if whole is None:
-            return
-        self._complete = True
+            return False
+        # A response has a status; where a gateway leaves that out, it has its output.
+        self._complete = bool(whole.status or whole.output)
         self._known = whole
         if whole.error or whole.status == "failed":
             self._error = error_of(whole.error or {})
-        elif whole.status is None:
+        elif not whole.status:
             self._error = read_error(body)
+        return True
 
     def answer(self) -> Answer:
         known = self._known
         return Answer(
             id=known.id or known.response_id,
             model=known.model,
-            finish_reasons=_finish_reasons(known),
+            finish_reasons=_finish_reasons(known, self._calls_tool),
             usage=usage_of(known.usage),
             error=self._error,
             complete=self._complete,
@@ -150,7 +179,7 @@ class ResponsesReader:
         )
 
 
-def _finish_reasons(response: _Response) -> tuple[str, ...]:
+def _finish_reasons(response: _Response, calls_tool: bool) -> tuple[str, ...]:
     """In the words of a chat, which has one where a response has a status."""
     if response.status == "incomplete":
         details = response.incomplete_details
@@ -159,5 +188,5 @@ def _finish_reasons(response: _Response) -> tuple[str, ...]:
         return ("error",)
     if response.status != "completed":
         return ()
-    last = response.output[-1].type if response.output else None
-    return ("tool_calls",) if last == "function_call" else ("stop",)
+    calls_tool = calls_tool or any(item.type in _TOOL_CALLS for item in response.output or ())
+    return ("tool_calls",) if calls_tool else ("stop",)

@@ -1,15 +1,19 @@
 """
 Generation tasks, video and 3D (ModelArk docs 1520757 and 1521309, 2026-11).
 
-Asynchronous: a task is made in one call and asked after in others. Usage and errors come
-with the finished task, and come again with each later look at it.
+Asynchronous: a task is made in one call and asked for in others. Usage and errors come
+with the finished task, and come again each time it is asked for. That a task failed is
+what the reply says of the task: asking for it went well.
 """
 
 from __future__ import annotations
 
-from .._facts import Answer, WireError
+from .._facts import Answer
 from .plain import PlainReader
 from .usage import usage_of
+
+ENDED = frozenset({"succeeded", "failed", "expired", "cancelled"})
+"""The statuses after which a task does not change any more."""
 
 
 class TaskReader(PlainReader):
@@ -17,12 +21,15 @@ class TaskReader(PlainReader):
 
     __slots__ = ()
 
+    def _is_answer(self, body: bytes) -> bool:
+        return bool(self._known.id or self._known.status)
+
     def answer(self) -> Answer:
         known = self._known
         return Answer(
             model=known.model,
             usage=usage_of(known.usage),
-            error=self._error or (WireError() if known.status == "failed" else None),
+            error=None if known.status in ENDED else self._error,
             complete=self._complete,
             service_tier=known.service_tier,
             task_id=known.id,

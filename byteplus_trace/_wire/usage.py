@@ -87,13 +87,16 @@ def usage_of(given: Counts | None, bot: BotCounts | None = None) -> Usage | None
     )
 
 
-def images_of(given: Counts | None, *, generated: int, failed: int, size: str | None) -> Images | None:
+def images_of(
+    given: Counts | None, *, generated: int, failed: int, missing: int = 0, size: str | None
+) -> Images | None:
     """What an image call made: by the service's own count where it says one; None where nothing was said."""
     counted = given.generated_images if given is not None else None
     if counted is None and not generated and not failed:
         return None
     return Images(
-        generated=generated if counted is None else counted,
+        # What did not arrive is no image, and costs nothing, whatever the count says.
+        generated=max(counted - missing, generated) if counted is not None and generated else generated,
         failed=failed,
         output_tokens=given.output_tokens if given is not None else None,
         size=size,

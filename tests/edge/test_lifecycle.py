@@ -26,6 +26,10 @@ from byteplus_trace._edge.instrumentation import Instrumentation
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED = {**CHAT, "stream": True}
 PUBLIC = "https://ark.ap-southeast.bytepluses.com/api/v3/chat/completions"
+WHOLE = (
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Rhine"},"finish_reason":"stop"}]}\n\n'
+    b"data: [DONE]\n\n"
+)
 HEADERS = {"Authorization": "Bearer k"}
 
 # httpx's own inner generators warn when they are dropped half-way, watched or not.
@@ -384,7 +388,7 @@ def test_a_stream_iterated_again_after_its_end(http, instrument, told, library):
     class Twice(library.AsyncByteStream):
         async def __aiter__(self):
             passes.append(self)
-            yield b"data: [DONE]\n\n"
+            yield WHOLE
 
     class Answering(library.AsyncBaseTransport):
         async def handle_async_request(self, request):
@@ -395,7 +399,7 @@ def test_a_stream_iterated_again_after_its_end(http, instrument, told, library):
     async def work(client):
         response = await opened(client, PUBLIC)
         for _ in range(2):
-            assert [b"data: [DONE]\n\n"] == [part async for part in response.stream]
+            assert [WHOLE] == [part async for part in response.stream]
         await response.aclose()
 
     http.run(work, transport=Answering())

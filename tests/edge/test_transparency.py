@@ -717,7 +717,7 @@ def test_a_generated_request_body_arrives(http, instrument, sg, ark):
 )
 def test_other_routes_pass_and_make_no_genai_claim(http, instrument, told, library, method, path):
     def handler(request):
-        return library.Response(200, json={} if method != "HEAD" else None)
+        return library.Response(200, json={"data": []} if method != "HEAD" else None)
 
     instrument(base_urls={})
 

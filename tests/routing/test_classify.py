@@ -8,7 +8,7 @@ import pytest
 from byteplus_trace._routing.classify import (
     CREDENTIAL,
     MODERATION,
-    PASSED_ON,
+    STREAM_ERROR,
     classify_failure,
     classify_peeked,
     classify_reply,
@@ -103,7 +103,7 @@ def test_what_never_left_did_not_run():
 
 def test_an_error_inside_a_200_counts_unless_the_caller_made_it():
     assert classify_peeked(Peeked(failed=True, code="RateLimitExceeded")).breaker
-    assert classify_peeked(Peeked(failed=True, code="SomethingNew")) is PASSED_ON
+    assert classify_peeked(Peeked(failed=True, code="SomethingNew")) is STREAM_ERROR
     assert classify_peeked(Peeked(failed=True, code="InputTextSensitiveContentDetected")) is MODERATION
 
 

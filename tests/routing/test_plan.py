@@ -61,8 +61,8 @@ CHAT_ROWS = {
     "another 4xx": (Reply(418), ["sg"]),
     "3xx": (Reply(307), ["sg"]),
     "a known error in a 200": (error("ServerOverloaded"), ["sg", "sg"]),
-    "an unknown error in a 200": (error("SomethingNew"), ["sg"]),
-    "an error without a code in a 200": (error(None), ["sg"]),
+    "an unknown error in a 200": (error("SomethingNew"), ["sg", "sg"]),
+    "an error without a code in a 200": (error(None), ["sg", "sg"]),
     "moderation in a 200": (error("OutputTextSensitiveContentDetected"), ["sg"]),
     "an empty 200": (EMPTY, ["sg", "sg"]),
     "a timeout before the first output": (("200", TIMEOUT), ["sg", "eu"]),
@@ -445,7 +445,7 @@ def test_after_the_first_output_nothing_is_switched(world, two, call):
     trip = world(two()).play(call(stream=True), Peeked(output=True, failed=True, code="ServerOverloaded"))
 
     assert ["Send", "Peek"] == trip.words
-    assert Deliver(attempts=1) == trip.delivered
+    assert Deliver(served=True, attempts=1) == trip.delivered
 
 
 # The end.

@@ -196,6 +196,7 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         chunks=2,
         server_fallback="m",
         duplicate="raised",
+        task_ended="failed",
         skipped=[Skip("x", "zone")],
         cost_usd="1",
     )

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from byteplus_trace._facts import Answer, Usage, WireError
+from byteplus_trace._facts import Answer, Usage
 from byteplus_trace._wire.families import embeddings, plain, tasks
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT
 
@@ -95,12 +95,9 @@ def test_a_task_that_succeeded(answer):
 def test_a_task_that_failed(answer):
     failed = answer(tasks, {"id": "cgt-1", "status": "failed", "error": {"code": "C", "message": "m"}})
 
-    assert ("cgt-1", "failed", WireError(code="C", message="m")) == (
-        failed.task_id,
-        failed.status,
-        failed.error,
-    )
-    assert WireError() == answer(tasks, {"id": "cgt-1", "status": "failed"}).error
+    # The asking went well: that the task failed is what it answers.
+    assert ("cgt-1", "failed", None, True) == (failed.task_id, failed.status, failed.error, failed.complete)
+    assert "C" == answer(tasks, {"error": {"code": "C", "message": "m"}}).error.code
 
 
 @pytest.mark.parametrize("family", [embeddings, tasks, plain])
@@ -122,7 +119,7 @@ def test_a_document_that_is_no_object_says_nothing(answer, family, body):
 def test_a_field_of_another_type_costs_only_itself(answer, family):
     odd = {"id": 5, "model": "m", "usage": "?", "status": [], "service_tier": 5}
 
-    assert Answer(model="m", complete=True) == answer(family, odd)
+    assert Answer(model="m", complete=family is plain) == answer(family, odd)
 
 
 @pytest.mark.parametrize("family", [embeddings, tasks, plain])

@@ -26,8 +26,8 @@ COMPLETED = {"type": "image_generation.completed", "usage": {"generated_images":
         ({"error": REFUSED}, FAILED),
         (("error", {"code": "C", "message": "m"}), FAILED),
         ({"type": "error", "code": "C"}, FAILED),
-        ({"type": "image_generation.new"}, OUTPUT),
-        ({}, OUTPUT),
+        ({"type": "image_generation.new"}, NOTHING),
+        ({}, NOTHING),
         (b"?", OUTPUT),
         (b"", NOTHING),
         (b"[DONE]", END),
@@ -103,7 +103,7 @@ def test_an_error_in_a_document_of_a_success(answer, document):
 
 
 def test_a_document_without_images_says_nothing_of_them(answer):
-    assert Answer(complete=True) == answer(images, {"data": []})
+    assert Answer() == answer(images, {"data": []})
     assert Answer() == answer(images, b"") == answer(images, b"[]")
 
 

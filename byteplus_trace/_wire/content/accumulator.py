@@ -34,6 +34,10 @@ class _Block:
         self._kept += kept
         room.left -= kept
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._length
+
     def parts(self) -> list[Part]:
         if self.whole is not None:
             return self.whole
@@ -47,10 +51,12 @@ class _Block:
 class Growing:
     """A message that comes in pieces; its blocks stand in the order in which they began."""
 
-    __slots__ = ("_blocks", "_lost", "finish_reason")
+    __slots__ = ("_blocks", "_current", "_lost", "finish_reason")
 
     def __init__(self) -> None:
         self._blocks: dict[Hashable, _Block] = {}
+        self._current: dict[Hashable, Hashable] = {}
+        """Where several calls share a key: the one that its next pieces belong to."""
         self._lost = 0
         self.finish_reason: Any = None
 
@@ -72,13 +78,39 @@ class Growing:
                 block.add(piece, room)
 
     def call(self, key: Hashable, identity: Any, name: Any, arguments: Any, room: Room) -> None:
-        """Add what came of a tool call: its id and name come once, its arguments in pieces."""
-        block = self.block(key, "tool_call", room)
+        """
+        Add a piece of a tool call: its id and name arrive once, its arguments in pieces.
+
+        Some servers put parallel calls on one index, or on none. Another id, or another
+        name where there are no ids, is another call.
+        """
+        block = self.block(self._key_of_call(key, identity, name), "tool_call", room)
         if block is not None:
             block.identity = block.identity or _named(identity, room)
             block.name = block.name or _named(name, room)
             if isinstance(arguments, str):
                 block.add(arguments, room)
+
+    def has_arguments(self, key: Hashable) -> bool:
+        """Whether any arguments of this call have arrived."""
+        block = self._blocks.get(self._current.get(key, key))
+        return block is not None and not block.is_empty
+
+    @property
+    def has_calls(self) -> bool:
+        return any(block.kind == "tool_call" for block in self._blocks.values())
+
+    def _key_of_call(self, key: Hashable, identity: Any, name: Any) -> Hashable:
+        current = self._current.get(key, key)
+        block = self._blocks.get(current)
+        if block is None:
+            return current
+        another = bool(identity and block.identity and identity != block.identity)
+        unnamed = not identity and not block.identity
+        another = another or bool(unnamed and name and block.name and name != block.name)
+        if another:
+            current = self._current[key] = (key, identity or name)
+        return current
 
     def parts(self) -> list[Part]:
         parts = [part for block in self._blocks.values() for part in block.parts()]

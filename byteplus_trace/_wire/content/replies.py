@@ -89,14 +89,15 @@ class _ChatReply:
                 if not self._room.takes():
                     continue
                 message = self._choices[_index(choice)] = Growing()
-            message.finish_reason = choice.get("finish_reason") or message.finish_reason
+            message.finish_reason = message.finish_reason or choice.get("finish_reason")
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 self._grow(message, delta)
 
     def _grow(self, message: Growing, delta: Part) -> None:
-        message.grow("reasoning", "reasoning", delta.get("reasoning_content"), self._room)
-        message.grow("text", "text", delta.get("content"), self._room)
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        message.grow("reasoning", "reasoning", reasoning, self._room)
+        message.grow("text", "text", delta.get("content") or delta.get("refusal"), self._room)
         for call in _dicts(delta.get("tool_calls")):
             function = call.get("function")
             function = function if isinstance(function, dict) else {}
@@ -138,6 +139,10 @@ class _ResponsesReply:
         growing = _RESPONSE_DELTAS.get(kind)
         if growing is not None:
             self._growing.grow(_index(given, "output_index"), growing, given.get("delta"), self._room)
+        elif kind == "response.function_call_arguments.done":
+            key = _index(given, "output_index")
+            if not self._growing.has_arguments(key):
+                self._growing.call(key, None, None, given.get("arguments"), self._room)
         elif kind in ("response.output_item.added", "response.output_item.done"):
             self._item(given, done=kind.endswith("done"))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
@@ -151,7 +156,9 @@ class _ResponsesReply:
             return
         kind = item.get("type")
         if kind == "function_call":
-            self._growing.call(key, item.get("call_id"), item.get("name"), None, self._room)
+            # Some servers send no deltas of the arguments: then they stand in the finished item alone.
+            arguments = item.get("arguments") if done and not self._growing.has_arguments(key) else None
+            self._growing.call(key, item.get("call_id"), item.get("name"), arguments, self._room)
         elif done and kind not in ("message", "reasoning"):
             block = self._growing.block(key, "text", self._room)
             if block is not None and block.whole is None:
@@ -164,7 +171,7 @@ class _ResponsesReply:
         details = given.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         if given.get("status") == "completed":
-            called = bool(output) and output[-1].get("type") == "function_call"
+            called = any(item.get("type") == "function_call" for item in output) or self._growing.has_calls
             self._finish_reason = "tool_calls" if called else "stop"
         elif given.get("status") == "incomplete":
             self._finish_reason = reason if isinstance(reason, str) else "incomplete"

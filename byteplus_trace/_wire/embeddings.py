@@ -1,0 +1,19 @@
+"""
+Embeddings, of text and of mixed media (ModelArk docs 1409291, 2026-11).
+
+The vectors are skipped: decoding them costs more than everything else this library does.
+"""
+
+from __future__ import annotations
+
+from .plain import PlainReader
+
+
+class EmbeddingsReader(PlainReader):
+    """Reads one reply of an embeddings call: it has an embedding, dense or sparse."""
+
+    __slots__ = ()
+
+    def _is_answer(self, body: bytes) -> bool:
+        # Searched for as bytes: decoding the vectors would cost more than the rest of the call.
+        return b'"data"' in body and (b'"embedding"' in body or b'"sparse_embedding"' in body)
