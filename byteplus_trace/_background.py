@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from ._telemetry.guard import fault
+
 Job = Callable[[], None]
 
 forks = 0
@@ -51,10 +53,20 @@ def drain(timeout_seconds: float = -1) -> bool:
         while _jobs:
             if timeout_seconds >= 0 and time.monotonic() >= ends_at:
                 return False
-            _jobs.popleft()()
+            _do(_jobs.popleft())
     finally:
         _working.release()
     return True
+
+
+def _do(job: Job) -> None:
+    """No job ends this thread, or reaches who drains, whatever it raises."""
+    try:
+        job()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        fault("finishing a call", error)
 
 
 def _work() -> None:

@@ -132,7 +132,7 @@ class Observer:
     def waits(self, seconds: float, source: str) -> None:
         """The plan waits before it tries again."""
         if self._call_span is not None:
-            with guard("telling a wait"):
+            with guard("recording a wait"):
                 self._call_span.retry_waits(seconds, source)
 
     def skips(self, skipped: tuple[Skip, ...]) -> None:
@@ -140,7 +140,7 @@ class Observer:
         self._skipped += skipped
         if self._call_span is not None:
             for skip in skipped:
-                with guard("telling a skip"):
+                with guard("recording a skip"):
                     self._call_span.target_skipped(skip.target, skip.reason)
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
@@ -300,7 +300,7 @@ class Observer:
             try:
                 attempt.telling.ends(closed, ended_ns)
             except Exception as own:
-                fault("telling the attempt", own)
+                fault("closing the attempt span", own)
         return over
 
     def _exchange(

@@ -205,7 +205,7 @@ def _metadata(scope: Mapping[str, str], headers: Mapping[str, str]) -> tuple[Map
     given = headers.get("x-portkey-metadata")
     trace_id = headers.get("x-portkey-trace-id")
     if not scope and given is None and trace_id is None:
-        return scope, 0
+        return {}, 0
     values = dict(scope)
     if given is not None:
         values.update(_portkey_metadata(given))

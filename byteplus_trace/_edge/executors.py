@@ -12,6 +12,7 @@ from .._routing.steps import Discard, Failure, Keep, Peek, Result, Send, Step, W
 from .._telemetry.guard import guard
 from .execution import Held, Performer
 from .timeouts import WireWatch
+from .watchdog import Alarm, watchdog
 
 KEPT_WITHIN_SECONDS = 1.0
 """What is left of a failed stream comes at once or not at all."""
@@ -254,7 +255,7 @@ class Cut:
     Bounds a blocking read without touching the caller's own timeouts.
 
     httpcore reads the timeout of a body once, so a limit for its first part only cannot
-    be given to it. After that time the connection is shut down instead, from a timer's
+    be given to it. After that time the connection is shut down instead, from the watchdog's
     thread, which the read then notices. A connection of HTTP/2 is shared with other
     calls and is left alone: there the time is looked at between parts only.
     """
@@ -264,7 +265,8 @@ class Cut:
         self._until = time.monotonic() + seconds if seconds is not None else None
         self._stream = response.extensions.get("network_stream")
         alone = self._stream is not None and response.extensions.get("http_version") != b"HTTP/2"
-        self._timer = threading.Timer(seconds, self._cut) if seconds is not None and alone else None
+        self._seconds = seconds if alone else None
+        self._alarm: Alarm | None = None
         self._reading = threading.Lock()
         self._read = False
 
@@ -288,13 +290,12 @@ class Cut:
                 copy.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Cut:
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
+        if self._seconds is not None:
+            self._alarm = watchdog.after(self._seconds, self._cut)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alarm is not None:
+            self._alarm.call_off()
             with self._reading:
                 self._read = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ import msgspec
 from .. import _background
 from .._config import Config, configure
 from .._facts import Call
+from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import MODELARK, REGION_HEADER, REGIONS
@@ -53,7 +53,7 @@ class Instrumentation:
 
     _active: Instrumentation | None = None
     _default: Instrumentation | None = None
-    _lock = threading.Lock()
+    _lock = ForkSafeLock()
 
     def __init__(self, config: Config) -> None:
         self.config = config

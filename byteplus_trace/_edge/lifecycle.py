@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 
 from .._config import configure
+from .._forks import ForkSafeLock
 from .._telemetry import guard as guarding
 from . import patch
 from .instrumentation import Instrumentation
 
 logger = logging.getLogger("byteplus_trace")
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _arguments: dict[str, Any] = {}
 _automatic = False
 

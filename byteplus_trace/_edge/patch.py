@@ -93,17 +93,22 @@ def _patch(module: ModuleType) -> None:
             )
             return
         if not isinstance(kind.__dict__.get(POINT), _Point):
-            ours = getattr(library_named(name), colour)
-            setattr(kind, POINT, _Point(kind.__dict__[POINT], _wrapper(ours)))
+            setattr(kind, POINT, _Point(kind.__dict__[POINT], _wrapper(name, colour)))
 
 
-def _wrapper(ours: Any) -> Callable[..., Any]:
+def _wrapper(name: str, colour: str) -> Callable[..., Any]:
+    ours: Any = None
+
     def transport_for_url(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
         found = wrapped(*args, **kwargs)
         instrumentation = Instrumentation._active
         if instrumentation is None:
             return found
         with guard("finding the transport"):
+            nonlocal ours
+            if ours is None:
+                # Not when the library is patched: it may be our own module for it that imports it just then.
+                ours = getattr(library_named(name), colour)
             url = args[0] if args else kwargs["url"]
             if instrumentation.places.may_be(url.host) and not isinstance(found, Transport):
                 return ours.around(found, instrumentation, wrapped)

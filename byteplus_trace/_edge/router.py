@@ -23,6 +23,7 @@ from .._routing.replay import only_reads
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Plan
 from .._routing.warnings import warnings_of
+from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
 from .library import lowered
@@ -126,6 +127,10 @@ class Router:
         An opening and its end are both warnings: where only warnings are kept, a breaker would seem
         open for ever. A probe that failed changes nothing for callers, and is INFO.
         """
+        with guard("reporting a breaker"):
+            self._report_breaker(target, operation, state, opening)
+
+    def _report_breaker(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
         self._sink.breaker(target, operation, state)
         if opening is not None:
             others = any(self.health.would_admit(other.name, operation) for other in self.policy.leaves)
@@ -146,10 +151,11 @@ class Router:
 
     def credential_dead(self, target: str) -> None:
         """A credential was refused."""
-        logger.warning(
-            "ModelArk refused the credential of target %r; it is left alone for 5 minutes. Check its api_key.",
-            target,
-        )
+        with guard("reporting a refused credential"):
+            logger.warning(
+                "ModelArk refused the credential of target %r; it is left alone for 5 minutes. Check its api_key.",
+                target,
+            )
 
 
 def _key(caller: object, url: Any, body: bytes) -> Key:

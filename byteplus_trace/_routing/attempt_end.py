@@ -16,6 +16,9 @@ from .classify import Moving, Verdict
 from .order import Candidate, shared_group
 from .steps import Failure, Wait
 
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+"""A server may ask for a year by mistake; it is asked again after five minutes."""
+
 
 class Outcome(NamedTuple):
     """What came of one attempt, and what it means."""
@@ -30,7 +33,9 @@ class Outcome(NamedTuple):
 def asked_wait(candidate: Candidate, outcome: Outcome) -> float | None:
     """How long the target asks to be left alone, where that is heeded."""
     heeded = candidate.retry.use_retry_after and outcome.verdict.heeds_retry_after
-    return outcome.retry_after_seconds if heeded else None
+    if not heeded or outcome.retry_after_seconds is None:
+        return None
+    return min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
 
 
 def may_repeat(candidate: Candidate, outcome: Outcome, repeats: int, free: Iterable[Candidate]) -> bool:

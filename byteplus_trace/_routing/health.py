@@ -18,6 +18,7 @@ from random import Random
 from typing import Literal, Protocol, TypeVar
 
 from .._facts import Reason
+from .._forks import remake_after_fork
 from .breaker import CLOSED, HALF_OPEN, OPEN, Circuit, Opening, State
 from .policy import Policy
 
@@ -55,12 +56,20 @@ class Health:
         self._random = random
         self._listener = listener
         self._lock = threading.Lock()
+        remake_after_fork(self)
         self._circuits: dict[tuple[str, str], Circuit] = {}
         self._cool_until: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._dead_until: OrderedDict[str, float] = OrderedDict()
         self._budget = BUDGET_MOST
         self._budget_at = clock()
         self._pins: OrderedDict[str, str] = OrderedDict()
+
+    def after_fork(self) -> None:
+        """The lock anew, and no probe under way: those of the parent end there."""
+        self._lock = threading.Lock()
+        for circuit in self._circuits.values():
+            if circuit.probing:
+                circuit.probing, circuit.state = False, OPEN
 
     # Breakers.
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .._forks import remake_after_fork
 from .steps import Failure
 
 REMEMBERED = 1_000
@@ -48,7 +49,13 @@ class Resends:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        remake_after_fork(self)
         self._ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
+
+    def after_fork(self) -> None:
+        """The lock anew; what the parent's calls came to is the parent's."""
+        self._lock = threading.Lock()
+        self._ended.clear()
 
     def __len__(self) -> int:
         """How many calls are remembered; where none is, nobody needs to make a key to ask."""

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from threading import Lock
 
+from .._forks import remake_after_fork
+
 OTHER = "other"
+LONGEST = 256
+"""Characters of a label value: a scrape repeats it in every bucket of every histogram."""
 
 
 class Bound:
@@ -20,17 +24,22 @@ class Bound:
     `most` may be raised or lowered later; what was admitted stays admitted.
     """
 
-    __slots__ = ("_admitted", "_lock", "most")
+    __slots__ = ("__weakref__", "_admitted", "_lock", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._admitted: set[str] = {"", OTHER}
         self._lock = Lock()
+        remake_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = Lock()
 
     def __call__(self, value: str) -> str:
-        """The value itself while there is room for it, else `other`."""
+        """The value itself, cut at 256 characters, while there is room for it; else `other`."""
         if value in self._admitted:
             return value
+        value = value[:LONGEST]
         # One lone surrogate would make every later scrape fail to encode.
         clean = value.encode("utf-8", "replace").decode()
         with self._lock:

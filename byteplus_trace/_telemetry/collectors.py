@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
+from .._forks import ForkSafeLock
 from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
 from .bounds import Bound
 
@@ -79,7 +79,7 @@ class Series:
 
 
 _by_registry: WeakKeyDictionary[CollectorRegistry, Series] = WeakKeyDictionary()
-_by_registry_lock = threading.Lock()
+_by_registry_lock = ForkSafeLock()
 
 
 def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str], max_models: int) -> Series:

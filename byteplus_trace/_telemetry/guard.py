@@ -3,7 +3,7 @@ Our own faults stay ours.
 
 Everything that observes or tells runs under `guard`: a fault costs telemetry, never
 the call. It is counted, and logged at most once a minute for each place, in words
-that say the request was not affected. With `strict` (our own tests) it is raised, so
+that say the call was not affected. With `strict` (our own tests) it is raised, so
 that the kindness cannot cover a bug. What the user's own functions raise is swallowed in
 the same way, and said to be theirs.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 logger = logging.getLogger("byteplus_trace")
@@ -22,9 +23,9 @@ on_fault: Callable[[str], None] | None = None
 
 _last_logged: dict[str, float] = {}
 
-_OURS = "byteplus_trace failed while it did '%s'; the request was not affected. Please report this."
-_YOURS = "The function given to instrument() as %s= raised; the request was not affected."
-_SAID = {"on_exchange": _YOURS, "redact": _YOURS}
+_OURS = "byteplus_trace: internal error while %s; the call was not affected"
+_YOURS = "byteplus_trace: the function passed to instrument() as %s= raised; the call was not affected"
+_WORDING = {"on_exchange": _YOURS, "redact": _YOURS}
 
 
 class UserFunctionError(Exception):
@@ -37,12 +38,15 @@ def fault(where: str, error: BaseException) -> None:
         raise error
     if isinstance(error, UserFunctionError) and error.__cause__ is not None:
         where, error = str(error), error.__cause__
-    if on_fault is not None:
-        on_fault(where)
-    now = time.monotonic()
-    if now - _last_logged.get(where, -60.0) >= 60:
-        _last_logged[where] = now
-        logger.warning(_SAID.get(where, _OURS), where, exc_info=error)
+    # The last handler: a counter whose file is gone, or a log handler that raises, must not reach the call.
+    with suppress(Exception):
+        if on_fault is not None:
+            on_fault(where)
+    with suppress(Exception):
+        now = time.monotonic()
+        if now - _last_logged.get(where, -60.0) >= 60:
+            _last_logged[where] = now
+            logger.warning(_WORDING.get(where, _OURS), where, exc_info=error)
 
 
 class guard:  # noqa: N801 - it reads as a statement

@@ -23,6 +23,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from .._facts import Exchange, Operation, Usage
+from .._forks import ForkSafeLock, remake_after_fork
 from .._instruments import SECONDS
 from .._version import __version__
 from .bounds import Bound
@@ -217,11 +218,12 @@ def _records_nothing(provider: metrics.MeterProvider) -> bool:
 class _Instruments:
     """The instruments of one provider, and the sums behind its observable counters."""
 
-    __slots__ = ("_histograms", "_lock", "_sums")
+    __slots__ = ("__weakref__", "_histograms", "_lock", "_sums")
 
     def __init__(self, provider: metrics.MeterProvider) -> None:
         meter = provider.get_meter("byteplus_trace", __version__)
         self._lock = threading.Lock()
+        remake_after_fork(self)
         self._sums: dict[str, dict[tuple[tuple[str, Value], ...], int]] = {name: {} for name in COUNTERS}
         self._histograms = {
             name: meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=buckets)
@@ -230,6 +232,9 @@ class _Instruments:
         }
         for name, text in COUNTERS.items():
             meter.create_observable_counter(name, [self._reader(name)], "{token}", text)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def record(
         self, name: str, amount: float | None, attributes: Attributes, context: Context | None
@@ -256,7 +261,7 @@ class _Instruments:
 # An SDK drops the callbacks of an instrument that it has already, so a provider keeps its sums
 # over `uninstrument()` and `instrument()`. By its identity: logfire's has no hash.
 _by_provider: dict[int, _Instruments] = {}
-_by_provider_lock = threading.Lock()
+_by_provider_lock = ForkSafeLock()
 
 
 def _instruments_of(provider: metrics.MeterProvider) -> _Instruments:

@@ -92,13 +92,21 @@ class Recorder:
         if outer is not None or call.operation == "other":
             telling = CallSpan(self, tracer, call, None, parent, outer)
         else:
-            span = tracer.start_span(
-                span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
-            )
-            telling = CallSpan(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
+            telling = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
         self.sink.in_flight(call.operation, 1)
         return telling
+
+    def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
+        """The call with a span of its own; without one where a sampler or a processor raised: all else is recorded."""
+        try:
+            span = tracer.start_span(
+                span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
+            )
+        except Exception as error:
+            fault("opening the span", error)
+            return CallSpan(self, tracer, call, None, parent, None)
+        return CallSpan(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
 
 
 def is_silent() -> bool:
@@ -170,7 +178,7 @@ class CallSpan:
         try:
             self._end_span(exchange, ended_ns)
         except Exception as error:
-            fault("telling the span", error)
+            fault("closing the span", error)
         try:
             sink.in_flight(exchange.call.operation, -1)
         except Exception as error:
@@ -186,8 +194,12 @@ class CallSpan:
             except Exception as error:
                 fault("counting for OpenTelemetry", error)
         if recorder.settings.on_exchange is not None:
-            with guard("on_exchange"):
+            try:
                 recorder.settings.on_exchange(exchange)
+            except KeyboardInterrupt:  # whoever runs the program stops it
+                raise
+            except BaseException as error:  # `SystemExit` too: a sink does not end its application's thread
+                fault("on_exchange", error)
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         if self._outer is not None:
@@ -253,16 +265,24 @@ class AttemptSpan:
         self._sending = sending
 
     def attach(self) -> object:
-        """Make this attempt current; only around the inner send."""
-        return otel_context.attach(self._sending)
+        """Make this attempt current, only around the inner send. The result is for `detach`."""
+        try:
+            return otel_context.attach(self._sending)
+        except Exception as error:
+            fault("entering the attempt's context", error)
+            return None
 
     def detach(self, token: Any) -> None:
-        try:  # noqa: SIM105  `suppress` takes as long as all the rest
+        """Put the context back that `attach` replaced."""
+        try:
             token.var.reset(token)
-        except (
-            ValueError
-        ):  # a coroutine stopped from another context, where OpenTelemetry's own would log an error
-            pass
+        except ValueError:
+            pass  # a coroutine stopped from another context, where OpenTelemetry's own would log an error
+        except AttributeError:
+            # Another context runtime, such as ddtrace's, has tokens of its own.
+            with guard("leaving the attempt's context"):
+                if token is not None:
+                    otel_context.detach(token)
 
     def inject(self, headers: MutableMapping[str, str]) -> None:
         """Write the trace context into a request's headers."""

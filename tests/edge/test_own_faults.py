@@ -142,7 +142,7 @@ def test_an_on_exchange_that_raises_is_logged_as_the_users_and_swallowed(http, i
     assert 1 == told.series("modelark_operations_total", outcome="ok")
     assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
     ((message, error),) = logged()
-    assert "The function given to instrument() as on_exchange= raised" in message
+    assert "the function passed to instrument() as on_exchange= raised" in message
     assert "report" not in message
     assert "a bug" == error
 
@@ -158,6 +158,6 @@ def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrumen
     assert "Name three rivers" not in span.to_json()
     assert 1 == told.series("modelark_telemetry_errors_total", where="redact")
     ((message, error),) = logged()
-    assert "The function given to instrument() as redact= raised" in message
+    assert "the function passed to instrument() as redact= raised" in message
     assert "report" not in message
     assert "a bug" == error

@@ -239,7 +239,7 @@ def test_a_fault_of_ours_costs_telemetry_and_never_the_call(
 
     assert 3 == told.series("modelark_telemetry_errors_total")
     (record,) = [record for record in caplog.records if record.name == "byteplus_trace"]
-    assert "the request was not affected" in record.getMessage()
+    assert "the call was not affected" in record.getMessage()
 
 
 def test_a_sink_of_the_users_that_raises_costs_nothing_else(library, instrument, told):

@@ -1,0 +1,56 @@
+"""
+What a forked child must make anew.
+
+A child has the parent's memory and only the thread that forked. A lock that another
+thread held stays locked there for ever, and what that thread was doing never ends. So
+whatever holds a lock, or a place that a call under way has taken, registers itself here
+and is asked to start again in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+
+class Forkable(Protocol):
+    """Something that has state of threads in it."""
+
+    def after_fork(self) -> None:
+        """Make locks anew, and free what a thread of the parent had taken."""
+
+
+class ForkSafeLock:
+    """A lock that a forked child finds free. For locks that are not on the path of a call."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        remake_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self._lock.release()
+
+
+_registered: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def remake_after_fork(state: Forkable) -> None:
+    """Have `state.after_fork()` called in each forked child, for as long as `state` lives."""
+    _registered.add(state)
+
+
+def _remake() -> None:
+    for state in list(_registered):
+        state.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_remake)

@@ -1,0 +1,181 @@
+"""Nothing of ours, and nothing that users plug into us, can raise into a call."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+from opentelemetry.sdk.trace import SpanProcessor
+
+import byteplus_trace
+from byteplus_trace import _background
+from byteplus_trace._edge.watchdog import Watchdog
+from byteplus_trace._routing.attempt_end import LONGEST_RETRY_AFTER_SECONDS
+from byteplus_trace._telemetry import guard
+from byteplus_trace._telemetry.bounds import LONGEST, Bound
+
+CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
+
+
+@pytest.fixture
+def lenient():
+    """As for users: our own faults are swallowed."""
+    guard.strict = False
+    guard._last_logged.clear()
+
+
+@pytest.fixture
+def raising_log_handler():
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise OSError("the disk is full")
+
+    handler = Raising()
+    logger = logging.getLogger("byteplus_trace")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+def raising(error):
+    def function(*_):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)])
+def test_a_sink_and_a_log_handler_that_raise_cost_no_call(
+    http, instrument, sg, lenient, raising_log_handler, error
+):
+    instrument(on_exchange=raising(error))
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+
+def test_a_counter_that_raises_costs_no_call(http, instrument, sg, lenient, monkeypatch):
+    instrument(on_exchange=raising(ValueError("no")))
+    monkeypatch.setattr(guard, "on_fault", raising(FileNotFoundError("the directory is gone")))
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+
+def test_a_processor_that_raises_at_the_start_costs_the_span_alone(http, instrument, told, sg, lenient):
+    class Raising(SpanProcessor):
+        def on_start(self, span, parent_context=None):
+            raise ValueError("no")
+
+    told.provider.add_span_processor(Raising())
+    instrument()
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+    assert 1 == len(told.exchanges)
+    assert 1 == told.series("modelark_operations_total", outcome="ok")
+
+
+def test_another_context_runtime_costs_no_call(http, instrument, told, sg, monkeypatch):
+    """ddtrace's tokens, for one, have no `var`."""
+    detached = []
+    monkeypatch.setattr("opentelemetry.context.attach", lambda _: SimpleNamespace(name="token"))
+    monkeypatch.setattr("opentelemetry.context.detach", detached.append)
+    instrument()
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+    assert detached
+
+
+def test_the_background_thread_outlives_what_its_jobs_raise(lenient):
+    done = threading.Event()
+    _background.start()
+    _background.put(raising(SystemExit(1)))
+    _background.put(done.set)
+
+    assert done.wait(5)
+
+
+def test_a_watchdog_without_a_thread_bounds_nothing_and_raises_nothing(monkeypatch, lenient):
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+
+    assert Watchdog().after(0, lambda: None) is None
+
+
+def test_the_earliest_alarm_rings_first_and_one_called_off_does_not():
+    rung, over = [], threading.Event()
+    watchdog = Watchdog()
+    watchdog.after(0.02, over.set)
+    watchdog.after(0.01, lambda: rung.append("second"))
+    watchdog.after(0.005, lambda: rung.append("called off")).call_off()
+    watchdog.after(0, lambda: rung.append("first"))
+
+    assert over.wait(5)
+    assert ["first", "second"] == rung
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_forks_while_locks_are_held_works():
+    program = """
+import os, random, time
+from byteplus_trace import Policy, Target
+from byteplus_trace._routing.health import Health
+from byteplus_trace._routing.resend import Resends
+from byteplus_trace._telemetry.bounds import Bound
+policy = Policy(targets=[Target("sg", region="ap-southeast-1"), Target("eu", region="eu-west-1", api_key="k")])
+health, resends, bound = Health(policy, time.monotonic, random.Random(1)), Resends(time.monotonic), Bound(5)
+for _ in range(20):
+    health.failed("sg", "chat", "overloaded")
+while health.admit("sg", "chat", insist=True) != "probe":
+    pass
+for each in (health, resends, bound):
+    each._lock.acquire()
+child = os.fork()
+if not child:
+    assert health.admit("sg", "chat", insist=True) == "probe"
+    assert bound("m") == "m" and len(resends) == 0
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert (
+        0
+        == subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=30, check=False).returncode
+    )
+
+
+@pytest.mark.parametrize("name", ["ModelArkTransport", "httpx2"])
+def test_a_library_that_is_imported_after_instrument(name):
+    program = f"import byteplus_trace; byteplus_trace.instrument(); byteplus_trace.{name}"
+    environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+
+    assert (
+        0
+        == subprocess.run(
+            [sys.executable, "-c", program], env=environment, timeout=60, check=False
+        ).returncode
+    )
+
+
+def test_an_exchange_can_be_pickled_and_copied(http, instrument, told, sg):
+    instrument()
+    http.post(sg + "/chat/completions", CHAT)
+    (exchange,) = told.exchanges
+
+    assert exchange == pickle.loads(pickle.dumps(exchange)) == copy.deepcopy(exchange)
+
+
+def test_a_label_value_is_cut():
+    assert LONGEST == len(Bound(5)("m" * 1_000_000))
+
+
+def test_a_year_of_retry_after_is_five_minutes(http, instrument, ark, sg):
+    from byteplus_trace._routing.attempt_end import Outcome, asked_wait
+    from byteplus_trace._routing.classify import RATE
+
+    candidate = SimpleNamespace(retry=byteplus_trace.Retry())
+
+    assert LONGEST_RETRY_AFTER_SECONDS == asked_wait(candidate, Outcome(RATE, 429, 31_536_000.0))
