@@ -16,9 +16,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from urllib.parse import urlsplit
 
 from .._facts import Call, Skip, SkipReason
-from .._regions import REGION_HEADER, address_of, origin_of
+from .._regions import REGION_HEADER, address_of, origin_of, region_of
 from .conditions import Params, fits
 from .health import Health
 from .policy import Group, Policy, Retry, Target, groups_of
@@ -44,6 +45,8 @@ class Candidate:
     """A digest of the one that would be sent; None where there is none."""
     here: bool
     """It is where the caller addressed the request."""
+    base_url: str
+    """What stands before the API's path there."""
 
     @property
     def name(self) -> str:
@@ -161,7 +164,21 @@ class _Caller:
             model=self._mapped(target),
             credential=_digest(target.api_key) if target.api_key is not None else self.credential,
             here=self.is_here(target),
+            base_url=self._base_at(target),
         )
+
+    def _base_at(self, target: Target) -> str:
+        """
+        The base of this call at a target.
+
+        Between public regions the caller's own path is kept: it names the form of the API
+        (`/api/compatible` is Anthropic's) and the plan that is billed (`/api/coding/v3`).
+        Only a target's own `base_url` changes them.
+        """
+        if target.base_url is not None or region_of(self.call.host) is None:
+            return target.address
+        there = urlsplit(target.address)
+        return f"{there.scheme}://{there.netloc}{urlsplit(self.base).path}"
 
     def _mapped(self, target: Target) -> str | None:
         if self.model is None:

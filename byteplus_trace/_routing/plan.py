@@ -266,7 +266,7 @@ class _Story:
         return Send(
             target=target.name,
             region=target.region,
-            base_url=None if candidate.here else target.address,
+            base_url=None if candidate.here else candidate.base_url,
             cause=cause,
             number=self.sent,
             model=self._rewritten(candidate.model),
