@@ -267,4 +267,4 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "token_histograms": _read_yes,
 }
 
-VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config"))
+VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config", "disabled"))

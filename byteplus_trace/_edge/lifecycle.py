@@ -11,6 +11,7 @@ from .._forks import ForkSafeLock
 from .._telemetry import guard as guarding
 from . import patch
 from .instrumentation import Instrumentation
+from .kill_switch import is_disabled
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -26,6 +27,8 @@ def switch_on(arguments: dict[str, Any], *, automatic: bool = False) -> None:
     One that is `automatic`, that nobody in the program asked for, gives way to the first that somebody does.
     """
     global _arguments, _automatic
+    if is_disabled():
+        return
     with _lock:
         before = Instrumentation._active
         if before is not None and (arguments == _arguments or not _automatic):

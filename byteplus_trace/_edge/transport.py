@@ -15,6 +15,7 @@ from .._telemetry.recorder import is_silent
 from .drive import arun, run
 from .executors import AsyncPerformer, SyncPerformer
 from .instrumentation import Begun, Instrumentation
+from .kill_switch import is_disabled
 from .library import Library, library_named
 from .passthrough import Once
 from .rewrite import outgoing
@@ -36,7 +37,8 @@ class Transport:
     transport: Any
 
     def _settle(self, settings: dict[str, Any]) -> None:
-        self._own = Instrumentation.build(settings) if settings else None
+        self._passes = is_disabled()
+        self._own = Instrumentation.build(settings) if settings and not self._passes else None
         self._transport_for: Callable[[Any], Any] = lambda _url: self.transport
 
     @classmethod
@@ -46,6 +48,7 @@ class Transport:
         """Ours around the transport that a client found for a URL."""
         ours = cls.__new__(cls)
         ours.transport = transport
+        ours._passes = False
         ours._own = instrumentation
         ours._transport_for = transport_for
         return ours
@@ -60,6 +63,8 @@ class Transport:
 
     def _begin(self, request: Any, caller: Callable[[], object]) -> Any:
         """The call that this request is, to be performed (`Begun`) or sent `Once`; else the request that is to pass."""
+        if self._passes:
+            return request
         begun = None
         try:
             instrumentation = self.instrumentation

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 import byteplus_trace
 from byteplus_trace import _background
+from byteplus_trace._edge import kill_switch
 from byteplus_trace._edge.watchdog import Watchdog
 from byteplus_trace._routing.attempt_end import LONGEST_RETRY_AFTER_SECONDS
 from byteplus_trace._telemetry import guard
@@ -179,3 +180,25 @@ def test_a_year_of_retry_after_is_five_minutes(http, instrument, ark, sg):
     candidate = SimpleNamespace(retry=byteplus_trace.Retry())
 
     assert LONGEST_RETRY_AFTER_SECONDS == asked_wait(candidate, Outcome(RATE, 429, 31_536_000.0))
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_the_kill_switch_passes_every_call_and_says_so(
+    http, instrument, told, sg, library, monkeypatch, caplog, explicit
+):
+    kill_switch._log_once.cache_clear()
+    monkeypatch.setenv("BYTEPLUS_TRACE_DISABLED", "1")
+    names = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
+    kind = names.ModelArkTransport if http.colour == "sync" else names.AsyncModelArkTransport
+    options = {"transport": kind(on_exchange=told.exchanges.append)} if explicit else {}
+    instrument()
+
+    async def post(client):
+        return await client.post(sg + "/chat/completions", json=CHAT)
+
+    def sync_post(client):
+        return client.post(sg + "/chat/completions", json=CHAT)
+
+    assert 200 == http.run(sync_post if http.colour == "sync" else post, **options).status_code
+    assert [] == told.exchanges
+    assert ["BYTEPLUS_TRACE_DISABLED is set" in record.message for record in caplog.records] == [True]

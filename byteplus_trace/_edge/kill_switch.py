@@ -1,0 +1,22 @@
+"""`BYTEPLUS_TRACE_DISABLED=1`: every call passes as if this library were not there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import lru_cache
+
+logger = logging.getLogger("byteplus_trace")
+
+
+def is_disabled() -> bool:
+    """Whether the variable is set to `1`, `true`, `yes` or `on`. The first time, one line of the log says so."""
+    disabled = os.environ.get("BYTEPLUS_TRACE_DISABLED", "").strip().lower() in {"1", "true", "yes", "on"}
+    if disabled:
+        _log_once()
+    return disabled
+
+
+@lru_cache(maxsize=1)
+def _log_once() -> None:
+    logger.warning("byteplus_trace: BYTEPLUS_TRACE_DISABLED is set; calls pass unobserved and unrouted.")
