@@ -496,3 +496,26 @@ def test_the_breaker_hears_of_the_last_reply_with_and_without_a_deadline(library
             client.post(SINGAPORE + CHAT[0], json=CHAT[1])
 
     assert 2 == registry.get_sample_value("modelark_breaker_state", {"target": "sg", "operation": "chat"})
+
+
+def test_messages_have_a_breaker_of_their_own(library):
+    registry = CollectorRegistry()
+    names = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
+
+    def handler(request):
+        if request.url.path.endswith("/messages"):
+            return library.Response(503, json=ERROR)
+        return library.Response(200, content=SERVED[2])
+
+    policy = Policy(
+        targets=[Target("sg", region="ap-southeast-1", api_key="one")],
+        retry=Retry(per_target=0),
+    )
+    own = {"policy": policy, "registry": registry, "tracer_provider": TracerProvider(shutdown_on_exit=False)}
+    with library.Client(transport=names.ModelArkTransport(library.MockTransport(handler), **own)) as client:
+        for _ in range(20):
+            client.post(SINGAPORE + MESSAGES[0], json=MESSAGES[1])
+        assert 200 == client.post(SINGAPORE + CHAT[0], json=CHAT[1]).status_code
+
+    assert 2 == registry.get_sample_value("modelark_breaker_state", {"target": "sg", "operation": "messages"})
+    assert 0 == registry.get_sample_value("modelark_breaker_state", {"target": "sg", "operation": "chat"})

@@ -19,7 +19,7 @@ from .._routing.health import Health
 from .._routing.order import base_of
 from .._routing.plan import plan
 from .._routing.policy import Policy
-from .._routing.replay import only_reads
+from .._routing.replay import breaker_operation, only_reads
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Plan
 from .._routing.warnings import warnings_of
@@ -118,7 +118,7 @@ class Router:
         # A prompt that is refused is refused everywhere, and an API that is not there is nobody's outage.
         if broke and exchange.reason not in _CALLERS_OWN and exchange.call.operation != "other":
             probe = exchange.attempts[-1].cause == "probe"
-            self.health.broke(exchange.target, exchange.call.operation, exchange.reason, probe=probe)
+            self.health.broke(exchange.target, breaker_operation(exchange.call), exchange.reason, probe=probe)
 
     def breaker_changed(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
         """

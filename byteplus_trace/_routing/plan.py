@@ -31,7 +31,7 @@ from .deadline import RemainingTime, least
 from .health import Health
 from .order import Candidate, candidates, unprefixed
 from .policy import Policy
-from .replay import may_run_twice, only_reads
+from .replay import breaker_operation, may_run_twice, only_reads
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
@@ -104,7 +104,7 @@ class _Story:
         total = policy.deadline.total
         ends_at = clock() + total if total is not None else None
         self.time = RemainingTime(policy.deadline, clock, prior.deadline_at if prior is not None else ends_at)
-        self.standing = Standing(health, call.operation)
+        self.standing = Standing(health, breaker_operation(call))
         self.sent = 0
         self.most = policy.max_attempts - self.before if replayable else 1
         self.skipped: list[Skip] = []

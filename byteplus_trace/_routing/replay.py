@@ -17,10 +17,11 @@ from . import checks
 Replay = Literal["ambiguous", "unsent_only", "stateless_only"]
 REPLAYS: tuple[Replay, ...] = get_args(Replay)
 
-KINDS = ("chat", "responses", "embeddings", "images", "video", "other")
+KINDS = ("chat", "messages", "responses", "embeddings", "images", "video", "other")
 
 DEFAULT_REPLAY: Mapping[str, Replay] = {
     "chat": "ambiguous",
+    "messages": "ambiguous",
     "embeddings": "ambiguous",
     "responses": "stateless_only",
     "images": "unsent_only",
@@ -31,7 +32,8 @@ DEFAULT_REPLAY: Mapping[str, Replay] = {
 # The kind of a call: by its API, else by its operation.
 _KINDS_BY_API = {
     "context_create": "chat",
-    "messages_count_tokens": "chat",
+    "messages": "messages",
+    "messages_count_tokens": "messages",
     "responses": "responses",
     "responses_get": "responses",
     "responses_input_items": "responses",
@@ -55,6 +57,15 @@ def kind_of(call: Call) -> str:
     if call.api == "other" and call.resource_id is not None:
         return next((kind for part, kind in _KINDS_BY_OBJECT.items() if part in call.path), "other")
     return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
+
+
+def breaker_operation(call: Call) -> str:
+    """
+    The operation whose breaker a call counts at.
+
+    `messages` has one of its own: Anthropic's form is another service, which fails alone.
+    """
+    return "messages" if call.api == "messages" else call.operation
 
 
 def only_reads(call: Call) -> bool:
@@ -87,7 +98,8 @@ def checked_only(called: str, only: object) -> frozenset[str] | None:
         )
     for kind in kinds:
         checks.choice(f"{called}: only", kind, KINDS)
-    return frozenset(kinds)
+    # A chat in Anthropic's form is a chat to whoever does not tell the two apart.
+    return frozenset((*kinds, "messages")) if "chat" in kinds else frozenset(kinds)
 
 
 def checked_replay(given: object) -> dict[str, Replay]:
@@ -101,4 +113,6 @@ def checked_replay(given: object) -> dict[str, Replay]:
             raise SettingError(
                 f"replay[{kind!r}]='stateless_only' is for responses alone; write 'ambiguous' or 'unsent_only'."
             )
-    return {**DEFAULT_REPLAY, **given}
+    # Where `chat` is named and `messages` is not, `chat` covers it.
+    covered = {"messages": given["chat"]} if "chat" in given else {}
+    return {**DEFAULT_REPLAY, **covered, **given}

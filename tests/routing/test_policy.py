@@ -20,7 +20,7 @@ def sg(**settings):
 
 WRONG = {
     "Region 'eu-wst' is not known (known: ap-southeast-1, eu-west-1, cn-beijing). Did you mean 'eu-west-1'?": lambda: Target("t", region="eu-wst"),
-    "only: 'imges' is not known (known: chat, responses, embeddings, images, video, other). Did you mean 'images'?": lambda: sg(only={"imges"}),
+    "only: 'imges' is not known (known: chat, messages, responses, embeddings, images, video, other). Did you mean 'images'?": lambda: sg(only={"imges"}),
     "only='chat' must be a set of kinds, such as {'chat', 'responses'}": lambda: sg(only="chat"),
     "only is empty, so it would serve nothing": lambda: sg(only=set()),
     "plain http, which would show keys and prompts": lambda: sg(base_url="http://ark.example/api/v3"),
@@ -102,7 +102,8 @@ def test_the_defaults_are_those_of_the_documentation():
     assert Deadline(total=None, first_event=60, idle=None, min_attempt=1.0, reserve=0.3) == policy.deadline
     assert ("fallback", 6, "primary") == (policy.mode, policy.max_attempts, policy.final)
     assert {
-        "chat": "ambiguous", "embeddings": "ambiguous", "responses": "stateless_only", "images": "unsent_only",
+        "chat": "ambiguous",
+        "messages": "ambiguous", "embeddings": "ambiguous", "responses": "stateless_only", "images": "unsent_only",
         "video": "unsent_only", "other": "unsent_only",
     } == policy.replay  # fmt: skip
 
@@ -397,3 +398,13 @@ def test_targets_that_the_mode_never_uses_are_told_of():
     policy = Policy(targets=[sg(api_key="a"), Target("b", region=SG, api_key="b")], mode="single")
 
     assert ["Never used, because of the mode 'single': 'b'."] == warnings_of(policy)
+
+
+def test_chat_covers_messages_where_a_policy_names_chat_alone():
+    targets = [Target("sg", region="ap-southeast-1", only={"chat"})]
+
+    assert {"chat", "messages"} == Policy(targets=targets).targets[0].only
+    assert "unsent_only" == Policy(targets=targets, replay={"chat": "unsent_only"}).replay["messages"]
+    assert {"messages"} == Target("sg", region="ap-southeast-1", only={"messages"}).only
+    replay = Policy(targets=targets, replay={"chat": "unsent_only", "messages": "ambiguous"}).replay
+    assert ("unsent_only", "ambiguous") == (replay["chat"], replay["messages"])
