@@ -35,10 +35,10 @@ class _Open:
 
     __slots__ = ("request_id", "sending", "started", "started_ns", "status", "telling", "upstream_ms")
 
-    def __init__(self, sending: Sending) -> None:
+    def __init__(self, sending: Sending, started: float, started_ns: int) -> None:
         self.sending = sending
-        self.started = time.perf_counter()
-        self.started_ns = time.time_ns()
+        self.started = started
+        self.started_ns = started_ns
         self.telling: AttemptSpan | None = None
         self.status: int | None = None
         self.request_id: str | None = None
@@ -118,12 +118,16 @@ class Observer:
 
     def sends(self, sending: Sending) -> AttemptSpan | None:
         """An attempt begins; the result says what to attach around the send."""
-        attempt = self._open = _Open(sending)
+        # Every time of a call derives from its one anchor: the wall clock may be set while it runs.
+        started = time.perf_counter()
+        attempt = self._open = _Open(sending, started, self._ns(started))
         if self._call_span is not None:
             try:
                 before = self._attempts[-1] if self._attempts else None
                 if before is not None and before.target != sending.target:
-                    self._call_span.falls_back(before.target, sending.target, before.reason)
+                    self._call_span.falls_back(
+                        before.target, sending.target, before.reason, attempt.started_ns
+                    )
                 attempt.telling = self._call_span.attempt_begins(sending, attempt.started_ns)
             except Exception as error:
                 fault("opening the attempt span", error)
@@ -133,7 +137,7 @@ class Observer:
         """The plan waits before it tries again."""
         if self._call_span is not None:
             with guard("recording a wait"):
-                self._call_span.retry_waits(seconds, source)
+                self._call_span.retry_waits(seconds, source, self._ns(time.perf_counter()))
 
     def skips(self, skipped: tuple[Skip, ...]) -> None:
         """Targets were passed over."""
@@ -141,7 +145,7 @@ class Observer:
         if self._call_span is not None:
             for skip in skipped:
                 with guard("recording a skip"):
-                    self._call_span.target_skipped(skip.target, skip.reason)
+                    self._call_span.target_skipped(skip.target, skip.reason, self._ns(time.perf_counter()))
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
         """Response headers came."""

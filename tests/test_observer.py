@@ -36,13 +36,13 @@ class CallSpan:
         self.words.append(("attempt", sending.target))
         return self
 
-    def falls_back(self, *known):
-        self.words.append(("fallback", *known))
+    def falls_back(self, *known_and_time):
+        self.words.append(("fallback", *known_and_time[:-1]))
 
-    def retry_waits(self, seconds, source):
+    def retry_waits(self, seconds, source, at_ns):
         self.words.append(("wait", seconds, source))
 
-    def target_skipped(self, target, reason):
+    def target_skipped(self, target, reason, at_ns):
         self.words.append(("skip", target, reason))
 
     def ends(self, ended, ended_ns):

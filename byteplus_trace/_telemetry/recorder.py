@@ -156,19 +156,19 @@ class CallSpan:
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
 
-    def retry_waits(self, seconds: float, source: str) -> None:
-        self._event("retry", {"wait": seconds, "source": source})
+    def retry_waits(self, seconds: float, source: str, at_ns: int) -> None:
+        self._event("retry", {"wait": seconds, "source": source}, at_ns)
 
-    def falls_back(self, from_target: str, to_target: str, reason: str) -> None:
-        self._event("fallback", {"from": from_target, "to": to_target, "reason": reason})
+    def falls_back(self, from_target: str, to_target: str, reason: str, at_ns: int) -> None:
+        self._event("fallback", {"from": from_target, "to": to_target, "reason": reason}, at_ns)
 
-    def target_skipped(self, target: str, reason: str) -> None:
-        self._event("target.skipped", {"target": target, "reason": reason})
+    def target_skipped(self, target: str, reason: str, at_ns: int) -> None:
+        self._event("target.skipped", {"target": target, "reason": reason}, at_ns)
 
-    def _event(self, name: str, given: Attributes) -> None:
+    def _event(self, name: str, attributes: Attributes, at_ns: int) -> None:
         span = self._span or (self._outer.span if self._outer is not None else None)
         if span is not None:
-            span.add_event(name, given)
+            span.add_event(name, attributes, at_ns)
 
     def ends(self, exchange: facts.Exchange, ended_ns: int) -> None:
         """Write the whole exchange into every sink."""

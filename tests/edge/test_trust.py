@@ -9,13 +9,14 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
 
 import byteplus_trace
-from byteplus_trace import _background
+from byteplus_trace import Policy, Target, _background
 from byteplus_trace._edge import kill_switch
 from byteplus_trace._edge.watchdog import Watchdog
 from byteplus_trace._routing.attempt_end import LONGEST_RETRY_AFTER_SECONDS
@@ -202,3 +203,28 @@ def test_the_kill_switch_passes_every_call_and_says_so(
     assert 200 == http.run(sync_post if http.colour == "sync" else post, **options).status_code
     assert [] == told.exchanges
     assert ["BYTEPLUS_TRACE_DISABLED is set" in record.message for record in caplog.records] == [True]
+
+
+def test_a_step_of_the_wall_clock_moves_no_span_out_of_its_call(http, instrument, told, ark, sg, monkeypatch):
+    steps = iter(range(10_000))
+    now = time.time_ns()
+    # Each look at the wall clock is an hour before the one before it.
+    monkeypatch.setattr(
+        "byteplus_trace._observer.time.time_ns", lambda: now - next(steps) * 3_600_000_000_000
+    )
+    ark.region("ap-southeast-1").fails(503, times=1)
+    instrument(
+        policy=Policy(
+            targets=[
+                Target("sg", region="ap-southeast-1", base_url=ark.base_url("ap-southeast-1"), api_key="k"),
+                Target("eu", region="eu-west-1", base_url=ark.base_url("eu-west-1"), api_key="k"),
+            ]
+        )
+    )
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    (call,) = told.logical
+    for span in (*told.attempts, *call.events):
+        times = (span.start_time, span.end_time) if hasattr(span, "start_time") else (span.timestamp,)
+        assert all(call.start_time <= each <= call.end_time for each in times)
