@@ -112,7 +112,7 @@ def in_memory_transport() -> tuple[Any, list[bytes]]:
 
     class InMemory(httpx2.BaseTransport):
         def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-            if b'"stream":true' in request.content:
+            if b'"stream":true' in request.read():
                 return httpx2.Response(
                     200, headers={"content-type": "text/event-stream", **HEADERS}, stream=Body(parts)
                 )
