@@ -17,6 +17,8 @@ from collections.abc import Callable
 from .._forks import remake_after_fork
 from .._telemetry.guard import fault, guard
 
+FEWEST_TO_SWEEP = 64
+
 
 class Alarm:
     """One time to wait for."""
@@ -25,6 +27,11 @@ class Alarm:
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act: Callable[[], None] | None = act
+
+    @property
+    def is_set(self) -> bool:
+        """It was not called off, and has not rung."""
+        return self._act is not None
 
     def call_off(self) -> None:
         """Do not do it, unless it is being done already."""
@@ -50,6 +57,7 @@ class Watchdog:
         """The alarms were the parent's, and its thread did not come along."""
         self._changed = threading.Condition()
         self._alarms: list[tuple[float, int, Alarm]] = []
+        self._sweep_at = FEWEST_TO_SWEEP
         self._thread: threading.Thread | None = None
 
     def after(self, seconds: float, act: Callable[[], None]) -> Alarm | None:
@@ -58,9 +66,17 @@ class Watchdog:
         with self._changed:
             if not self._runs():
                 return None
+            if len(self._alarms) >= self._sweep_at:
+                self._sweep()
             heapq.heappush(self._alarms, (time.monotonic() + seconds, next(self._numbers), alarm))
             self._changed.notify()
         return alarm
+
+    def _sweep(self) -> None:
+        """Forget what was called off: nearly all are, long before their time, and a deadline may be minutes away."""
+        self._alarms = [each for each in self._alarms if each[2].is_set]
+        heapq.heapify(self._alarms)
+        self._sweep_at = max(FEWEST_TO_SWEEP, 2 * len(self._alarms))
 
     def _runs(self) -> bool:
         if self._thread is not None and self._thread.is_alive():

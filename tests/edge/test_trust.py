@@ -120,6 +120,16 @@ def test_the_earliest_alarm_rings_first_and_one_called_off_does_not():
     assert ["first", "second"] == rung
 
 
+def test_alarms_that_were_called_off_are_not_kept_until_their_time():
+    watchdog = Watchdog()
+    for _ in range(10_000):
+        watchdog.after(600, lambda: None).call_off()
+    lasting = [watchdog.after(600, lambda: None) for _ in range(100)]
+
+    assert len(watchdog._alarms) <= 2 * len(lasting)
+    assert all(any(alarm is each for _, _, each in watchdog._alarms) for alarm in lasting)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_that_forks_while_locks_are_held_works():
     program = """
