@@ -97,9 +97,9 @@ def unreachable(error: BaseException | None) -> str | None:
     for _ in range(_MOST_CAUSES):
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]  # one for each of a host's addresses
-        said = _system_message(error) if isinstance(error, OSError) else None
-        if error is None or said is not None:
-            return said
+        message = _system_message(error) if isinstance(error, OSError) else None
+        if error is None or message is not None:
+            return message
         error = error.__cause__ or error.__context__
     return None
 

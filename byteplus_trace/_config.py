@@ -37,7 +37,7 @@ _CAPTURE_VALUES = {
     "true": True, "1": True, "span_only": True, "span_and_event": True,
     "": False, "false": False, "0": False, "no_content": False, "event_only": False,
 }  # fmt: skip
-_YES = {
+YES = {
     "1": True,
     "true": True,
     "yes": True,
@@ -218,7 +218,7 @@ def _read_number(variable: str, text: str) -> int:
 
 def _read_yes(variable: str, text: str) -> bool:
     try:
-        return _YES[text.lower()]
+        return YES[text.lower()]
     except KeyError:
         raise SettingError(f"{variable}={shown(text)} must be true or false.") from None
 

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 class _Open:
     """The attempt under way."""
 
-    __slots__ = ("request_id", "sending", "started", "started_ns", "status", "telling", "upstream_ms")
+    __slots__ = ("request_id", "sending", "span", "started", "started_ns", "status", "upstream_ms")
 
     def __init__(self, sending: Sending, started: float, started_ns: int) -> None:
         self.sending = sending
         self.started = started
         self.started_ns = started_ns
-        self.telling: AttemptSpan | None = None
+        self.span: AttemptSpan | None = None
         self.status: int | None = None
         self.request_id: str | None = None
         self.upstream_ms: int | None = None
@@ -59,7 +59,7 @@ class Observer:
     """
     One exchange, observed.
 
-    `telling` opens the call's span; None where the context asked for silence. `heard`
+    `open_span` opens the call's span; None where the context asked for silence. `heard`
     is given the exchange before it is told, silence or not.
     """
 
@@ -86,7 +86,7 @@ class Observer:
         self,
         call: Call,
         family: Family | None,
-        telling: Callable[[Call, int], CallSpan] | None,
+        open_span: Callable[[Call, int], CallSpan] | None,
         capture: bool,
         heard: Callable[[Exchange], None] | None = None,
     ) -> None:
@@ -110,9 +110,9 @@ class Observer:
         """A policy's limit on the silence of a stream, where it is at work."""
         self._call_span: CallSpan | None = None
         # Not `guard`, here and wherever every call passes: it takes as long as much of what it guards.
-        if telling is not None:
+        if open_span is not None:
             try:
-                self._call_span = telling(call, self._started_ns)
+                self._call_span = open_span(call, self._started_ns)
             except Exception as error:
                 fault("opening the span", error)
 
@@ -128,10 +128,10 @@ class Observer:
                     self._call_span.falls_back(
                         before.target, sending.target, before.reason, attempt.started_ns
                     )
-                attempt.telling = self._call_span.attempt_begins(sending, attempt.started_ns)
+                attempt.span = self._call_span.attempt_begins(sending, attempt.started_ns)
             except Exception as error:
                 fault("opening the attempt span", error)
-        return attempt.telling
+        return attempt.span
 
     def waits(self, seconds: float, source: str) -> None:
         """The plan waits before it tries again."""
@@ -300,9 +300,9 @@ class Observer:
         over = _Over(closed, end, answer, body, error)
         self._over.append(over)
         self._attempts.append(closed)
-        if attempt.telling is not None:
+        if attempt.span is not None:
             try:
-                attempt.telling.ends(closed, ended_ns)
+                attempt.span.ends(closed, ended_ns)
             except Exception as own:
                 fault("closing the attempt span", own)
         return over

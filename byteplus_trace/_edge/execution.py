@@ -89,7 +89,7 @@ class Performer:
         url = target_url(self.library, self.request.url, step.base_url, self.call.path)
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
-        telling = self.observer.sends(
+        span = self.observer.sends(
             Sending(
                 step.number,
                 step.target,
@@ -101,7 +101,7 @@ class Performer:
                 step.waited_seconds,
             )
         )
-        headers = injected(telling) if self.instrumentation.config.propagate else {}
+        headers = injected(span) if self.instrumentation.config.propagate else {}
         changed = self.body
         if self.body is not None:
             model = {"model": step.model} if step.model is not None else {}
@@ -109,7 +109,7 @@ class Performer:
         rewritten = changed if changed is not self.body else None
         self.sent = self._copy(step, url, rewritten, headers)
         transport = self.instrumentation.sending(self.transport_for(url), self.library.name, self.colour)
-        return self.sent, transport, telling
+        return self.sent, transport, span
 
     def _copy(self, step: Send, url: Any, body: bytes | None, headers: dict[str, str]) -> Any:
         self.until = time.monotonic() + step.share_seconds if step.share_seconds is not None else None

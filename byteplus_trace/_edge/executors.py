@@ -66,15 +66,15 @@ class SyncPerformer(Performer):
         return trace
 
     def _send(self, step: Send) -> Result:
-        request, transport, telling = self.prepare(step)
-        token = telling.attach() if telling is not None else None
+        request, transport, span = self.prepare(step)
+        token = span.attach() if span is not None else None
         try:
             response = transport.handle_request(request)
         except Exception as error:
             return self.raised(error)
         finally:
-            if telling is not None:
-                telling.detach(token)
+            if span is not None:
+                span.detach(token)
         held = self.received(response, step)
         if response.status_code >= 400 and not held.drained:
             failure = self._read(held, self.remaining_seconds())
@@ -175,16 +175,16 @@ class AsyncPerformer(Performer):
         return trace
 
     async def _send(self, step: Send) -> Result:
-        request, transport, telling = self.prepare(step)
-        token = telling.attach() if telling is not None else None
+        request, transport, span = self.prepare(step)
+        token = span.attach() if span is not None else None
         try:
             with _in_time(step.timeout_seconds) as scope:
                 response = await transport.handle_async_request(request)
         except Exception as error:
             return self.raised(error)
         finally:
-            if telling is not None:
-                telling.detach(token)
+            if span is not None:
+                span.detach(token)
         if scope is not None and scope.cancelled_caught:
             return self.too_late(None)
         held = self.received(response, step)

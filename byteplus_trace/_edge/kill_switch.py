@@ -6,12 +6,14 @@ import logging
 import os
 from functools import lru_cache
 
+from .._config import YES
+
 logger = logging.getLogger("byteplus_trace")
 
 
 def is_disabled() -> bool:
     """Whether the variable is set to `1`, `true`, `yes` or `on`. The first time, one line of the log says so."""
-    disabled = os.environ.get("BYTEPLUS_TRACE_DISABLED", "").strip().lower() in {"1", "true", "yes", "on"}
+    disabled = YES.get(os.environ.get("BYTEPLUS_TRACE_DISABLED", "").strip().lower(), False)
     if disabled:
         _log_once()
     return disabled

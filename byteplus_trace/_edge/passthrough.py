@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Once:
     """One send: what leaves, through which transport, and what becomes of what came."""
 
-    __slots__ = ("_call_span", "_observer", "_strains", "_token", "request", "transport")
+    __slots__ = ("_attempt_span", "_observer", "_strains", "_token", "request", "transport")
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class Once:
         self.request = request
         self.transport = transport
         sending = Sending(1, call.region, call.region, call.host, call.port, call.url)
-        self._call_span = telling = begun.observer.sends(sending)
+        self._attempt_span = span = begun.observer.sends(sending)
         if begun.stripped or instrumentation.alters:
             self._alter(begun, instrumentation, library_name, colour)
         # Last, so that what failed before leaves nothing attached.
-        self._token = telling.attach() if telling is not None else None
+        self._token = span.attach() if span is not None else None
 
     def _alter(self, begun: Begun, instrumentation: Instrumentation, library_name: str, colour: str) -> None:
         if not begun.behind_gateway:
@@ -53,7 +53,7 @@ class Once:
         self.transport = instrumentation.sending(self.transport, library_name, colour)
 
     def _rewrite(self, begun: Begun, config: Config, library: Library) -> None:
-        headers = injected(self._call_span) if config.propagate else {}
+        headers = injected(self._attempt_span) if config.propagate else {}
         body = None
         if begun.body is not None and asks_usage(config, begun.call):
             body = rewritten_body(begun.body, {}, include_usage=True)
@@ -71,8 +71,8 @@ class Once:
 
     def left(self) -> None:
         """The send is over, whatever came of it."""
-        if self._call_span is not None:
-            self._call_span.detach(self._token)
+        if self._attempt_span is not None:
+            self._attempt_span.detach(self._token)
 
     def forgotten(self) -> None:
         """Nobody waits any more, and it may be the collector that says so."""

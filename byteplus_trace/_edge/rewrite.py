@@ -71,12 +71,12 @@ def asks_usage(config: Config, call: Call) -> bool:
     )
 
 
-def injected(telling: AttemptSpan | None) -> dict[str, str]:
+def injected(span: AttemptSpan | None) -> dict[str, str]:
     """The headers that carry the trace context of an attempt."""
     headers: dict[str, str] = {}
-    if telling is not None:
+    if span is not None:
         with guard("propagating the trace context"):
-            telling.inject(headers)
+            span.inject(headers)
     return headers
 
 

@@ -46,7 +46,8 @@ class _Observed:
         self._observer = observer
         self._held = held
         self._rest = rest
-        self._reading: Any = None
+        self._reading = rest
+        """What `aclose` closes: an async generator does not close what it iterates over."""
         self._whole = whole
         self._strained = strained
 
@@ -110,7 +111,6 @@ class AsyncObservedStream(_Observed):
                 yield part
             if not self._whole:
                 reads, strained = self._observer.reads, self._strained
-                # Kept, so that `aclose` closes it too: an async generator does not close what it iterates over.
                 reading = self._reading = aiter(self._inner) if self._rest is None else self._rest
                 async for part in reading:
                     if reads(part):
@@ -126,10 +126,9 @@ class AsyncObservedStream(_Observed):
 
     async def aclose(self) -> None:
         try:
-            reading = self._rest if self._reading is None else self._reading
-            if isinstance(reading, AsyncGenerator):
+            if isinstance(self._reading, AsyncGenerator):
                 with suppress(RuntimeError):  # another task is reading it
-                    await reading.aclose()
+                    await self._reading.aclose()
             await self._inner.aclose()
         finally:
             self._observer.finish_soon("closed")

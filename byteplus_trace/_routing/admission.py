@@ -33,7 +33,7 @@ class Standing:
         return self._probed is not None
 
     def take(self, candidate: Candidate, *, insist: bool = False) -> Skip | None:
-        """Take a way, as its target's probe where that is due; where it is barred, what is told of that instead."""
+        """Claim this target, as its probe if one is due. Returns why not, if it is barred."""
         if not insist:
             if self._health.dead_until(candidate.credential):
                 return Skip(candidate.name, "dead_credential")
@@ -47,7 +47,7 @@ class Standing:
         return None
 
     def is_free(self, candidate: Candidate) -> bool:
-        """Whether a way could be taken."""
+        """Whether a candidate could be taken."""
         barred = self._health.dead_until(candidate.credential) or self._cool_until(candidate)
         return not barred and self.breaker_lets(candidate)
 
@@ -56,7 +56,7 @@ class Standing:
         return self._health.would_admit(candidate.name, self._operation)
 
     def free_at(self, candidate: Candidate) -> float:
-        """When a barred way is free again."""
+        """When a barred candidate is free again."""
         return max(
             self._health.dead_until(candidate.credential),
             self._cool_until(candidate),

@@ -58,9 +58,8 @@ def wait_before_repeat(candidate: Candidate, outcome: Outcome, backoff: float) -
     """The wait after which the same target is asked again; None where that is longer than anybody waits."""
     verdict, asked = outcome.verdict, asked_wait(candidate, outcome)
     if verdict.retry == "stale":
-        return Wait(
-            0.0, "backoff", candidate.name, verdict.reason
-        )  # the connection was stale, not the server
+        # The connection was stale, not the server.
+        return Wait(0.0, "backoff", candidate.name, verdict.reason)
     if asked is not None and asked > candidate.retry.retry_after_cap:
         return None
     if asked is not None and asked > backoff:

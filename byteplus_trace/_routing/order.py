@@ -1,12 +1,12 @@
 """
 Who may serve a call, and in which order.
 
-A tree of targets becomes a list of candidates, the first to be tried first. A way knows what
+A tree of targets becomes a list of candidates, the first to be tried first. A candidate knows what
 would leave on it: which model, under which credential, to which address. What is left
 out here is left out for the whole call; what is only barred for the moment (by a
 breaker, a cooldown) is the plan's to ask.
 
-Some calls have one way only: those that continue an object (it lives where it was made),
+Some calls have one candidate only: those that continue an object (it lives where it was made),
 those that are encrypted for one place, those whose body can be sent once.
 """
 
@@ -105,7 +105,7 @@ def candidates(
 def _only_home(
     found: list[Candidate], caller: _Caller, health: Health, objects: list[str]
 ) -> list[Candidate]:
-    """The one way of a call that cannot move: where it was encrypted for, where its object is, else the first."""
+    """The one candidate of a call that cannot move: where it was encrypted for, where its object is, else the first."""
     if caller.encrypted:
         return [candidate for candidate in found if candidate.here][:1]
     home = next((name for name in map(health.pinned, objects) if name is not None), None)

@@ -162,7 +162,7 @@ class _Story:
         return verdict.may_have_run and not self.twice
 
     def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, Outcome]:
-        """No way is free: the one that is soonest is tried, once."""
+        """No candidate is free: the one that is soonest is tried, once."""
         candidate = min(barred, key=self.standing.free_at)
         self.skipped = [skip for skip in self.skipped if skip.target != candidate.name]
         self.most = min(self.most, 1)

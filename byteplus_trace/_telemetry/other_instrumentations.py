@@ -63,7 +63,7 @@ _SUFFIXES = {"httpx": "", "httpx2": "Httpx2"}
 
 
 def instrumented_by_otel(transport: Any, library: str, colour: str, provider: TracerProvider | None) -> Any:
-    """The transport as OpenTelemetry tells of it; itself where it is told already, or no twin for the library exists."""
+    """Wrap the transport in OpenTelemetry's instrumentation; unchanged if already wrapped or not supported."""
     import opentelemetry.instrumentation.httpx as otel
 
     kind = getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)

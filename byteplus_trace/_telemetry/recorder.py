@@ -90,12 +90,12 @@ class Recorder:
         parent, tracer = otel_context.get_current(), self.tracers.tracer()
         outer = outer_genai_span(parent) if parent and call.operation != "other" else None
         if outer is not None or call.operation == "other":
-            telling = CallSpan(self, tracer, call, None, parent, outer)
+            opened = CallSpan(self, tracer, call, None, parent, outer)
         else:
-            telling = self._opened(call, tracer, parent, started_ns)
+            opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
         self.sink.in_flight(call.operation, 1)
-        return telling
+        return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
         """The call with a span of its own; without one where a sampler or a processor raised: all else is recorded."""

@@ -33,7 +33,7 @@ class _Image(msgspec.Struct, gc=False):
         return _holds(self.url) or _holds(self.b64_json)
 
 
-# A picture's base64 is raw JSON here, for it is never decoded, nor copied to be looked at.
+# A picture's base64 stays raw JSON: it is copied once by msgspec, and never decoded.
 def _holds(value: msgspec.Raw | None) -> bool:
     return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING_THERE)
 

@@ -47,7 +47,6 @@ class _Event(msgspec.Struct, gc=False):
 _message = Shape(_Message)
 _event = Shape(_Event)
 
-_QUIET = frozenset({"message_start", "content_block_start", "content_block_stop", "message_delta", "ping"})
 _DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING}
 
 
@@ -101,7 +100,7 @@ class MessagesReader:
         if kind == "message_stop":
             self._complete = True
             return END
-        return NOTHING if kind in _QUIET or not kind.endswith("_delta") else OUTPUT
+        return OUTPUT if kind.endswith("_delta") and kind != "message_delta" else NOTHING
 
     def _note(self, message: _Message) -> None:
         self._id = self._id or message.id

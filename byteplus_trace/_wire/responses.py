@@ -89,8 +89,8 @@ _LAST = {
 _TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
-def _kind_of_unknown(name: str) -> int:
-    """An event of no known name. What a model writes comes in deltas and partial images; all else announces."""
+def _kind_of_unlisted(name: str) -> int:
+    """An event that is neither a listed delta nor an end. What a model writes comes in deltas and partial images; all else announces."""
     # A server runs its own tools (MCP, search): what it tells them is nothing that the caller reads.
     if name.startswith("response.mcp_"):
         return NOTHING
@@ -150,7 +150,7 @@ class ResponsesReader:
         known = _DELTAS.get(kind)
         if known is not None:
             return known
-        return NOTHING if kind in _QUIET else _kind_of_unknown(kind)
+        return _kind_of_unlisted(kind)
 
     def document(self, body: bytes) -> bool:
         whole = _response.read(body)
