@@ -25,7 +25,7 @@ from ._wire.body import Body
 from ._wire.tasks import ENDED
 
 if TYPE_CHECKING:
-    from ._routing.steps import FailureKind
+    from ._facts import FailureKind
     from ._telemetry.recorder import AttemptSpan, CallSpan
     from ._wire.families import Family
 

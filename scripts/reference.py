@@ -23,8 +23,8 @@ import byteplus_trace
 from byteplus_trace import _config, _facts, _prices
 from byteplus_trace._apis import APIS, OTHER
 from byteplus_trace._instruments import INSTRUMENTS, SECONDS
+from byteplus_trace._policy.replay import KINDS
 from byteplus_trace._regions import REGIONS
-from byteplus_trace._routing.replay import KINDS
 from byteplus_trace._telemetry import collectors, meter
 from byteplus_trace._telemetry.points import TOKEN_TYPES
 

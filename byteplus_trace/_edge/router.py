@@ -14,16 +14,16 @@ import msgspec
 
 from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
+from .._policy.policy import Policy
+from .._policy.replay import breaker_operation, only_reads
+from .._policy.warnings import warnings_of
 from .._regions import region_named
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
 from .._routing.order import base_of
 from .._routing.plan import plan
-from .._routing.policy import Policy
-from .._routing.replay import breaker_operation, only_reads
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Plan
-from .._routing.warnings import warnings_of
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
