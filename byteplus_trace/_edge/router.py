@@ -1,4 +1,4 @@
-"""A policy at work: which calls it moves, what it makes of each, and what it learns of how they end."""
+"""A policy at work: which calls it moves, the plan for each, and what it learns from their ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ logger = logging.getLogger("byteplus_trace")
 clock = time.monotonic
 
 MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
-"""The outcomes after which what a call made, if it said so, is there: also where its reader left."""
+"""The outcomes after which an object that the reply named exists, also where its reader stopped early."""
 _CALLERS_OWN = frozenset({"bad_request", "moderation"})
 
 
@@ -47,7 +47,7 @@ class Routed(msgspec.Struct):
     router: Router
     plan: Plan
     key: Callable[[], Key] | None
-    """How an SDK's resend would be known; None where none can be."""
+    """By what an SDK's resend would be recognised; None where it cannot be."""
     resent: bool
     """It looks like an unmarked resend of a call that may have run: perhaps a second charge."""
     served: bool = False
@@ -78,12 +78,12 @@ class Router:
         return base_of(call) in self._targets or call.host in self._region_hosts
 
     def route(self, call: Call, request: Any, body: bytes | None, caller: Callable[[], object]) -> Routed:
-        """What the policy makes of a call that it moves."""
+        """Plan a call that the policy moves."""
         key = partial(_key, caller(), request.url, body) if body is not None else None
         prior = self._resends.recall(key()) if key is not None and self._resends else None
         resent = False
         if prior is not None and not call.sdk_retry:
-            # Its SDK says nothing of resending, so it is a call of its own, and perhaps a second charge.
+            # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.
             resent, prior = prior.failure.reached and not only_reads(call), None
         decided = plan(
             call,
