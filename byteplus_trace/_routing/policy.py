@@ -18,10 +18,19 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from .._errors import SettingError, shown
-from .._regions import address_of, did_you_mean, region_named
+from .._regions import (
+    BILLING_PLANS,
+    BillingPlan,
+    address_of,
+    did_you_mean,
+    prefix_at_end,
+    region_named,
+)
 from . import checks
+from .address import Bases, bases
 from .conditions import checked_query
 from .replay import Replay, checked_only, checked_replay
 
@@ -120,6 +129,9 @@ class Target:
         name: what it is called on spans, in series and in `@name/model`.
         region: the region it is in, or that its `base_url` stands for.
         base_url: where it is, if not at the region's public address.
+        messages_base_url: where it is for calls in Anthropic's form, if `base_url` does not say so.
+        billing_plan: the plan that its calls are billed under: metered, coding or agent. Without one, calls
+            keep the plan that their caller addressed.
         api_key: its own key; without one, only calls addressed to it can use it, with the caller's key.
         models: the caller's model or endpoint id -> the one here; `"*"` for any other.
         only: the kinds of call it serves: chat, responses, embeddings, images, video, other.
@@ -136,6 +148,8 @@ class Target:
     name: str
     region: str = field(kw_only=True)
     base_url: str | None = field(default=None, kw_only=True)
+    messages_base_url: str | None = field(default=None, kw_only=True)
+    billing_plan: BillingPlan | None = field(default=None, kw_only=True)
     api_key: str | None = field(default=None, kw_only=True, repr=False)
     models: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     only: Collection[str] | None = field(default=None, kw_only=True)
@@ -153,10 +167,10 @@ class Target:
         called = f"target {self.name!r}"
         region_named(checks.text(f"{called}: region", self.region))
         checks.yes_or_no(f"{called}: allow_http", self.allow_http)
-        if self.base_url is not None:
-            checks.base_url(f"{called}: base_url", self.base_url, allow_http=self.allow_http)
-        if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key.strip()):
-            raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+        for name in ("base_url", "messages_base_url"):
+            if getattr(self, name) is not None:
+                checks.base_url(f"{called}: {name}", getattr(self, name), allow_http=self.allow_http)
+        self._check_bases(called)
         for name in ("zone", "quota_group"):
             if getattr(self, name) is not None:
                 checks.text(f"{called}: {name}", getattr(self, name))
@@ -167,15 +181,36 @@ class Target:
         checks.instance(f"{called}: breaker", self.breaker, Breaker)
         _set(
             self,
+            api_key=checks.api_key(called, self.api_key),
             models=checks.models(called, self.models),
             only=checked_only(called, self.only),
             override_params=checks.override_params(called, self.override_params),
         )
 
+    def _check_bases(self, called: str) -> None:
+        if self.billing_plan is not None:
+            checks.choice(f"{called}: billing_plan", self.billing_plan, BILLING_PLANS)
+        if self.base_url is None:
+            return
+        named = prefix_at_end(urlsplit(address_of(self.base_url)).path)
+        if named is not None and named.form == "anthropic" and self.messages_base_url is not None:
+            raise SettingError(
+                f"{called}: base_url is of Anthropic's form already. Leave messages_base_url out."
+            )
+        if named is not None and self.billing_plan not in {None, named.plan}:
+            raise SettingError(
+                f"{called}: base_url is of the plan {named.plan!r}, billing_plan is {self.billing_plan!r}. Leave one out."
+            )
+
+    @property
+    def bases(self) -> Bases:
+        """Where it is called."""
+        return bases(self.region, self.base_url, self.messages_base_url, self.billing_plan)
+
     @property
     def address(self) -> str:
         """Where it is: `base_url`, else the region's."""
-        return address_of(self.base_url or region_named(self.region).base_url)
+        return self.bases.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +268,8 @@ class Policy:
             What is not named keeps its default.
         max_attempts: the most sends of one call, retries and fallbacks together.
         final: of several failures, whose response the caller gets: the `primary` or the `last`.
+        forward_headers: the caller's own headers that travel to another origin too. What describes the
+            message, traces and the SDKs' own always do; any other may be a credential.
 
     Raises:
         SettingError: a value cannot be followed; the message says what to write instead.
@@ -249,6 +286,7 @@ class Policy:
     conditions: Sequence[Condition] = field(default=(), kw_only=True)
     default: str | None = field(default=None, kw_only=True)
     on_status_codes: Collection[int] | None = field(default=None, kw_only=True)
+    forward_headers: Collection[str] = field(default=frozenset(), kw_only=True)
 
     def __post_init__(self) -> None:
         _settle_tree("Policy", self)
@@ -257,7 +295,11 @@ class Policy:
         checks.instance("deadline", self.deadline, Deadline)
         checks.whole("max_attempts", self.max_attempts, least=1)
         checks.choice("final", self.final, FINALS)
-        _set(self, replay=checked_replay(self.replay))
+        _set(
+            self,
+            replay=checked_replay(self.replay),
+            forward_headers=checks.header_names("forward_headers", self.forward_headers),
+        )
         _check_names(self)
         _check_addresses(self.leaves)
 
@@ -359,12 +401,13 @@ def _check_names(policy: Policy) -> None:
 def _check_addresses(leaves: Sequence[Target]) -> None:
     regions: dict[str, Target] = {}
     for target in leaves:
-        other = regions.setdefault(target.address, target)
-        if other.region != target.region:
-            raise SettingError(
-                f"Targets {other.name!r} and {target.name!r} are both at {target.address} but name the regions "
-                f"{other.region!r} and {target.region!r}. One address stands for one region."
-            )
+        for base in target.bases.forms:
+            other = regions.setdefault(base, target)
+            if other.region != target.region:
+                raise SettingError(
+                    f"Targets {other.name!r} and {target.name!r} are at one address but name the regions "
+                    f"{other.region!r} and {target.region!r}. One address stands for one region."
+                )
 
 
 def _set(target: object, **values: object) -> None:
