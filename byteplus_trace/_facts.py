@@ -47,7 +47,9 @@ Reason = Literal[
     "cut",
     "idle",
 ]
-SkipReason = Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+SkipReason = Literal[
+    "breaker_open", "cooldown", "dead_credential", "operation", "model", "zone", "encrypted", "signed"
+]
 Duplicate = Literal["raised", "replayed", "sdk_resend"]
 
 

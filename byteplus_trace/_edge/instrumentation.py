@@ -211,7 +211,9 @@ class Instrumentation:
 def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
     if config.policy is not None:
-        places += [Place.at(target.address, target.region) for target in config.policy.leaves]
+        places += [
+            Place.at(base, target.region) for target in config.policy.leaves for base in target.bases.forms
+        ]
     return places
 
 

@@ -267,6 +267,7 @@ class _Story:
             target=target.name,
             region=target.region,
             base_url=None if candidate.here else candidate.base_url,
+            path=candidate.path,
             cause=cause,
             number=self.sent,
             model=self._rewritten(candidate.model),

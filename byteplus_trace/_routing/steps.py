@@ -34,6 +34,8 @@ class Send:
     cause: Cause
     number: int
     """From 1, over the whole call."""
+    path: str = ""
+    """What follows `base_url`."""
     model: str | None = None
     """The model to write into the body; None: the caller's own."""
     override_params: Mapping[str, Any] = field(default_factory=dict)
