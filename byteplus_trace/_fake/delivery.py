@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import http1
-from .words import Document, Plan, Stream
+from .values import Document, Plan, Stream
 
 Headers = list[tuple[str, str]]
 

@@ -1,5 +1,5 @@
 """
-What a region was told to do wrong.
+The faults of a region: what goes wrong, and for which requests.
 
 A script is a list. Of the entries that fit a request (by API, operation or model, and by
 whether a stream was asked for), the first that decides how it ends is used, and every
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from .templates import document, dumps
-from .words import Document, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
+from .values import Document, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
 
 DEFAULT_CODES = {
     400: "InvalidParameter",
@@ -40,7 +40,7 @@ class Fails:
 
 
 @dataclass(frozen=True, slots=True)
-class Says:
+class Replays:
     """Answer with these bytes instead; a stream is cut into its events."""
 
     body: bytes
@@ -58,7 +58,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Hangs:
-    """Say nothing until the region recovers: before the headers, or after some events."""
+    """Send nothing until the region recovers: before the headers, or after some events."""
 
     after_events: int | None = None
 
@@ -105,19 +105,19 @@ class Delays:
     between: float = 0.0
 
 
-Ending = Fails | Says | Garbage | Hangs | Leaves | Cuts | ErrorInStream | ResponseFailed
+Ending = Fails | Replays | Garbage | Hangs | Leaves | Cuts | ErrorInStream | ResponseFailed
 Fault = Ending | Delays | Wording
 
 
 @dataclass(slots=True)
 class _Entry:
     fault: Fault
-    left: int | None
+    remaining: int | None
     only: str | None
 
     def fits(self, request: Received) -> bool:
         scopes = {None, request.api, request.operation, request.model}
-        if self.left == 0 or self.only not in scopes:
+        if self.remaining == 0 or self.only not in scopes:
             return False
         match self.fault:
             case ErrorInStream():
@@ -129,13 +129,13 @@ class _Entry:
         return True
 
     def used(self) -> Fault:
-        if self.left is not None:
-            self.left -= 1
+        if self.remaining is not None:
+            self.remaining -= 1
         return self.fault
 
 
 class Script:
-    """The faults of one region, told by a test's thread and used by the server's."""
+    """The faults of one region. A test's thread adds them, the server's thread uses them."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
@@ -174,7 +174,7 @@ class Script:
                 elif ending is None:
                     entry.used()
                     ending = entry.fault
-            self._entries = [entry for entry in self._entries if entry.left != 0]
+            self._entries = [entry for entry in self._entries if entry.remaining != 0]
         return ending, delays
 
 
@@ -184,8 +184,8 @@ def instead(ending: Ending | None, request: Received) -> Reply | None:
         case Fails():
             refused = RefusedError(ending.status, ending.code, ending.message)
             return refusal(refused, request, ending.headers)
-        case Says():
-            return _said(ending)
+        case Replays():
+            return _replayed(ending)
         case Garbage() | Leaves():
             return Document(b"")
     return None
@@ -194,7 +194,7 @@ def instead(ending: Ending | None, request: Received) -> Reply | None:
 def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
     """The plan as the fault has it."""
     match ending:
-        case None | Fails() | Says():
+        case None | Fails() | Replays():
             return plan
         case Garbage():
             return replace(plan, raw=ending.raw)
@@ -215,11 +215,11 @@ def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
             assert_never(ending)
 
 
-def _said(says: Says) -> Reply:
-    if says.content_type.startswith("text/event-stream") and says.status == 200:
-        whole = says.body.replace(b"\r\n", b"\n")
+def _replayed(replays: Replays) -> Reply:
+    if replays.content_type.startswith("text/event-stream") and replays.status == 200:
+        whole = replays.body.replace(b"\r\n", b"\n")
         return Stream(tuple(event + b"\n\n" for event in whole.split(b"\n\n") if event.strip()))
-    return Document(says.body, says.status, says.headers, says.content_type)
+    return Document(replays.body, replays.status, replays.headers, replays.content_type)
 
 
 def _broken(reply: Reply, tail: bytes, after: int) -> Reply:

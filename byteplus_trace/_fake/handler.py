@@ -1,7 +1,7 @@
 """
-A request becomes a plan: the route table, who may call, and what they are told.
+A request becomes a plan: the route table, who may call, and what the reply is.
 
-Pure but for what a region remembers (`Memory`) and what it was told to do (`Script`).
+Pure but for what a region remembers (`Memory`) and its faults (`Script`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from . import chat, embeddings, files, images, messages, plain, responses, tasks
 from .faults import Script, instead, spoilt
-from .words import Memory, Plan, Received, RefusedError, Reply, Wording, refusal
+from .values import Memory, Plan, Received, RefusedError, Reply, Wording, refusal
 
 Answering = Callable[[Received, Memory, Wording], Reply]
 
@@ -101,7 +101,7 @@ def route_of(method: str, path: str) -> Route:
 
 
 def key_of(authorization: str | None, keys: Mapping[str, str]) -> str | None:
-    """Which key was sent: its name, `any` where no keys are set, None where none or a wrong one came."""
+    """Which key was sent: its name, `any` where no keys are set, None where there was none or a wrong one."""
     scheme, _, secret = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         return None
@@ -147,7 +147,7 @@ def _check_model(request: Received, region: Region) -> None:
     if model is None:
         return
     here = any(fnmatch.fnmatchcase(model, pattern) for pattern in region.serves)
-    # Doubao is Volcengine's name for these models; ModelArk has never heard of it.
+    # Doubao is Volcengine's name for these models; ModelArk does not know it.
     if model.startswith("doubao-") or not here:
         raise RefusedError(
             404,

@@ -1,4 +1,4 @@
-"""The small APIs: tokenization, the model list, ping, and what is not there."""
+"""The small APIs: tokenization, the model list, ping, and unknown paths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zlib
 
 from .templates import document
 from .tokens import spans
-from .words import Document, Memory, Received, Reply, Wording, asked, model_of, required
+from .values import Document, Memory, Received, Reply, Wording, asked, model_of, required
 
 
 def tokenization(request: Received, memory: Memory, wording: Wording) -> Reply:

@@ -1,4 +1,4 @@
-"""The words in which a test tells a region what to do."""
+"""The methods with which a test scripts one region."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from . import faults, handler
 from .server import Listener, Loop
-from .words import Received, Wording
+from .values import Received, Wording
 
 
 class FakeRegion:
     """
-    One region of a fake ModelArk: what it is told to do, and what it was asked.
+    One region of a fake ModelArk: its script, and the requests that it received.
 
     Every fault takes `times` (how many requests it meets; None: until `recovers()`) and
     `on` (an API such as `chat_completions`, an operation such as `chat`, or a model; None: all).
@@ -40,7 +40,7 @@ class FakeRegion:
 
     @property
     def requests(self) -> list[Received]:
-        """What was asked, oldest first."""
+        """The requests received, oldest first."""
         return self._listener.requests
 
     @property
@@ -74,16 +74,16 @@ class FakeRegion:
         on: str | None = None,
     ) -> None:
         """
-        Say this in replies, where None is the usual.
+        Reply with these values; None means the usual one.
 
         Args:
             usage: as it stands on the wire, instead of the counted one.
             model: the model that the reply names.
-            fallback_from: the service says that it answered in place of this model.
+            fallback_from: the reply states that the service answered in place of this model.
             arguments: of a tool call.
         """
-        said = None if arguments is None else json.dumps(arguments)
-        wording = Wording(text, reasoning, usage, finish_reason, model, fallback_from, said)
+        written = None if arguments is None else json.dumps(arguments)
+        wording = Wording(text, reasoning, usage, finish_reason, model, fallback_from, written)
         self._region.script.add(wording, times, on)
 
     def fails(
@@ -118,13 +118,13 @@ class FakeRegion:
         self._running().run(self._listener.refuse())
 
     def accepts(self) -> None:
-        """Accept connections again, whatever else the script says."""
+        """Accept connections again; the rest of the script stays."""
         self._running().run(self._listener.open())
 
     def hangs(
         self, *, after_events: int | None = None, times: int | None = None, on: str | None = None
     ) -> None:
-        """Take the request and say nothing until `recovers()`; or, of a stream, after so many events."""
+        """Take the request and send nothing until `recovers()`; or, of a stream, after so many events."""
         self._region.script.add(faults.Hangs(after_events), times, on)
 
     def resets(self, *, times: int | None = None, on: str | None = None) -> None:
@@ -132,7 +132,7 @@ class FakeRegion:
         self._region.script.add(faults.Leaves(reset=True), times, on)
 
     def closes(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Take the request and close the connection without a word."""
+        """Take the request and close the connection without a reply."""
         self._region.script.add(faults.Leaves(reset=False), times, on)
 
     def cuts(
@@ -186,7 +186,7 @@ class FakeRegion:
         self._region.script.add(faults.ResponseFailed(after_events, code, message), times, None)
 
     def answers_empty(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Answer 200 with no body, as BytePlus does on routes it does not know."""
+        """Answer 200 with no body, as BytePlus does on paths that it does not know."""
         self.replays(b"", times=times, on=on)
 
     def answers_html(self, *, times: int | None = None, on: str | None = None) -> None:
@@ -208,8 +208,8 @@ class FakeRegion:
         on: str | None = None,
     ) -> None:
         """Answer with these bytes; of a `text/event-stream`, event by event."""
-        said = faults.Says(body, status, content_type, tuple((headers or {}).items()))
-        self._region.script.add(said, times, on)
+        written = faults.Replays(body, status, content_type, tuple((headers or {}).items()))
+        self._region.script.add(written, times, on)
 
     def recovers(self) -> None:
         """Forget every fault and `answers`, end every wait and accept connections."""

@@ -1,5 +1,5 @@
 """
-Method and path say which API a request calls: one table.
+One table that maps method and path to an API.
 
 Paths are matched by their end, because the prefix differs by plan (`/api/v3`,
 `/api/coding/v3`, `/api/plan/v3`) and a proxy may have any. Adding an API is one row here
@@ -87,7 +87,7 @@ def _compiled(route: Route) -> re.Pattern[str]:
 
 
 _COMPILED = tuple((route, _compiled(route)) for route in ROUTES)
-# What is asked of an object in a way that is not in the table, such as `HEAD`, or `POST /responses/{id}/cancel`.
+# A request for an object that is not in the table, such as `HEAD`, or `POST /responses/{id}/cancel`.
 _OBJECT = re.compile(r"/(?:responses|contents/generations/tasks|files)/(?P<id>[^/]+)(?P<below>/[^/]+)?/?\Z")
 # The base of a public host's URL; what follows it is the path of an API that is not in the table.
 _BASE = re.compile(r"/api(?:/coding|/plan)?(?:/v\d+)?(?=/)")
@@ -102,7 +102,7 @@ def match(method: str, path: str, prefix: str = "") -> Match:
             if found is not None:
                 return Match(route, found["suffix"], _unquoted(found.groupdict().get("id")))
     found = _OBJECT.search(path)
-    # What is posted right below is a word of the API's own: `POST /responses/compact`.
+    # The segment right after is an action and no id in a POST, such as `POST /responses/compact`.
     named = found["id"] if found is not None and (found["below"] or method != "POST") else None
     if prefix:
         return Match(OTHER, path.removeprefix(prefix.rstrip("/")), _unquoted(named))
