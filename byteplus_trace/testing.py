@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ._fake import odd_replies
 from ._fake.region import FakeRegion
 from ._fake.server import Loop
 from ._fake.tokens import tokens
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
 
     from ._facts import Exchange
 
-__all__ = ("Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
+__all__ = ("ODD_REPLIES", "Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
+
+ODD_REPLIES = tuple(odd_replies.ODD_REPLIES)
+"""The names that `FakeRegion.answers_oddly` takes."""
 
 
 class ModelArk:
@@ -55,6 +59,7 @@ class ModelArk:
         ports: the port of each region; free ones where None.
         keeps: how many requests the log of a region holds; None: all.
         compress: answer with gzip, deflate or br (where installed) to clients that accept it.
+        vague: answer a path that the service does not have with an empty 200, as BytePlus does, and not with a 404.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class ModelArk:
         ports: Sequence[int] | None = None,
         keeps: int | None = None,
         compress: bool = False,
+        vague: bool = False,
     ) -> None:
         self._names = tuple(regions)
         self._ports = tuple(ports) if ports is not None else (0,) * len(self._names)
@@ -71,6 +77,7 @@ class ModelArk:
             raise ValueError(f"{len(self._ports)} ports for {len(self._names)} regions: give one each")
         self._keeps = keeps
         self._compress = compress
+        self._vague = vague
         self._regions: dict[str, FakeRegion] = {}
         self._loop: Loop | None = None
 
@@ -87,7 +94,9 @@ class ModelArk:
         if self._loop is None:
             self._loop = Loop()
             for name, port in zip(self._names, self._ports, strict=True):
-                self._regions[name] = FakeRegion(name, port, compress=self._compress, keeps=self._keeps)
+                self._regions[name] = FakeRegion(
+                    name, port, compress=self._compress, keeps=self._keeps, vague=self._vague
+                )
                 self._regions[name].start(self._loop)
         return self
 

@@ -6,6 +6,7 @@ A small ModelArk on this machine, for tests and demonstrations.
     delivery.py    a plan carried out, byte for byte
     handler.py     request -> plan: the route table, who may call, and the reply
     faults.py      the faults of a region, and the requests that they meet
+    odd_replies.py replies that arrive in the place of the usual one
     http1.py       requests and responses as bytes
     values.py      the values that these modules exchange
     chat.py …      one module per API family: what is asked -> what is answered

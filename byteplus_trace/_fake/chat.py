@@ -47,19 +47,20 @@ def chat(request: Received, memory: Memory, wording: Wording) -> Reply:
         "model": model_of(body, wording),
         "service_tier": _tier(body),
     }
-    also = _also(request, wording, usage, shared["model"])
+    also = service_status(wording)
+    counted = _bot_usage(usage, shared["model"]) if request.api == _BOT else {"usage": usage}
     if not body.get("stream"):
         choice = {"logprobs": None, "message": made["message"]}
         choices = [{"finish_reason": made["finish_reason"], "index": i, **choice} for i in range(count)]
-        return Document(document("chat.json", choices=choices, usage=usage, also=also, **shared))
+        return Document(document("chat.json", choices=choices, also={**counted, **also}, **shared))
     options = body.get("stream_options") or {}
     deltas = [delta for index in range(count) for delta in _deltas(made, index)]
     running = _running(usage, made, len(deltas)) if options.get("chunk_include_usage") else None
     chunks = [
         {"choices": [delta], "running": running[at] if running else None} for at, delta in enumerate(deltas)
     ]
-    wanted = usage if options.get("include_usage") and usage else None
-    return Stream(events("chat_stream.sse", chunk=chunks, usage=wanted, also=also, **shared))
+    wanted = counted if options.get("include_usage") and usage else None
+    return Stream(events("chat_stream.sse", chunk=chunks, counted=wanted, also=also, **shared))
 
 
 def create_context(request: Received, memory: Memory, wording: Wording) -> Reply:
@@ -230,11 +231,11 @@ def _tier(body: Mapping[str, Any]) -> str:
     return tier if tier in {"flex", "fast"} else "default"
 
 
-def _also(request: Received, wording: Wording, usage: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    also = service_status(wording)
-    if request.api == _BOT:
-        counted = {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
-        also["bot_usage"] = {"model_usage": [{"name": model, **counted}], "action_usage": []}
-        also["references"] = []
-        also["metadata"] = {}
-    return also
+def _bot_usage(usage: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """What a bot has in place of `usage` (Volcengine docs 1526787): the count of each model that it called."""
+    counted = {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    models = [{"name": model, **counted}]
+    return {
+        "bot_usage": {"model_usage": models, "action_usage": [], "action_details": []},
+        "metadata": {},
+    }

@@ -73,7 +73,7 @@ class Delivery:
 
     async def _stream(self, reply: Stream, headers: Headers) -> bool:
         headers += [
-            ("content-type", "text/event-stream"),
+            ("content-type", reply.content_type),
             ("cache-control", "no-cache"),
             ("transfer-encoding", "chunked"),
         ]

@@ -13,8 +13,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from .templates import document, dumps
-from .values import Document, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
+from .odd_replies import ODD_REPLIES, OF_STREAMS
+from .templates import document
+from .values import Document, Plan, Received, RefusedError, Reply, Stream, Wording, error_event, refusal
 
 DEFAULT_CODES = {
     400: "InvalidParameter",
@@ -88,6 +89,14 @@ class ErrorInStream:
 
 
 @dataclass(frozen=True, slots=True)
+class Odd:
+    """Answer with one of `ODD_REPLIES`."""
+
+    name: str
+    after_events: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseFailed:
     """`/responses` answers 200 with a response whose status is `failed`."""
 
@@ -105,7 +114,7 @@ class Delays:
     between: float = 0.0
 
 
-Ending = Fails | Replays | Garbage | Hangs | Leaves | Cuts | ErrorInStream | ResponseFailed
+Ending = Fails | Replays | Garbage | Hangs | Leaves | Cuts | ErrorInStream | Odd | ResponseFailed
 Fault = Ending | Delays | Wording
 
 
@@ -121,6 +130,8 @@ class _Entry:
             return False
         match self.fault:
             case ErrorInStream():
+                return request.streams
+            case Odd(name=name) if name in OF_STREAMS:
                 return request.streams
             case Hangs(after_events=int()):
                 return request.streams
@@ -206,8 +217,11 @@ def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
             return replace(plan, leave="rst" if ending.reset else "fin")
         case Cuts():
             return replace(plan, stop_after=ending.after_events, stop="rst" if ending.reset else "fin")
+        case Odd():
+            odd = ODD_REPLIES[ending.name](plan.reply, request, ending.after_events)
+            return replace(plan, reply=odd)
         case ErrorInStream():
-            event = _error_event(ending, request)
+            event = error_event(ending.code, ending.message, ending.after_events, request)
             return replace(plan, reply=_broken(plan.reply, event, ending.after_events))
         case ResponseFailed():
             return replace(plan, reply=_failed(plan.reply, ending, request))
@@ -224,22 +238,6 @@ def _replayed(replays: Replays) -> Reply:
 
 def _broken(reply: Reply, tail: bytes, after: int) -> Reply:
     return Stream((*reply.events[:after], tail)) if isinstance(reply, Stream) else reply
-
-
-def _error_event(error: ErrorInStream, request: Received) -> bytes:
-    """Chat and images nest the error; responses spread it over a numbered event."""
-    short = {"code": error.code, "message": error.message}
-    match request.api:
-        case "responses":
-            flat = {"type": "error", **short, "param": None, "sequence_number": error.after_events}
-            return f"event: error\ndata: {dumps(flat)}\n\n".encode()
-        case "images":
-            return f"event: error\ndata: {dumps({'error': short})}\n\n".encode()
-        case "messages":
-            whole = {"type": "error", "error": {**short, "param": "", "type": "InternalServerError"}}
-            return f"event: error\ndata: {dumps(whole)}\n\n".encode()
-    whole = {"error": {**short, "param": "", "type": "InternalServerError"}}
-    return f"data: {dumps(whole)}\n\n".encode()
 
 
 def _failed(reply: Reply, failed: ResponseFailed, request: Received) -> Reply:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import faults, handler
+from .odd_replies import ODD_REPLIES
 from .server import Listener, Loop
 from .values import Received, Wording
 
@@ -19,9 +20,9 @@ class FakeRegion:
     `on` (an API such as `chat_completions`, an operation such as `chat`, or a model; None: all).
     """
 
-    def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None) -> None:
+    def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None, vague: bool) -> None:
         self.name = name
-        self._region = handler.Region(name)
+        self._region = handler.Region(name, vague=vague)
         self._listener = Listener(self._region, port, compress=compress, keeps=keeps)
         self._loop: Loop | None = None
 
@@ -186,7 +187,7 @@ class FakeRegion:
         self._region.script.add(faults.ResponseFailed(after_events, code, message), times, None)
 
     def answers_empty(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Answer 200 with no body, as BytePlus does on paths that it does not know."""
+        """Answer 200 with no body."""
         self.replays(b"", times=times, on=on)
 
     def answers_html(self, *, times: int | None = None, on: str | None = None) -> None:
@@ -196,6 +197,23 @@ class FakeRegion:
     def answers_garbage(self, *, times: int | None = None, on: str | None = None) -> None:
         """Answer with bytes that are not HTTP, and close."""
         self._region.script.add(faults.Garbage(b"\x16\x03\x01 this is no HTTP\r\n\r\n"), times, on)
+
+    def answers_oddly(
+        self, name: str, *, after_events: int = 1, times: int | None = None, on: str | None = None
+    ) -> None:
+        """
+        Answer 200 with a reply that is none: one of `byteplus_trace.testing.ODD_REPLIES`.
+
+        Args:
+            name: `only_end`, `error_first`, `error_last` and `ends_early` meet only requests for a stream.
+            after_events: for `ends_early`, the events before the end. The connection ends well, unlike in `cuts()`.
+
+        Raises:
+            ValueError: there is no such reply; the message lists those that there are.
+        """
+        if name not in ODD_REPLIES:
+            raise ValueError(f"There is no odd reply {name!r} (there are: {', '.join(ODD_REPLIES)}).")
+        self._region.script.add(faults.Odd(name, after_events), times, on)
 
     def replays(
         self,

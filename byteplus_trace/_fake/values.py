@@ -94,6 +94,7 @@ class Stream:
     """A body sent event by event."""
 
     events: tuple[bytes, ...]
+    content_type: str = "text/event-stream"
 
 
 Reply = Document | Stream
@@ -172,6 +173,22 @@ def refusal(refused: RefusedError, request: Received, headers: tuple[tuple[str, 
     if request.api.startswith("messages"):
         body = b'{"type":"error",' + body[1:]
     return Document(body, refused.status, headers)
+
+
+def error_event(code: str, message: str, number: int, request: Received) -> bytes:
+    """An error as an event. Chat and images nest it; responses spread it over a numbered event."""
+    short = {"code": code, "message": message}
+    match request.api:
+        case "responses":
+            flat = {"type": "error", **short, "param": None, "sequence_number": number}
+            return f"event: error\ndata: {dumps(flat)}\n\n".encode()
+        case "images":
+            return f"event: error\ndata: {dumps({'error': short})}\n\n".encode()
+        case "messages":
+            whole = {"type": "error", "error": {**short, "param": "", "type": "InternalServerError"}}
+            return f"event: error\ndata: {dumps(whole)}\n\n".encode()
+    whole = {"error": {**short, "param": "", "type": "InternalServerError"}}
+    return f"data: {dumps(whole)}\n\n".encode()
 
 
 def asked(request: Received) -> dict[str, Any]:

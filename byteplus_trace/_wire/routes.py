@@ -66,6 +66,7 @@ ROUTES = (
     _row("GET", "/models", "other", "models", plain),
     _row("GET", "/models/{id}", "other", "models", plain),
     _row("GET", "/e2e/get/certificate", "other", "e2e_certificate", None),
+    _row("POST", "/e2e/get/certificate", "other", "e2e_certificate", None),  # as the SDKs ask for it
     _row("GET", "/ping", "other", "ping", None),
 )
 

@@ -118,10 +118,28 @@ def test_the_next_answers_can_be_chosen(client, sg, chat):
     assert ANSWER == usual["choices"][0]["message"]["content"]
 
 
-def test_a_bot_has_the_usage_of_its_models(client, chat):
+def test_a_bot_s_document_has_the_usage_of_its_models_and_no_plain_one(client, chat):
     body = client.post("/bots/chat/completions", json=chat(model="bot-1")).json()
 
     assert 22 == body["bot_usage"]["model_usage"][0]["total_tokens"]
+    assert "usage" not in body
+
+
+def test_a_bot_s_stream_has_its_usage_in_a_chunk_of_its_own(client, chat, events):
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    *chunks, last, _ = events(client.post("/bots/chat/completions", json=chat(model="bot-1", **options)).text)
+
+    assert [None] == list({chunk["usage"] for chunk in chunks})
+    assert not any("bot_usage" in chunk for chunk in chunks)
+    assert ([], 22) == (last["choices"], last["bot_usage"]["model_usage"][0]["total_tokens"])
+    assert "usage" not in last
+
+
+def test_a_bot_s_stream_has_no_usage_where_none_was_asked_for(client, chat, events):
+    text = client.post("/bots/chat/completions", json=chat(model="bot-1", stream=True)).text
+
+    assert "bot_usage" not in text
+    assert all(chunk["choices"] for chunk in events(text)[:-1])
 
 
 SCHEMA = {

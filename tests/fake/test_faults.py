@@ -3,6 +3,8 @@
 import httpx
 import pytest
 
+from byteplus_trace.testing import ODD_REPLIES
+
 SG = "ap-southeast-1"
 EU = "eu-west-1"
 MODEL = "seed-2-0-lite-260428"
@@ -91,3 +93,59 @@ def test_recorded_bytes_are_replayed_event_by_event(client, sg, chat, events):
     sg.replays(b'data: {"a":1}\n\ndata: [DONE]\n\n', content_type="text/event-stream")
 
     assert [{"a": 1}, "[DONE]"] == events(client.post("/chat/completions", json=chat(stream=True)).text)
+
+
+ASKING = {
+    "/chat/completions": {"messages": MESSAGES},
+    "/bots/chat/completions": {"messages": MESSAGES},
+    "/responses": {"input": "Hi"},
+    "/messages": {"messages": MESSAGES},
+    "/images/generations": {"prompt": "A cat"},
+}
+
+
+@pytest.mark.parametrize("path", ASKING)
+@pytest.mark.parametrize("name", ODD_REPLIES)
+def test_an_odd_reply_stands_in_the_place_of_the_usual_one(client, sg, path, name):
+    asked = {"model": MODEL, "stream": True, **ASKING[path]}
+    usual = client.post(path, json=asked)
+    sg.answers_oddly(name, times=1)
+    odd, again = client.post(path, json=asked), client.post(path, json=asked)
+
+    assert [200, 200] == [odd.status_code, again.status_code]
+    assert (odd.content, odd.headers.get("content-type")) != (usual.content, usual.headers["content-type"])
+    assert usual.content.count(b"\n\n") == again.content.count(b"\n\n")
+
+
+ENDS = [b"[DONE]", b"response.completed", b"image_generation.completed", b"message_stop"]
+
+
+@pytest.mark.parametrize("path", ASKING)
+def test_each_odd_stream_lacks_what_its_name_says(client, sg, path):
+    def stream(name, **options):
+        sg.answers_oddly(name, times=1, **options)
+        body = client.post(path, json={"model": MODEL, "stream": True, **ASKING[path]}).content
+        return [event for event in body.split(b"\n\n") if event]
+
+    def ends(event):
+        return any(end in event for end in ENDS)
+
+    assert [True] == [ends(event) for event in stream("only_end")]
+    assert [True] == [b"InternalServiceError" in event for event in stream("error_first")]
+    *output, error = stream("error_last")
+    assert output
+    assert not any(map(ends, output))
+    assert b"InternalServiceError" in error
+    assert 0 == len(stream("ends_early", after_events=0))
+    assert 1 == len(stream("ends_early"))
+
+
+def test_an_odd_stream_meets_no_request_for_a_document(client, sg, chat):
+    sg.answers_oddly("error_first")
+
+    assert client.post("/chat/completions", json=chat()).json()["choices"]
+
+
+def test_an_odd_reply_that_there_is_not_is_refused(sg):
+    with pytest.raises(ValueError, match="There is no odd reply 'page1'"):
+        sg.answers_oddly("page1")

@@ -20,10 +20,37 @@ def test_a_model_that_is_not_here_is_a_404(client, sg, model, chat):
     assert (404, "InvalidEndpointOrModel.NotFound") == (reply.status_code, reply.json()["error"]["code"])
 
 
-def test_an_unknown_route_is_200_and_empty(client):
-    reply = client.post("/rerank", json={})
+# Rows of the library's table for which the service has no API: an SDK has the method, the service answers 404.
+ABSENT = {("GET", "/models/{id}")}
+UNKNOWN = [
+    ("POST", "/images/edits"),
+    ("POST", "/audio/speech"),
+    ("GET", "/models/seed-2-0"),
+    ("PUT", "/models"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), UNKNOWN)
+def test_a_path_that_the_service_does_not_have_is_a_404(client, method, path):
+    reply = client.request(method, path, json={})
+
+    assert (404, "InvalidAction") == (reply.status_code, reply.json()["error"]["code"])
+    assert reply.headers["x-request-id"] in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("method", "path"), UNKNOWN)
+def test_a_vague_service_answers_such_a_path_with_an_empty_200(method, path):
+    with ModelArk(vague=True) as ark:
+        reply = httpx.request(method, ark.base_url(SG) + path, json={})
 
     assert (200, b"") == (reply.status_code, reply.content)
+
+
+def test_a_head_request_is_answered_without_a_body(client):
+    """Else the next request on the connection would read it."""
+    head, after = client.head("/models"), client.get("/models")
+
+    assert (404, b"", 200) == (head.status_code, head.content, after.status_code)
 
 
 def test_ping_answers_at_the_root_of_the_host(client, sg):
@@ -56,6 +83,25 @@ def test_keys_without_names_are_refused_and_not_shown(sg, keys):
         sg.keys = keys
 
     assert "s-1" not in str(caught.value)
+
+
+def test_a_classification_has_the_first_label_and_usage(client):
+    asked = {"model": "m", "query": "It rains again", "labels": ["sad mood", "glad"]}
+    body = client.post("/classification", json=asked).json()
+
+    assert ("sad mood", 3, 2) == (
+        body["label"],
+        body["usage"]["prompt_tokens"],
+        body["usage"]["completion_tokens"],
+    )
+    assert ["sad mood", "glad"] == list(body["label_logprobos"])
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_certificate_has_the_form_that_the_sdk_reads(client, method):
+    body = client.request(method, "/e2e/get/certificate", json={"model": "ep-1"}).json()
+
+    assert body["Certificate"].startswith("-----BEGIN CERTIFICATE-----")
 
 
 def test_each_request_is_kept_as_it_was_received(client, sg, chat):
@@ -93,6 +139,14 @@ def test_the_fake_and_the_library_call_an_api_by_the_same_name(route):
 
     assert route is handler.route_of(route.method, path)
     assert (seen.operation, seen.api) == (route.operation, route.api)
+
+
+def test_the_fake_has_every_api_that_the_library_knows_and_no_other():
+    faked = {(route.method, route.path.pattern.replace("[^/]+", "{id}")) for route in handler.ROUTES}
+    known = {(route.method, route.pattern) for route in routes.ROUTES}
+
+    assert known - ABSENT == faked
+    assert ABSENT <= known
 
 
 def test_a_long_running_log_keeps_only_the_last():

@@ -12,7 +12,7 @@ def test_a_template_spreads_leaves_out_and_repeats():
         created=1,
         model="m",
         service_tier="default",
-        usage=None,
+        counted=None,
         also={"x": 1},
         chunk=[{"choices": [at], "running": None} for at in range(2)],
     )
