@@ -22,6 +22,8 @@ LARGEST_DOCUMENT = 32 * 1024 * 1024
 LARGEST_ERROR = 1024 * 1024
 
 _LAST = END | FAILED
+# `data:`, `event:`, `id:`, `retry:`, or a comment: no JSON begins so.
+_EVENTS_BEGIN = frozenset({b"d", b"e", b"i", b"r", b":"})
 
 
 def _unread(_name: str, _data: bytes) -> int:
@@ -34,8 +36,9 @@ class Body:
 
     `family` is the API's; None for a download, which is only counted. `clock` is
     monotonic and is read once a part. `legible` is false where nothing may be
-    concluded from the body: its encoding is unknown here, or it is too large to keep. `asked_stream`: the caller reads the reply as a stream, also where
-    its `Content-Type` is missing or wrong; one without events is read as a document then.
+    concluded from the body: its encoding is unknown here, or it is too large to keep. `asked_stream`: the
+    caller reads the reply as a stream, also where its `Content-Type` is missing or wrong.
+    A reply without events is then read as a document.
 
     Its methods raise nothing. If our own reading fails, the exception is in `fault`, and nothing
     may be concluded from the body, least of all that it was empty.
@@ -46,6 +49,7 @@ class Body:
         "_decoder",
         "_document_read",
         "_error",
+        "_label_is_open",
         "_limit",
         "_parts",
         "_read",
@@ -85,6 +89,8 @@ class Body:
         self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
         self._read = self._reader.event if self._reader is not None else _unread
         self._sse = EventDecoder() if self.streaming and self._reader is not None else None
+        self._label_is_open = asked_stream and self._reader is not None and self._sse is None
+        """A stream was asked for and the label is JSON's: the first byte shows what it is."""
         keeps = is_error or self._reader is not None
         self._parts: list[bytes] | None = [] if keeps else None
         self._size = 0
@@ -115,8 +121,11 @@ class Body:
                 part = self._decoder.flush() if last else self._decoder.feed(part)
             sse = self._sse
             if sse is None:
-                self._keep(part)
-                return False
+                if not (self._label_is_open and self._begins_events(part)):
+                    self._keep(part)
+                    return False
+                self.streaming = True
+                sse = self._sse = EventDecoder()
             # One event without a name in a part of its own, as nearly all are, is seen here: calling `sse` for
             # it takes a tenth of all that watching it does.
             lines = part.splitlines() if sse.idle else ()
@@ -145,6 +154,12 @@ class Body:
         except Exception as error:
             self._cannot_read(error)
         return self.ended
+
+    def _begins_events(self, part: bytes) -> bool:
+        """Whether a body labelled as JSON begins as events do. SDKs read events whatever their label is."""
+        begun = part.lstrip()[:1]
+        self._label_is_open = not begun
+        return begun in _EVENTS_BEGIN
 
     def _keep(self, part: bytes) -> None:
         """Keep a part of a document, or of what may be one."""
