@@ -61,7 +61,7 @@ ATTEMPTS = Instrument(
     "Sends to a target, retries and fallbacks each counted.")  # fmt: skip
 ATTEMPT_DURATION = Instrument(
     "modelark_attempt_duration_seconds", "histogram", ("operation", "target", "region", "result"),
-    "From one send to the end of what came of it.", exemplars=True)  # fmt: skip
+    "From one send to the end of its reply.", exemplars=True)  # fmt: skip
 FALLBACKS = Instrument(
     "modelark_fallbacks_total", "counter", ("operation", "from_target", "to_target", "reason", "result"),
     "Moves from one target to another, and whether the other one answered.")  # fmt: skip

@@ -23,8 +23,9 @@ from .._telemetry.guard import guard
 from .._telemetry.meter import MeterSink
 from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
+from .._telemetry.sink import Sink
 from .._version import __version__
-from ..prometheus import Server, Sink, serve
+from ..prometheus import Server, serve
 from .at_exit import abandon_first, end_with_process
 from .library import wanted_headers
 from .router import Routed, Router

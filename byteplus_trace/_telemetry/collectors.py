@@ -28,7 +28,7 @@ LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
-# Over processes, calls in flight add up, the worst breaker counts, and versions are told by the living.
+# Over processes, calls in flight add up, the worst breaker counts, and only living processes report versions.
 GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
     IN_FLIGHT.name: "livesum",
     BREAKER.name: "livemax",

@@ -4,7 +4,7 @@ Which series move when a call has ended, and by how much.
 One exchange becomes a list of points, each a row of `_instruments`, its label values in
 the row's order and an amount: counters go up by it, histograms observe it. Values are
 as the exchange has them; a sink bounds them and adds the metadata labels. What is not
-known gives no point, so a series never learns a zero that nobody measured.
+known gives no point, so a series never gets a zero that nobody measured.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def points(exchange: Exchange) -> list[Point]:
     # A task is asked for by its id: only the reply names its model.
     charged = (call.model or answer.model or "") if answer.task_id is not None else model
     stream = "true" if call.stream else "false"
-    told: list[Point] = [
+    found: list[Point] = [
         (OPERATIONS, (operation, call.api, model, region, outcome, exchange.error_type or ""), 1),
         (OPERATION_DURATION, (operation, model, region, stream, RESULTS[outcome]), exchange.duration_seconds),
     ]
@@ -68,27 +68,29 @@ def points(exchange: Exchange) -> list[Point]:
     if answer.usage is not None and operation != "fetch_response":
         for kind, tokens in zip(TOKEN_TYPES, astuple(answer.usage), strict=True):
             if tokens:
-                told.append((TOKENS, (operation, charged, region, kind), tokens))
+                found.append((TOKENS, (operation, charged, region, kind), tokens))
     if answer.images is not None:
-        told += _images(answer.images, model, region)
+        found += _images(answer.images, model, region)
     if exchange.cost_usd:
-        told.append((COST, (operation, charged, region), float(exchange.cost_usd)))
+        found.append((COST, (operation, charged, region), float(exchange.cost_usd)))
     if exchange.task_ended is not None:
-        told.append((VIDEO_TASKS, (charged, region, exchange.task_ended), 1))
+        found.append((VIDEO_TASKS, (charged, region, exchange.task_ended), 1))
     for attempt in exchange.attempts:
         target, result = attempt.target, attempt.result
-        told.append((ATTEMPTS, (operation, target, attempt.region, result, attempt.reason), 1))
-        told.append((ATTEMPT_DURATION, (operation, target, attempt.region, result), attempt.duration_seconds))
+        found.append((ATTEMPTS, (operation, target, attempt.region, result, attempt.reason), 1))
+        found.append(
+            (ATTEMPT_DURATION, (operation, target, attempt.region, result), attempt.duration_seconds)
+        )
     if call.stream:
-        told += _stream_times(exchange, who)
-        told += _stream_breaks(exchange)
+        found += _stream_times(exchange, who)
+        found += _stream_breaks(exchange)
     if len(exchange.attempts) > 1 or exchange.skipped:
-        told += _moves(exchange)
+        found += _moves(exchange)
     if answer.server_fallback is not None:
-        told.append((SERVER_FALLBACKS, (operation, model), 1))
+        found.append((SERVER_FALLBACKS, (operation, model), 1))
     if exchange.duplicate is not None:
-        told.append((DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1))
-    return told
+        found.append((DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1))
+    return found
 
 
 def mean_chunk_gap(exchange: Exchange) -> float | None:
@@ -130,7 +132,7 @@ def _stream_breaks(exchange: Exchange) -> Iterator[Point]:
     """
     Streams that began, with headers that promised success, and failed.
 
-    Only the last attempt can have shown the caller any output: earlier ones were given up for a retry or another target.
+    Only the last attempt can have shown the caller any output: earlier ones were abandoned for a retry or another target.
     """
     for attempt in exchange.attempts:
         if attempt.result == "error" and _began(attempt):

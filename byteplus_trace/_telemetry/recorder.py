@@ -2,7 +2,7 @@
 CallSpan: one call becomes a logical span, a child span for each attempt, and points.
 
 A `Recorder` lives as long as `instrument()`; it gives out one `CallSpan` for each call.
-A `CallSpan` opens the logical span when the call starts and is told each attempt; the
+A `CallSpan` opens the logical span when the call starts and a span for each attempt; the
 rest waits for the frozen `Exchange`, from which span, series and metrics are all
 written, so that they cannot disagree.
 
@@ -10,7 +10,7 @@ Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
 - Where another instrumentation already has a GenAI span in the context, ours is not
-  opened: its span is given our attributes, and the attempts hang under it.
+  opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
 """
 
@@ -49,9 +49,9 @@ from .other_instrumentations import OuterSpan, outer_genai_span
 from .points import points
 
 if TYPE_CHECKING:
-    from ..prometheus import Sink
     from .meter import MeterSink
     from .provider import Tracers
+    from .sink import Sink
 
 # Where a context has its span: `set_span_in_context` sets this key and no other, in a copy of its own each time.
 (_SPAN,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
@@ -67,10 +67,9 @@ _GENAI_FAILURES = frozenset({"error", "deadline"})
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to tell."""
+    """How to record."""
 
     http_spans: str = "own"
-    propagate: bool = False
     capture: bool = False
     redact: Callable[[str], str] | None = None
     on_exchange: Callable[[facts.Exchange], None] | None = None
@@ -110,14 +109,14 @@ class Recorder:
 
 
 def is_silent() -> bool:
-    """Whether this context asked not to be told about, or a transport of ours further out tells already."""
+    """Whether this context asked for no telemetry, or a transport of ours further out records the call already."""
     context = otel_context.get_current()
     # Most calls are made with nothing in the context at all.
     return bool(context) and (bool(context.get(_SENDING)) or not is_instrumentation_enabled())
 
 
 class CallSpan:
-    """One call, being told."""
+    """One call, being recorded."""
 
     __slots__ = ("_attempt", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
 
@@ -203,7 +202,7 @@ class CallSpan:
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         if self._outer is not None:
-            self._outer.give(own_attributes(exchange))
+            self._outer.annotate(own_attributes(exchange))
         span = self._span
         if span is None:
             return
@@ -219,18 +218,18 @@ class CallSpan:
         span.end(ended_ns)
 
     def _describe(self, exchange: facts.Exchange) -> str:
-        """The error in words, without what it may echo unless content is captured."""
+        """What failed, without what the message may echo unless content is captured."""
         error = exchange.answer.error
         code = (error.code if error is not None else None) or exchange.error_type or exchange.reason
-        words = [code[:LONGEST]]
+        parts = [code[:LONGEST]]
         if exchange.reason == "connect":
-            words += [attempt.unreachable for attempt in exchange.attempts[-1:] if attempt.unreachable]
+            parts += [attempt.unreachable for attempt in exchange.attempts[-1:] if attempt.unreachable]
         if exchange.request_id is not None:
-            words.append(f"request id {exchange.request_id[:LONGEST]}")
+            parts.append(f"request id {exchange.request_id[:LONGEST]}")
         if error is not None and error.message is not None and self._recorder.settings.capture:
             with guard("capturing content"):
-                words.append(self._redacted(error.message))
-        return "; ".join(words)
+                parts.append(self._redacted(error.message))
+        return "; ".join(parts)
 
     def _write(self, content: Any) -> str:
         return msgspec.json.encode(self._redacted(content)).decode()
@@ -247,16 +246,18 @@ class CallSpan:
         if isinstance(content, list):
             return [self._redacted(item) for item in content]
         if isinstance(content, dict):
-            told: dict[str, Any] = {}
+            redacted: dict[str, Any] = {}
             for key, value in content.items():
                 name = key if key in sc.MESSAGE_ATTRIBUTES else self._redacted(key)
-                told[name if name not in told else f"{name} ({len(told) + 1})"] = self._redacted(value)
-            return told
+                redacted[name if name not in redacted else f"{name} ({len(redacted) + 1})"] = self._redacted(
+                    value
+                )
+            return redacted
         return content
 
 
 class AttemptSpan:
-    """One attempt, being told."""
+    """One attempt, being recorded."""
 
     __slots__ = ("_sending", "_span")
 

@@ -1,4 +1,4 @@
-"""Exchanges as literals, in the domain's words; what a test leaves out is an ordinary call that went well."""
+"""Exchanges as literals, in the domain's terms; what a test leaves out is an ordinary call that went well."""
 
 from __future__ import annotations
 

@@ -15,8 +15,10 @@ MODEL, REGION = "seed-2-0-lite-260228", "ap-southeast-1"
 
 def moved(exchange, *names):
     """Points without the common beginning of their names, of the series asked for."""
-    told = [(row.name.removeprefix("modelark_"), *labels, amount) for row, labels, amount in points(exchange)]
-    return [point for point in told if not names or point[0] in names]
+    found = [
+        (row.name.removeprefix("modelark_"), *labels, amount) for row, labels, amount in points(exchange)
+    ]
+    return [point for point in found if not names or point[0] in names]
 
 
 def test_a_plain_chat_moves_six_series(exchange):
@@ -32,7 +34,7 @@ def test_a_plain_chat_moves_six_series(exchange):
     ]
 
 
-def test_a_stream_tells_its_first_chunk_and_its_mean_gap(exchange):
+def test_a_stream_records_its_first_chunk_and_its_mean_gap(exchange):
     call = exchange(stream=True, first_chunk_seconds=0.5, last_chunk_seconds=2.5, chunks=5)
 
     assert moved(call, "time_to_first_chunk_seconds", "time_per_output_chunk_seconds") == [
@@ -94,7 +96,7 @@ def test_the_area_of_an_image_is_no_token(exchange):
 
 
 def test_a_call_without_attempts_counts_at_the_region_addressed(exchange):
-    """As when every target was passed over, or the caller left before the first send."""
+    """As when every target was passed over, or the caller stopped before the first send."""
     call = exchange(attempts=(), outcome="cancelled", model=None)
 
     assert moved(call) == [
@@ -103,7 +105,7 @@ def test_a_call_without_attempts_counts_at_the_region_addressed(exchange):
     ]
 
 
-def test_a_rescue_tells_where_from_where_to_and_why(exchange, attempt):
+def test_a_rescue_counts_where_from_where_to_and_why(exchange, attempt):
     call = exchange(
         outcome="rescued_fallback",
         attempts=[
@@ -139,14 +141,14 @@ def test_a_probe_that_another_target_failed_into_is_a_fallback(exchange, attempt
 
 
 @pytest.mark.parametrize(("chunks", "phase"), [(0, "before_output"), (4, "after_output")])
-def test_a_broken_stream_tells_whether_output_had_begun(exchange, attempt, chunks, phase):
+def test_a_broken_stream_records_whether_output_had_begun(exchange, attempt, chunks, phase):
     cut = attempt("sg", result="error", reason="cut")
     call = exchange(stream=True, outcome="error", attempts=[cut], chunks=chunks)
 
     assert moved(call, "stream_breaks_total") == [("stream_breaks_total", "chat", "sg", phase, "cut", 1)]
 
 
-def test_a_stream_given_up_for_another_target_broke_before_output(exchange, attempt):
+def test_a_stream_abandoned_for_another_target_broke_before_output(exchange, attempt):
     call = exchange(
         stream=True,
         outcome="rescued_fallback",
@@ -200,10 +202,10 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         skipped=[Skip("x", "zone")],
         cost_usd="1",
     )
-    told = points(call)
+    found = points(call)
 
-    assert all(len(labels) == len(row.labels) for row, labels, _ in told)
-    assert {row.name for row, _, _ in told} == {row.name for row in INSTRUMENTS} - {
+    assert all(len(labels) == len(row.labels) for row, labels, _ in found)
+    assert {row.name for row, _, _ in found} == {row.name for row in INSTRUMENTS} - {
         "modelark_retries_total",  # this call had none
         "modelark_operations_in_flight",
         "modelark_breaker_state",

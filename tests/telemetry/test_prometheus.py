@@ -22,7 +22,8 @@ from byteplus_trace._errors import SettingError
 from byteplus_trace._facts import Usage
 from byteplus_trace._instruments import INSTRUMENTS
 from byteplus_trace._telemetry.points import points
-from byteplus_trace.prometheus import Sink, metrics_app, serve
+from byteplus_trace._telemetry.sink import Sink
+from byteplus_trace.prometheus import metrics_app, serve
 
 EXEMPLAR = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -33,13 +34,13 @@ def registry():
     return CollectorRegistry()
 
 
-def tell(sink, *exchanges, exemplar=None):
+def record(sink, *exchanges, exemplar=None):
     for exchange in exchanges:
         sink.record(exchange, points(exchange), exemplar)
 
 
 def values(registry, name, *labels):
-    """Of each series so named, the values of these labels (all of them if none are given) -> what it stands at."""
+    """Of each series so named, the values of these labels (all of them if none are named) -> what it stands at."""
     return {
         tuple(sample.labels[label] for label in labels or sample.labels): sample.value
         for family in registry.collect()
@@ -48,7 +49,7 @@ def values(registry, name, *labels):
     }
 
 
-def test_every_series_of_the_table_is_told(registry):
+def test_every_series_of_the_table_is_exported(registry):
     Sink(registry)
 
     assert {f"{family.name}" for family in registry.collect()} == {
@@ -66,15 +67,15 @@ def test_importing_the_module_does_not_import_the_client():
 
 
 def test_a_sink_after_the_first_goes_on_counting(registry, exchange):
-    tell(Sink(registry), exchange())
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
+    record(Sink(registry), exchange())
 
     assert values(registry, "modelark_operations_total", "outcome") == {("ok",): 2}
 
 
 def test_a_registry_is_not_kept_alive(exchange):
     registry = CollectorRegistry()
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
     gone = weakref.ref(registry)
 
     del registry
@@ -83,7 +84,7 @@ def test_a_registry_is_not_kept_alive(exchange):
     assert gone() is None
 
 
-def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(registry):
+def test_other_metadata_labels_for_the_same_registry_are_refused(registry):
     Sink(registry, metadata_labels=("team", "user"))
     Sink(registry, metadata_labels=("user", "team"))
 
@@ -94,7 +95,7 @@ def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(regist
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"),
+    ("labels", "message"),
     [
         ("team", "must be a sequence of keys"),
         (["model"], "rename it"),
@@ -102,12 +103,12 @@ def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(regist
         (["__x"], "letters"),
     ],
 )
-def test_a_metadata_key_that_cannot_be_a_label_is_refused_in_words(registry, labels, words):
-    with pytest.raises(SettingError, match=words):
+def test_a_metadata_key_that_cannot_be_a_label_is_refused(registry, labels, message):
+    with pytest.raises(SettingError, match=message):
         Sink(registry, metadata_labels=labels)
 
 
-def test_series_of_the_same_name_that_are_not_ours_are_refused_and_nothing_is_left_behind(registry):
+def test_series_of_the_same_name_that_are_not_ours_are_refused_and_nothing_stays_behind(registry):
     Counter("modelark_retries_total", "someone else's", registry=registry)
 
     with pytest.raises(SettingError, match="not ours"):
@@ -144,7 +145,7 @@ except byteplus_trace.SettingError as error:
 
 def test_metadata_stands_only_on_the_series_that_have_it(registry, exchange):
     sink = Sink(registry, metadata_labels=("team",))
-    tell(
+    record(
         sink,
         exchange(metadata={"team": "search", "user": "u-7"}, usage=Usage(5, 1), cost_usd="0.5"),
         exchange(),
@@ -163,7 +164,7 @@ def test_metadata_stands_only_on_the_series_that_have_it(registry, exchange):
 def test_models_error_types_and_metadata_values_are_bounded(registry, exchange):
     sink = Sink(registry, metadata_labels=("user",), max_models=3)
     for n in range(200):
-        tell(
+        record(
             sink, exchange(model=f"ep-{n}", outcome="error", error_type=f"E{n}", metadata={"user": f"u-{n}"})
         )
 
@@ -176,7 +177,9 @@ def test_models_error_types_and_metadata_values_are_bounded(registry, exchange):
 
 
 def test_one_unencodable_value_does_not_spoil_the_scrape(registry, exchange):
-    tell(Sink(registry, metadata_labels=("user",)), exchange(model="caf\udce9", metadata={"user": "\ud800"}))
+    record(
+        Sink(registry, metadata_labels=("user",)), exchange(model="caf\udce9", metadata={"user": "\ud800"})
+    )
 
     assert b'model="caf?"' in _scrape(registry)
 
@@ -198,7 +201,7 @@ def test_series_with_a_target_start_at_zero(registry):
 
 def test_a_start_does_not_undo_what_was_counted_and_closes_the_breakers(registry, exchange):
     sink = Sink(registry)
-    tell(sink, exchange())
+    record(sink, exchange())
     sink.breaker("eu-west-1", "chat", 2)
     sink.start_targets([("ap-southeast-1", "ap-southeast-1"), ("eu-west-1", "eu-west-1")])
 
@@ -207,7 +210,7 @@ def test_a_start_does_not_undo_what_was_counted_and_closes_the_breakers(registry
     assert values(registry, "modelark_breaker_state", "target", "operation")["eu-west-1", "chat"] == 0
 
 
-def test_what_is_no_exchange_is_told_too(registry):
+def test_what_is_no_exchange_is_counted_too(registry):
     sink = Sink(registry)
     sink.in_flight("chat", +1)
     sink.in_flight("chat", +1)
@@ -226,7 +229,7 @@ def test_what_is_no_exchange_is_told_too(registry):
 
 def test_threads_lose_no_count(registry, exchange):
     sink, call = Sink(registry), exchange(usage=Usage(3, 0))
-    threads = [threading.Thread(target=tell, args=(sink, *[call] * 500)) for _ in range(8)]
+    threads = [threading.Thread(target=record, args=(sink, *[call] * 500)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,7 +259,7 @@ def _get(url):
 
 def test_a_scrape_over_http_carries_exemplars_that_lead_to_the_trace(registry, exchange):
     call = exchange(stream=True, first_chunk_seconds=0.3, last_chunk_seconds=0.9, chunks=3)
-    tell(Sink(registry), call, exemplar=EXEMPLAR)
+    record(Sink(registry), call, exemplar=EXEMPLAR)
     server = serve(0, registry=registry)
     try:
         kind, text = _get(f"http://127.0.0.1:{server.port}/metrics")
@@ -288,7 +291,7 @@ def _asked(server, method):
 
 
 def test_a_head_is_answered_as_a_get_without_its_body(registry, exchange):
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
     server = serve(0, registry=registry)
     try:
         get, head = _asked(server, "GET"), _asked(server, "HEAD")
@@ -299,8 +302,8 @@ def test_a_head_is_answered_as_a_get_without_its_body(registry, exchange):
     assert (get[0], get[1], b"") == head
 
 
-def test_plain_text_is_told_to_those_who_ask_for_it(registry, exchange):
-    tell(Sink(registry), exchange(), exemplar=EXEMPLAR)
+def test_plain_text_is_served_to_those_who_ask_for_it(registry, exchange):
+    record(Sink(registry), exchange(), exemplar=EXEMPLAR)
 
     text = _scrape(registry, accept="text/plain")
 
@@ -310,7 +313,7 @@ def test_plain_text_is_told_to_those_who_ask_for_it(registry, exchange):
 
 @pytest.mark.parametrize("form", ["asgi 2", "asgi 3"])
 def test_the_same_application_is_asgi(registry, exchange, form):
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
     app, sent = metrics_app(registry), []
     scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": []}
 
@@ -375,14 +378,14 @@ import os, sys
 from byteplus_trace.prometheus import serve
 
 server = serve(0)
-told, tell = os.pipe()
+reading, writing = os.pipe()
 wait, go = os.pipe()
 if os.fork() == 0:
     server.stop()
-    os.write(tell, str(server.serving).encode())
+    os.write(writing, str(server.serving).encode())
     os.read(wait, 1)
     os._exit(0)
-print("child serves:", os.read(told, 9).decode())
+print("child serves:", os.read(reading, 9).decode())
 server.stop()
 print("port is free:", serve(server.port) is not None)
 os.write(go, b".")
@@ -400,7 +403,8 @@ import json, os, sys
 from prometheus_client import multiprocess
 from byteplus_trace._facts import Answer, Call, Exchange, Usage
 from byteplus_trace._telemetry.points import points
-from byteplus_trace.prometheus import Sink, metrics_app
+from byteplus_trace._telemetry.sink import Sink
+from byteplus_trace.prometheus import metrics_app
 
 call = Call("chat", "chat_completions", "POST", "", "ark", 443, "", "eu-west-1", model="m")
 exchange = Exchange(call, (), Answer(usage=Usage(input_tokens=3)), "ok", 0, 0.5)
@@ -439,7 +443,7 @@ print(json.dumps([before, scrape()]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_four_workers_tell_one_sum(tmp_path):
+def test_four_workers_export_one_sum(tmp_path):
     alive, dead = json.loads(_run(WORKERS, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)))
 
     assert alive["modelark_operations_total"] == 4 + 0 + 1 + 2 + 3
@@ -477,10 +481,10 @@ print(again.serving)
 
 
 def test_of_several_workers_one_has_the_port_and_when_it_ends_one_that_waited_takes_it(tmp_path):
-    """As at a reload: the new workers start while the old ones have it. That is no error, and is not told as one."""
-    told = _run(HANDED_OVER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    """As at a reload: the new workers start while the old ones have it. That is no error, and is not logged as one."""
+    output = _run(HANDED_OVER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
 
-    assert told.splitlines() == [
+    assert output.splitlines() == [
         "INFO",
         "INFO",
         "False False",
@@ -506,9 +510,7 @@ print(serve(9464, "203.0.113.1"))
     assert "PROMETHEUS_MULTIPROC_DIR" not in line
 
 
-def test_a_directory_that_is_named_after_the_client_was_imported_is_refused_in_words(
-    registry, monkeypatch, tmp_path
-):
+def test_a_directory_that_is_named_after_the_client_was_imported_is_refused(registry, monkeypatch, tmp_path):
     """The client chose its storage then: it would leave nothing there, and every sum would be empty."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
 
@@ -518,7 +520,7 @@ def test_a_directory_that_is_named_after_the_client_was_imported_is_refused_in_w
         metrics_app()
 
 
-def test_a_missing_directory_for_several_processes_is_refused_in_words(registry, monkeypatch, tmp_path):
+def test_a_missing_directory_for_several_processes_is_refused(registry, monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
 
     with pytest.raises(SettingError, match="is not a directory: make it"):
