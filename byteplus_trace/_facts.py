@@ -98,7 +98,7 @@ class Usage(msgspec.Struct, frozen=True):
     """
     Tokens as counted by the service.
 
-    Input includes cache reads and output includes reasoning, as the GenAI
+    Input includes cache reads and writes, and output includes reasoning, as the GenAI
     conventions ask; the other fields are subsets and are never added to them.
     """
 
@@ -109,6 +109,8 @@ class Usage(msgspec.Struct, frozen=True):
     text_input_tokens: int | None = None
     image_input_tokens: int | None = None
     audio_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    """The part of the input that was written to a cache."""
 
 
 class Images(msgspec.Struct, frozen=True):
@@ -201,6 +203,8 @@ class Skip(msgspec.Struct, frozen=True):
 
     target: str
     reason: SkipReason
+    region: str = ""
+    """The target's."""
 
 
 class Exchange(msgspec.Struct, frozen=True):

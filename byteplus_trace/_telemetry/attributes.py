@@ -64,6 +64,7 @@ _USAGE = (
     "gen_ai.usage.text.input_tokens",
     "gen_ai.usage.image.input_tokens",
     "gen_ai.usage.audio.input_tokens",
+    "gen_ai.usage.cache_write.input_tokens",
 )
 
 

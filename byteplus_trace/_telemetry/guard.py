@@ -21,6 +21,47 @@ logger = logging.getLogger("byteplus_trace")
 strict = False
 on_fault: Callable[[str], None] | None = None
 
+PLACES = (
+    "asking OpenTelemetry for HTTP spans",
+    "beginning a call",
+    "bounding a read",
+    "capturing content",
+    "closing a reply that is not used",
+    "closing the attempt span",
+    "closing the span",
+    "counting calls in flight",
+    "counting for OpenTelemetry",
+    "counting",
+    "cutting a silent stream",
+    "ending what is open",
+    "entering the attempt's context",
+    "estimating the cost",
+    "exporting at the end",
+    "finding the transport",
+    "finishing",
+    "finishing a call",
+    "flushing",
+    "leaving the attempt's context",
+    "marking the response",
+    "metadata cut",
+    "on_exchange",
+    "opening the attempt span",
+    "opening the span",
+    "passing a request",
+    "performing a call",
+    "planning a call",
+    "propagating the trace context",
+    "reading the body",
+    "reading the reply's head",
+    "recording a skip",
+    "recording a wait",
+    "redact",
+    "reporting a breaker",
+    "reporting a refused credential",
+    "starting the watchdog",
+)
+"""Where a fault of ours, or of a function that the user passed, can be met; each is counted from 0."""
+
 _last_logged: dict[str, float] = {}
 
 _OURS = "byteplus_trace: internal error while %s; the call was not affected"

@@ -93,7 +93,7 @@ class Recorder:
         else:
             opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
-        self.sink.in_flight(call.operation, 1)
+        self.sink.begins(call, opened, started_ns)
         return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
@@ -118,7 +118,7 @@ def is_silent() -> bool:
 class CallSpan:
     """One call, being recorded."""
 
-    __slots__ = ("_attempt", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
+    __slots__ = ("_attempts", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
 
     def __init__(
         self,
@@ -135,8 +135,8 @@ class CallSpan:
         self._span = span
         self._context = context
         self._outer = outer
-        self._attempt: Span | None = None
-        """The last attempt's, which is the only span there is of a call that makes no GenAI claim."""
+        self._attempts: list[Span] = []
+        """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
     def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
@@ -150,7 +150,7 @@ class CallSpan:
             attempt_start_attributes(call, sending),
             start_time=started_ns,
         )
-        self._attempt = span
+        self._attempts.append(span)
         return AttemptSpan(
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
@@ -179,14 +179,16 @@ class CallSpan:
         except Exception as error:
             fault("closing the span", error)
         try:
-            sink.in_flight(exchange.call.operation, -1)
+            sink.ends(exchange.call.operation, self)
         except Exception as error:
             fault("counting calls in flight", error)
         try:
-            span = self._span or (self._outer.span if self._outer is not None else self._attempt)
-            sink.record(exchange, points(exchange), _exemplar(span))
+            attempts = [_exemplar(span) for span in self._attempts]
+            span = self._span or (self._outer.span if self._outer is not None else None)
+            exemplar = _exemplar(span) if span is not None else attempts[-1] if attempts else None
+            sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
-            fault("counting for Prometheus", error)
+            fault("counting", error)
         if self._outer is None:
             try:
                 recorder.meter.record(exchange, self._context)
@@ -300,9 +302,7 @@ class AttemptSpan:
         span.end(ended_ns)
 
 
-def _exemplar(span: Span | None) -> dict[str, str] | None:
-    if span is None:
-        return None
+def _exemplar(span: Span) -> dict[str, str] | None:
     context = span.get_span_context()
     if not context.trace_flags.sampled:
         return None  # it would point to a trace that nobody kept

@@ -13,6 +13,7 @@ import sys
 import threading
 import urllib.request
 import weakref
+from math import inf
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -25,6 +26,9 @@ from byteplus_trace._telemetry.points import points
 from byteplus_trace._telemetry.sink import Sink
 from byteplus_trace.prometheus import metrics_app, serve
 
+from .conftest import STARTED_NS
+
+MODEL = "seed-2-0-lite-260228"
 EXEMPLAR = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -184,8 +188,11 @@ def test_one_unencodable_value_does_not_spoil_the_scrape(registry, exchange):
     assert b'model="caf?"' in _scrape(registry)
 
 
-def test_series_with_a_target_start_at_zero(registry):
-    Sink(registry).start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+def test_series_with_a_target_start_at_zero_when_a_model_is_first_called(registry, exchange):
+    sink = Sink(registry)
+    sink.start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+    sink.begins(exchange().call, "a call", STARTED_NS)
+    sink.begins(exchange("embeddings").call, "another", STARTED_NS)
 
     fallbacks = values(
         registry, "modelark_fallbacks_total", "operation", "from_target", "to_target", "reason", "result"
@@ -210,16 +217,75 @@ def test_a_start_does_not_undo_what_was_counted_and_closes_the_breakers(registry
     assert values(registry, "modelark_breaker_state", "target", "operation")["eu-west-1", "chat"] == 0
 
 
+def test_calls_under_way_are_counted_from_their_begin_to_their_end(registry, exchange):
+    sink, call = Sink(registry), exchange().call
+    sink.start_targets()
+
+    def under_way():
+        return (
+            values(registry, "modelark_operations_in_flight")["chat",],
+            values(registry, "modelark_oldest_operation_start_seconds")["chat",],
+        )
+
+    assert under_way() == (0, inf)
+    sink.begins(call, "first", 10_000_000_000)
+    sink.begins(call, "second", 20_000_000_000)
+    sink.begins(call, "third", 30_000_000_000)
+    assert under_way() == (3, 10)
+    sink.ends("chat", "second")
+    assert under_way() == (2, 10)
+    sink.ends("chat", "first")
+    assert under_way() == (1, 30)
+    sink.ends("chat", "third")
+    sink.ends("chat", "third")
+    assert under_way() == (0, inf)
+    assert values(registry, "modelark_oldest_operation_start_seconds")["embeddings",] == inf
+
+
+def test_a_sink_after_the_first_keeps_the_calls_under_way(registry, exchange):
+    first = Sink(registry)
+    first.begins(exchange().call, "call", STARTED_NS)
+    second = Sink(registry)
+    second.start_targets()
+    second.begins(exchange().call, "another", STARTED_NS)
+    first.ends("chat", "call")
+
+    assert values(registry, "modelark_operations_in_flight")["chat",] == 1
+
+
+def test_a_scrape_before_the_first_call_is_short(registry):
+    sink = Sink(registry)
+    sink.start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+
+    assert (
+        len(_scrape(registry, accept="text/plain").splitlines()) < 250 - 40
+    )  # of the process and its interpreter
+
+
+def test_a_model_that_is_called_stands_at_zero_before_the_call_ends(registry, exchange):
+    sink = Sink(registry, metadata_labels=("team",))
+    sink.begins(exchange(metadata={"team": "search"}).call, "call", STARTED_NS)
+
+    operations = values(registry, "modelark_operations_total", "operation", "api", "model", "outcome", "team")
+    assert operations["chat", "chat_completions", MODEL, "ok", "search"] == 0
+    assert values(registry, "modelark_tokens_total", "model", "type", "team")[MODEL, "input", "search"] == 0
+    assert values(registry, "modelark_cost_usd_total", "model", "team") == {(MODEL, "search"): 0}
+
+
+def test_models_beyond_the_bound_start_once_as_other(registry, exchange):
+    sink = Sink(registry, max_models=1)
+    for model in ("first", "second", "third"):
+        sink.begins(exchange(model=model).call, model, STARTED_NS)
+
+    assert {model for (model,) in values(registry, "modelark_cost_usd_total", "model")} == {"first", "other"}
+
+
 def test_what_is_no_exchange_is_counted_too(registry):
     sink = Sink(registry)
-    sink.in_flight("chat", +1)
-    sink.in_flight("chat", +1)
-    sink.in_flight("chat", -1)
     sink.breaker("eu", "chat", 1)
     sink.telemetry_error("attributes")
     sink.build_info(version="0.1.0", httpx="0.28.1", httpx2="", opentelemetry="1.45.2")
 
-    assert values(registry, "modelark_operations_in_flight") == {("chat",): 1}
     assert values(registry, "modelark_breaker_state", "target", "operation") == {("eu", "chat"): 1}
     assert values(registry, "modelark_telemetry_errors_total") == {("attributes",): 1}
     assert values(registry, "modelark_build_info", "version", "httpx", "httpx2") == {
@@ -411,13 +477,15 @@ exchange = Exchange(call, (), Answer(usage=Usage(input_tokens=3)), "ok", 0, 0.5)
 exemplar = {"trace_id": "a" * 32, "span_id": "b" * 16}
 sink = Sink()
 sink.build_info(version="0.1.0", httpx="", httpx2="", opentelemetry="")
-sink.in_flight("chat", +2)
+sink.start_targets([("eu", "eu-west-1")])
+sink.begins(call, "first", 70_000_000_000)
+sink.begins(call, "second", 80_000_000_000)
 
 def work(n):
     sink.record(exchange, points(exchange), exemplar)
     for _ in range(n):
         sink.record(exchange, points(exchange), exemplar)
-    sink.in_flight("chat", +1)
+    sink.begins(call, n, (50 + n) * 1_000_000_000)
     sink.breaker("eu", "chat", n % 3)
 
 workers = []
@@ -433,7 +501,12 @@ for pid in workers:
 def scrape():
     body = metrics_app()({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""}, lambda *line: None)
     lines = b"".join(body).decode().splitlines()
-    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if "{" in line and "_bucket" not in line}
+    found = {}
+    for line in lines:
+        if "{" in line and "_bucket" not in line:
+            name = line.split("{")[0]
+            found[name] = max(found.get(name, 0), float(line.rsplit(" ", 1)[1]))
+    return found
 
 before = scrape()
 for pid in workers:
@@ -454,6 +527,8 @@ def test_four_workers_export_one_sum(tmp_path):
     assert alive["modelark_build_info"] == 1
     assert dead["modelark_operations_total"] == 10
     assert dead["modelark_operations_in_flight"] == 2
+    assert alive["modelark_oldest_operation_start_seconds"] == 50
+    assert dead["modelark_oldest_operation_start_seconds"] == 70
 
 
 HANDED_OVER = """
