@@ -96,11 +96,11 @@ def candidates(
         if reason is None and base is not None:
             found.append(caller.candidate(target, groups, base))
         elif reason is not None:
-            skipped.append(Skip(target.name, reason))
+            skipped.append(Skip(target.name, reason, target.region))
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
-    skipped += [Skip(each.name, caller.stays) for each in found if each not in home]
+    skipped += [Skip(each.name, caller.stays, each.target.region) for each in found if each not in home]
     return home, skipped
 
 
