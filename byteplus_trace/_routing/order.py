@@ -12,7 +12,6 @@ those that are encrypted for one place, those whose body can be sent once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 from .._facts import Call, Skip, SkipReason
 from .._regions import REGION_HEADER, address_of, origin_of, region_of
 from .conditions import Params, fits
+from .fleet import digest_of
 from .health import Health
 from .policy import Group, Policy, Retry, Target, groups_of
 from .replay import EARLIER, kind_of
@@ -274,4 +274,4 @@ def _credential(headers: Mapping[str, str]) -> str | None:
 
 
 def _digest(credential: str | None) -> str | None:
-    return hashlib.sha256(credential.encode()).hexdigest() if credential else None
+    return digest_of(credential) if credential else None
