@@ -11,17 +11,10 @@ Nothing here is a measurement of Redis: `tests/fleet` talks to a real one.
 
 from __future__ import annotations
 
-import argparse
-import heapq
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from random import Random
 
-from byteplus_trace import Breaker, Policy, Target
 from byteplus_trace._routing.fleet import BreakerNews, News, PinNews, Subject, encoded, message
-from byteplus_trace._routing.health import Health
 from byteplus_trace._routing.sharing import LEASE_SECONDS, Batch, Sharing, Tally, Totals
 
 OPERATION = "chat"
@@ -53,7 +46,7 @@ class MemoryStore:
             who, until = self.leases.get(lease.name, ("", 0.0))
             if until <= self.clock() or who == sharing.who:
                 self.leases[lease.name] = sharing.who, self.clock() + LEASE_SECONDS
-                sharing.leased(lease, self.clock() + LEASE_SECONDS)
+                sharing.leased(lease, sharing.clock() + LEASE_SECONDS)
 
     def send(self, sharing: Sharing, batch: Batch) -> None:
         now = self.clock()

@@ -20,6 +20,7 @@ from ._regions import did_you_mean, region_named
 from ._routing import checks
 from ._routing.policy import Policy
 from ._routing.policyfile import WORDS, read_file
+from ._routing.store_address import StoreAddress
 from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Config:
 
     service_name: str | None = None
     policy: Policy | None = None
+    health_store: str | None = field(default=None, repr=False)
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
@@ -142,6 +144,8 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
 def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     if settled.get("policy") is not None:
         settled["policy"] = Policy.load(settled["policy"], environ)
+    if settled.get("health_store") is not None:
+        StoreAddress.of(settled["health_store"])
     settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
     _checked_number(settled, "metrics_port", 0, 65535)
@@ -255,6 +259,7 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
+    "health_store": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
     "metadata_labels": _read_words,

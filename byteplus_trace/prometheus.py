@@ -34,7 +34,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ._facts import Exchange
-from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, TELEMETRY_ERRORS
+from ._instruments import (
+    BREAKER,
+    BREAKER_OPENINGS,
+    BUILD_INFO,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
+    IN_FLIGHT,
+    TELEMETRY_ERRORS,
+)
 from ._telemetry.collectors import default_registry, forget, multiprocess_directory, series_of
 from ._telemetry.points import Point
 from ._telemetry.zero_series import starts
@@ -102,6 +110,18 @@ class Sink:
     def breaker(self, target: str, operation: str, state: int) -> None:
         """0 closed, 1 half-open, 2 open."""
         self._series.child(BREAKER, (target, operation)).set(state)
+
+    def breaker_opening(self, target: str, operation: str, source: str) -> None:
+        """A breaker opened: by what this process saw (`own`), or another one (`fleet`)."""
+        self._series.child(BREAKER_OPENINGS, (target, operation, source)).inc()
+
+    def health_store_up(self, store: str, up: bool) -> None:
+        """Whether health is shared through it now."""
+        self._series.child(HEALTH_STORE_UP, (store,)).set(1 if up else 0)
+
+    def health_store_error(self, store: str, reason: str, amount: int = 1) -> None:
+        """It failed, or held what was not understood; with an `amount` of 0 the series begins."""
+        self._series.child(HEALTH_STORE_ERRORS, (store, reason)).inc(amount)
 
     def telemetry_error(self, where: str) -> None:
         """A fault of our own was swallowed there."""

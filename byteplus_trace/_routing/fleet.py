@@ -254,6 +254,24 @@ def read_message(text: object) -> list[News | None]:
     return [read_news(part) for part in parts[:MOST]]
 
 
+_stored = msgspec.json.Decoder(tuple[Annotated[int, Meta(ge=0, le=2**53)], msgspec.Raw])
+
+
+def stored(news: BreakerNews, until_ms: int) -> bytes:
+    """A breaker as the store keeps it, with the end of its bar on the store's own clock."""
+    return _encoder.encode((until_ms, news))
+
+
+def read_stored(text: object) -> tuple[BreakerNews, int] | None:
+    """Such a value; None for what is not understood."""
+    try:
+        until_ms, raw = _stored.decode(text)  # type: ignore[arg-type]
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return None
+    news = read_news(raw)
+    return (news, until_ms) if isinstance(news, BreakerNews) else None
+
+
 def digest_of(credential: str) -> str:
     """By what a credential is known: here and in the store."""
     return hashlib.sha256(b"byteplus-trace credential " + credential.encode()).hexdigest()

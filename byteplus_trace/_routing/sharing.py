@@ -141,7 +141,7 @@ class Sharing:
 
     def __init__(self, health: Health, policy: Policy, clock: Callable[[], float], who: str) -> None:
         self._health = health
-        self._clock = clock
+        self.clock = clock
         self.who = who
         self._places = _places(policy)
         self._names = {place: name for name, place in reversed(self._places.items())}
@@ -182,12 +182,18 @@ class Sharing:
     def longest_window_seconds(self) -> float:
         return max(self._health.limits(name).window for name in self._places)
 
+    @property
+    def is_joined(self) -> bool:
+        """Others can be heard."""
+        return self._health.in_fleet
+
     # To the store.
 
     def joined(self) -> None:
         """The store is there, and was read: what was seen here and still holds is to be sent."""
-        now = self._clock()
-        self._own.forget(now)
+        self._read_journal()
+        self._running.clear()
+        self._own.forget(self.clock())
         self._breakers.update(dict.fromkeys(subject for subject, _ in self._own.breakers.items()))
         self._barred.update(dict.fromkeys(barred for barred, _ in self._own.barred.items()))
         self._health.in_fleet = True
@@ -203,7 +209,7 @@ class Sharing:
     def collect(self, server_seconds: float) -> Batch:
         """What is to be sent now; `server_seconds` is the store's own time."""
         self._read_journal()
-        now = self._clock()
+        now = self.clock()
         bucket = int(server_seconds // BUCKET_SECONDS)
         tallies = []
         for (target, operation), running in list(self._running.items()):
@@ -320,16 +326,16 @@ class Sharing:
                 case Counted(target, operation, failure):
                     key = target, operation
                     if key not in self._running:
-                        self._running[key] = _Running(self._clock())
+                        self._running[key] = _Running(self.clock())
                     self._running[key].count(failure)
                 case Opened(target, operation, reason, leased):
                     if leased:
                         self._open(target, self._subject(target, operation), reason, again=True)
                 case Closed(target, operation, epoch):
-                    closed = Episode(epoch, True, 0, self._clock(), "none", self.who)
+                    closed = Episode(epoch, True, 0, self.clock(), "none", self.who)
                     self._saw(self._subject(target, operation), closed)
                 case Cooled(key, until):
-                    if until - self._clock() >= SHORTEST_COOLDOWN_SECONDS:
+                    if until - self.clock() >= SHORTEST_COOLDOWN_SECONDS:
                         for cooling in self._coolings(key):
                             self._bars(cooling, until)
                 case Buried(credential, until):
@@ -364,7 +370,7 @@ class Sharing:
 
     def leases_due(self) -> list[Lease]:
         """Leases to be taken, or taken again, now."""
-        now = self._clock()
+        now = self.clock()
         self._leases = {lease: until for lease, until in self._leases.items() if until > now}
         due = []
         for ask in self._health.probes_wanted(now - MET_SECONDS, now + AHEAD_SECONDS):
@@ -388,7 +394,7 @@ class Sharing:
         Args:
             remaining_seconds: where the store knows it better than the news.
         """
-        now = self._clock()
+        now = self.clock()
         match news:
             case BreakerNews():
                 self._receive_breaker(news, _seconds(news.remaining_ms, remaining_seconds), now)
@@ -438,14 +444,14 @@ class Sharing:
         if news is not None and news.subject == subject:
             self.receive(news, remaining_seconds)
         own = self._own.breakers.get(subject)
-        if own is not None and own.until + REMEMBERED_SECONDS > self._clock():
+        if own is not None and own.until + REMEMBERED_SECONDS > self.clock():
             held = (news.epoch, news.closed, news.openings) if news is not None else (0, False, 0)
             if (own.epoch, own.closed, own.openings) > held:
                 self._breakers[subject] = None
 
     def forget(self) -> None:
         """Drop what is over."""
-        now = self._clock()
+        now = self.clock()
         self.shared.forget(now)
         self._own.forget(now)
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
-from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
+from .._instruments import BREAKER, BUILD_INFO, HEALTH_STORE_UP, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
 from .bounds import Bound
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
-# Over processes, calls in flight add up, the worst breaker counts, and versions are told by the living.
-GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
+# Over processes, calls in flight add up, the worst breaker and the worst store count, and versions are told by the living.
+GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
     BREAKER.name: "livemax",
     BUILD_INFO.name: "livemax",
+    HEALTH_STORE_UP.name: "livemin",
 }
 
 

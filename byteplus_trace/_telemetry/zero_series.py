@@ -18,6 +18,7 @@ from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
     BREAKER,
+    BREAKER_OPENINGS,
     DUPLICATES,
     FALLBACKS,
     RETRIES,
@@ -91,6 +92,8 @@ def _of_one(target: str, region: str) -> Iterator[Start]:
 def _of_one_routed(target: str) -> Iterator[Start]:
     for operation in OPERATIONS:
         yield BREAKER, (target, operation)
+        for source in ("own", "fleet"):
+            yield BREAKER_OPENINGS, (target, operation, source)
         for reason in _met(operation, RETRIED):
             yield RETRIES, (operation, target, reason)
     for skipped in get_args(SkipReason):
