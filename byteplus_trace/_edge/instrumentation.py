@@ -80,7 +80,9 @@ class Instrumentation:
             ),
         )
         self.places = Places(_places(config))
-        self.router = Router(config.policy, self.sink) if config.policy is not None else None
+        self.router = (
+            Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
+        )
         if self.router is None:
             self.sink.start_targets()
         self.server: Server | None = None
@@ -201,6 +203,8 @@ class Instrumentation:
     def shutdown(self) -> None:
         """Stop what was started."""
         _background.drain()
+        if self.router is not None:
+            self.router.stop_sharing()
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()

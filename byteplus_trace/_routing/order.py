@@ -12,7 +12,6 @@ those that are encrypted for one place or signed for it, those whose body can be
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -24,6 +23,7 @@ from .._policy.policy import Policy, groups_of
 from .._policy.replay import EARLIER, kind_of
 from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, origin_of
+from .fleet import digest_of
 from .forwarding import credential
 from .health import Health
 
@@ -262,4 +262,4 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
 
 
 def _digest(credential: str | None) -> str | None:
-    return hashlib.sha256(credential.encode()).hexdigest() if credential else None
+    return digest_of(credential) if credential else None

@@ -16,7 +16,16 @@ from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
-from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, OLDEST, SECONDS, Instrument
+from .._instruments import (
+    BREAKER,
+    BUILD_INFO,
+    HEALTH_STORE_UP,
+    IN_FLIGHT,
+    INSTRUMENTS,
+    OLDEST,
+    SECONDS,
+    Instrument,
+)
 from .bounds import Bound
 from .in_flight import IDLE, InFlight
 from .zero_series import EVERY_OPERATION
@@ -30,12 +39,13 @@ LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
-# Over processes, calls in flight add up, the oldest call and the worst breaker count, and only living processes report versions.
+# Over processes, calls in flight add up, the oldest call, the worst breaker and the worst store count, and only living processes report versions.
 GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
     OLDEST.name: "livemin",
     BREAKER.name: "livemax",
     BUILD_INFO.name: "livemax",
+    HEALTH_STORE_UP.name: "livemin",
 }
 
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from .._facts import Call, Exchange
 from .._forks import ForkSafeLock, remake_after_fork
-from .._instruments import ATTEMPT_DURATION, BREAKER, BUILD_INFO, TELEMETRY_ERRORS
+from .._instruments import (
+    ATTEMPT_DURATION,
+    BREAKER,
+    BREAKER_OPENINGS,
+    BUILD_INFO,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
+    TELEMETRY_ERRORS,
+)
 from .collectors import forget, series_of
 from .points import Point
 from .zero_series import Targets, at_start, of_call
@@ -129,6 +137,18 @@ class Sink:
     def breaker(self, target: str, operation: str, state: int) -> None:
         """0 closed, 1 half-open, 2 open."""
         self._series.child(BREAKER, (target, operation)).set(state)
+
+    def breaker_opening(self, target: str, operation: str, source: str) -> None:
+        """A breaker opened: by what this process saw (`own`), or another one (`fleet`)."""
+        self._series.child(BREAKER_OPENINGS, (target, operation, source)).inc()
+
+    def health_store_up(self, store: str, up: bool) -> None:
+        """Whether health is shared through it now."""
+        self._series.child(HEALTH_STORE_UP, (store,)).set(1 if up else 0)
+
+    def health_store_error(self, store: str, reason: str, amount: int = 1) -> None:
+        """It failed, or held what was not understood; with an `amount` of 0 the series begins."""
+        self._series.child(HEALTH_STORE_ERRORS, (store, reason)).inc(amount)
 
     def telemetry_error(self, where: str) -> None:
         """A fault of our own was swallowed there."""
