@@ -5,7 +5,7 @@ A command is a module of this folder with two functions: `add_arguments(parser)`
 `run(args) -> int`. Only the module of the command that was asked for is imported, so a
 missing extra stops that command alone, and `--help` costs nothing.
 
-Exit status: 0 done, 1 failed, 2 asked for something that cannot be done, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 the request cannot be carried out, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMANDS = {
     "config": "check a policy file and show how it is understood",
 }
 
-# What an import that fails asks for: the package, and the extra that brings it.
+# A package that may be missing, and the extra that installs it.
 EXTRAS = {
     "openai": "demo",
     "rich": "demo",
@@ -41,14 +41,14 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    asked = next((word for word in arguments if not word.startswith("-")), None)
+    name = next((each for each in arguments if not each.startswith("-")), None)
     try:
-        return _run(arguments, asked)
+        return _run(arguments, name)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of a pipe has left; without this the interpreter complains once more at exit.
+        # Whoever read the pipe closed it; without this the interpreter complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except SettingError as error:
@@ -58,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package not in EXTRAS:
             raise
         return _refuse(
-            f"'{asked}' needs {package}, which is not installed: pip install 'byteplus-trace[{EXTRAS[package]}]'",
+            f"'{name}' needs {package}, which is not installed: pip install 'byteplus-trace[{EXTRAS[package]}]'",
             1,
         )
 
 
-def _run(arguments: Sequence[str], asked: str | None) -> int:
+def _run(arguments: Sequence[str], chosen: str | None) -> int:
     parser = argparse.ArgumentParser(
         prog="byteplus-trace",
         description="See, measure and survive every BytePlus ModelArk call, inside your own process.",
@@ -74,7 +74,7 @@ def _run(arguments: Sequence[str], asked: str | None) -> int:
     command: Any = None
     for name, promise in COMMANDS.items():
         its_own = subparsers.add_parser(name, help=promise)
-        if name == asked:
+        if name == chosen:
             command = import_module(f"{__name__}.{name}")
             command.add_arguments(its_own)
     parsed = parser.parse_args(arguments)

@@ -2,7 +2,7 @@
 `byteplus-trace config check FILE`: how a file of settings or a policy is understood.
 
 The file is read exactly as `BYTEPLUS_TRACE_CONFIG` reads it, with `${NAME}` from this
-environment. Of a key is said that there is one, never any part of it.
+environment. A key is reported as set or missing; no part of it is shown.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def shown(config: Config, file: str) -> Iterator[str]:
         return
     yield from _members(policy, 0)
     yield ""
-    yield f"replay       {', '.join(f'{kind}: {word}' for kind, word in policy.replay.items())}"
+    yield f"replay       {', '.join(f'{kind}: {replay}' for kind, replay in policy.replay.items())}"
     yield f"retry        {_retry(policy.retry)}"
     yield f"breaker      {_breaker(policy.breaker)}"
     yield f"deadline     {_deadline(policy.deadline)}"
@@ -158,5 +158,5 @@ def _listed(statuses: object) -> str:
     return ", ".join(map(str, found))
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,8 +1,8 @@
 """
 `byteplus-trace simulate`: the fake ModelArk in the foreground, one port per region.
 
-Faults stand from the start; an outage refuses connections from one second to another,
-counted from the start, so that fallbacks and recoveries can be watched.
+Faults apply from the start. An outage refuses connections between two times, in seconds
+from the start, so that fallbacks and recoveries can be watched.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     try:
         _prepare(ark, args)
-        _tell(ark)
+        _print_addresses(ark)
         _serve(ark, args.outage, args.lasts)
     except KeyboardInterrupt:
         pass
@@ -122,7 +122,7 @@ def _prepare(ark: ModelArk, args: argparse.Namespace) -> None:
             region.fails(int(status), code=code or None)
 
 
-def _tell(ark: ModelArk) -> None:
+def _print_addresses(ark: ModelArk) -> None:
     for url, name in ark.base_urls.items():
         print(f"{name}  {url}\n{_EXAMPLE.format(url=url)}\n")
     pairs = ", ".join(f'"{url}": "{name}"' for url, name in ark.base_urls.items())
