@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
-from ._regions import did_you_mean, region_named
+from ._regions import SIMULATED_VARIABLE, did_you_mean, region_named
 from ._routing import checks
 from ._routing.policy import Policy
 from ._routing.policyfile import WORDS, read_file
@@ -267,4 +267,4 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "token_histograms": _read_yes,
 }
 
-VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config", "disabled"))
+VARIABLES = (*(PREFIX + name.upper() for name in (*_READERS, "config", "disabled")), SIMULATED_VARIABLE)

@@ -7,8 +7,9 @@ Nothing in a reply names the region, so it follows from the host alone (ModelArk
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -28,7 +29,21 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        return f"https://{self.host}/api/v3"
+        """
+        Where its API is; under `byteplus-trace simulate -- ...` the fake service.
+
+        Raises:
+            SettingError: other regions are simulated, and this one is not.
+        """
+        simulated = simulated_regions()
+        if not simulated:
+            return f"https://{self.host}/api/v3"
+        try:
+            return simulated[self.id]
+        except KeyError:
+            raise SettingError(
+                f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."
+            ) from None
 
 
 REGIONS = (
@@ -38,6 +53,8 @@ REGIONS = (
 )
 
 DEFAULT_REGION = "ap-southeast-1"
+SIMULATED_VARIABLE = "BYTEPLUS_TRACE_SIMULATED_REGIONS"
+"""Set by `byteplus-trace simulate -- ...` for the program that it runs: `REGION=BASE_URL`, comma-separated."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REGION_HEADER = "x-portkey-byteplus-region"
 """Portkey's header, by which a request asks for a region."""
@@ -57,6 +74,42 @@ def region_named(name: str) -> Region:
         raise SettingError(
             f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def simulated_regions() -> Mapping[str, str]:
+    """
+    The base URLs of a fake service that stand in for the regions of this process; empty outside a simulation.
+
+    Raises:
+        SettingError: the variable is not understood, or leads away from this machine.
+    """
+    text = os.environ.get(SIMULATED_VARIABLE, "").strip()
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    simulated = {region: url for region, _, url in pairs}
+    for region, url in simulated.items():
+        try:
+            is_local = is_loopback(urlsplit(url).hostname or "")
+        except ValueError:
+            is_local = False
+        if not is_local:
+            raise SettingError(
+                f"{SIMULATED_VARIABLE}: {shown(region)} must have a base URL on this machine. The variable is for "
+                "`byteplus-trace simulate -- ...` to set: unset it."
+            )
+    return simulated
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def may_be_region(name: str) -> bool:

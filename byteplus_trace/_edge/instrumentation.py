@@ -16,7 +16,7 @@ from .._facts import Call
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import MODELARK, REGION_HEADER, REGIONS
+from .._regions import MODELARK, REGION_HEADER, REGIONS, simulated_regions
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import guard
@@ -208,6 +208,7 @@ class Instrumentation:
 
 def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
+    places += [Place.at(url, region) for region, url in simulated_regions().items()]
     if config.policy is not None:
         places += [Place.at(target.address, target.region) for target in config.policy.leaves]
     return places

@@ -10,7 +10,9 @@ import pytest
 @pytest.fixture(scope="session")
 def bare():
     """An environment without settings, whose spans have nowhere to go."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "SYSTEMROOT") if name in os.environ
+    }
     return {**kept, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 

@@ -9,12 +9,15 @@ from byteplus_trace import SettingError, _cli
 from byteplus_trace._cli import COMMANDS, main
 
 
-def test_without_a_command_there_is_usage_and_a_failure(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([])
+def test_without_a_command_it_prints_help(capsys):
+    assert 0 == main([])
+    assert "usage: byteplus-trace" in capsys.readouterr().out
 
-    assert 2 == ended.value.code
-    assert "usage: byteplus-trace" in capsys.readouterr().err
+
+def test_a_command_that_is_nearly_one_is_named(capsys):
+    assert 2 == main(["doctr"])
+    assert "'doctr' is no command" in (err := capsys.readouterr().err)
+    assert "Did you mean 'doctor'?" in err
 
 
 def test_help_names_every_command(capsys):
