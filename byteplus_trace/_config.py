@@ -69,6 +69,7 @@ class Config:
     propagate: bool = False
     include_usage: bool = False
     token_histograms: bool = False
+    console: bool = False
     on_exchange: Callable[[Exchange], None] | None = None
 
 
@@ -174,6 +175,7 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("propagate", bool, "True or False"),
     ("include_usage", bool, "True or False"),
     ("token_histograms", bool, "True or False"),
+    ("console", bool, "True or False"),
 )
 # Objects of other libraries, what is asked of them, and what to write.
 _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
@@ -265,6 +267,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "propagate": _read_yes,
     "include_usage": _read_yes,
     "token_histograms": _read_yes,
+    "console": _read_yes,
 }
 
 VARIABLES = (*(PREFIX + name.upper() for name in (*_READERS, "config", "disabled")), SIMULATED_VARIABLE)

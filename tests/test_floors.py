@@ -21,8 +21,9 @@ FLOORS = {
 WINGS = ({"_wire"}, {"_routing", "_prices"}, {"_telemetry", "prometheus"})
 TELLING = WINGS[2]
 
-# Floor 4 registers its classes with the edge, which builds clients' transports from them.
-UPWARD = {("_edge", "")}
+# Floor 4 registers its classes with the edge, which builds clients' transports from them. A notebook asks an
+# `Exchange` how it looks, which the telemetry wing knows.
+UPWARD = {("_edge", ""), ("_facts", "_telemetry")}
 
 
 def room_of(module: str) -> str:

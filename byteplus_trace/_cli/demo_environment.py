@@ -28,6 +28,7 @@ import byteplus_trace
 
 from .._config import PREFIX
 from .._errors import shown_url
+from .._instruments import Instrument
 from .._telemetry.exporting import endpoint, is_listening
 from ..testing import ModelArk
 
@@ -75,6 +76,7 @@ class Stage:
     def __init__(self) -> None:
         self.ark = ModelArk()
         self.registry = CollectorRegistry()
+        self._registries: list[CollectorRegistry] = []
         self.logged: list[str] = []
         """The lines that the library logged."""
         self.exported_to = shown_url(endpoint()) if is_listening(endpoint()) else None
@@ -103,6 +105,7 @@ class Stage:
     def instrumented(self, **settings: Any) -> Iterator[None]:
         """`instrument()` with these settings, a registry of its own and what it logs in `logged`."""
         self.registry = CollectorRegistry()
+        self._registries.append(self.registry)
         logger = logging.getLogger("byteplus_trace")
         listening, propagates = _Listening(self.logged), logger.propagate
         logger.addHandler(listening)
@@ -143,18 +146,28 @@ class Stage:
     def sums(self, name: str, by: tuple[str, ...], having: str = "") -> dict[tuple[str, ...], float]:
         """A series of the registry, summed by some of its labels, where `having` is not empty; without those that are 0."""
         found: dict[tuple[str, ...], float] = {}
-        for labels, value in self._samples(name):
+        for labels, value in _samples(self.registry, name):
             if having and not labels.get(having):
                 continue
             key = tuple(labels.get(label, "") for label in by)
             found[key] = found.get(key, 0.0) + value
         return {key: value for key, value in found.items() if value}
 
-    def _samples(self, name: str) -> Iterator[tuple[Mapping[str, str], float]]:
-        for family in self.registry.collect():
-            for sample in family.samples:
-                if sample.name == name:
-                    yield sample.labels, sample.value
+    def total(self, instrument: Instrument, label: str = "", prefix: str = "") -> float:
+        """A series summed over all scenes, where that label has that prefix."""
+        return sum(
+            value
+            for registry in self._registries
+            for labels, value in _samples(registry, instrument.name)
+            if labels.get(label, "").startswith(prefix)
+        )
+
+
+def _samples(registry: CollectorRegistry, name: str) -> Iterator[tuple[Mapping[str, str], float]]:
+    for family in registry.collect():
+        for sample in family.samples:
+            if sample.name == name:
+                yield sample.labels, sample.value
 
 
 class _Listening(logging.Handler):

@@ -12,7 +12,7 @@ import msgspec
 
 from .. import _background
 from .._config import Config, configure
-from .._facts import Call
+from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
@@ -76,6 +76,7 @@ class Instrumentation:
                 capture=config.capture_content,
                 redact=config.redact,
                 on_exchange=config.on_exchange,
+                show=_console() if config.console else None,
             ),
         )
         self.places = Places(_places(config))
@@ -204,6 +205,12 @@ class Instrumentation:
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
+
+
+def _console() -> Callable[[Exchange], None]:
+    from .._telemetry.console import show
+
+    return show
 
 
 def _places(config: Config) -> list[Place]:

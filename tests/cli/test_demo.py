@@ -28,8 +28,14 @@ def demo(command):
 
 @pytest.fixture(scope="module")
 def shown(demo):
-    """Both scenes, with a setting around that has no business in them."""
-    return demo(BYTEPLUS_TRACE_METRICS_PORT="no port")
+    """All of both scenes, with a setting of this environment that must not matter."""
+    return demo("--all", BYTEPLUS_TRACE_METRICS_PORT="no port")
+
+
+@pytest.fixture(scope="module")
+def screen(demo):
+    """What it prints without options."""
+    return demo()
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def on_a_terminal(bare, columns, *arguments):
 
 def rows(shown):
     """The lines of the tables and trees, numbers and gaps evened out."""
-    found = re.findall(r"^(?:  a |[│ ]*[├└]─ ).+$", shown, re.MULTILINE)
+    found = re.findall(r"^(?:  an? |[│ ]*[├└]─ ).+$", shown, re.MULTILINE)
     assert len(found) > 20
     return [re.sub(r"[\d.,]+", "0", re.sub(" +", " ", line)) for line in found]
 
@@ -102,10 +108,17 @@ def test_the_series_agree_with_the_spans(calls):
     assert "demo 8" in calls
 
 
-def test_it_says_what_to_type_next(shown):
-    (directory,) = re.findall(r"^  byteplus-trace dashboards (\w+)$", shown, re.MULTILINE)
-    assert f"docker compose -f {directory}/compose.yaml up" in shown
-    assert "byteplus_trace.instrument(metrics_port=9464)" in shown
+def test_the_first_screen_is_one_screen_and_ends_with_its_sum(screen):
+    assert len(screen.splitlines()) < 40
+    last = screen.splitlines()[-1]
+    assert re.fullmatch(r"17 calls: 4 rescued, 1 refused to be sent twice, about \$0\.\d\d in all\.", last)
+
+
+def test_it_says_what_to_type_next_and_watch_before_docker(screen):
+    assert "byteplus_trace.instrument(console=True)" in screen
+    assert screen.index("byteplus-trace watch") < screen.index("docker compose")
+    (directory,) = re.findall(r"byteplus-trace dashboards (\w+)", screen)
+    assert f"docker compose -f {directory}/compose.yaml up" in screen
 
 
 def test_it_is_plain_and_at_most_80_columns_wide(shown):
@@ -117,7 +130,7 @@ def test_it_is_plain_and_at_most_80_columns_wide(shown):
 @pytest.mark.parametrize("columns", [80, 200])
 def test_on_a_terminal_no_row_is_broken(bare, columns, outage):
     """The same rows as in a pipe, but for the numbers in them."""
-    assert rows(outage) == rows(on_a_terminal(bare, columns, "demo", "--only", "outage"))
+    assert rows(outage) == rows(on_a_terminal(bare, columns, "demo", "--all", "--only", "outage"))
 
 
 def test_without_an_sdk_for_spans_it_says_why_there_is_nothing_to_show(command):
@@ -142,7 +155,7 @@ def test_where_somebody_takes_spans_they_go_there_and_each_trace_is_named(demo):
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver:
         Thread(target=receiver.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{receiver.server_port}"
-        shown = demo("--only", "calls", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        shown = demo("--all", "--only", "calls", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         receiver.shutdown()
 
     (trace_id,) = re.findall(r"a streamed response .*([0-9a-f]{32})$", shown, re.MULTILINE)
@@ -168,7 +181,8 @@ def test_each_act_ends_as_the_policy_promises(line, outage):
 
 def test_an_image_that_may_have_been_made_is_not_sent_twice(outage):
     assert "Images that reached sg: 1." in outage
-    assert re.search(r"generate_content raised \d", outage)
+    assert "generate_content raised 1" in outage
+    assert "generate_content error 1" in outage
 
 
 def plain(body):
