@@ -20,7 +20,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console, Group
 from rich.text import Text
 
-from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Retry, Target
 from .._telemetry.semconv import ATTEMPT_CAUSE, ERROR_TYPE, HTTP_STATUS, OPERATION_NAME, OUTCOME, TARGET
 from ..testing import REGIONS, FakeRegion
 from .demo_environment import Stage, Trace

@@ -19,11 +19,12 @@ from random import Random
 from urllib.parse import urlsplit
 
 from .._facts import Call, Skip, SkipReason
+from .._policy.conditions import Params, fits
+from .._policy.policy import Policy, groups_of
+from .._policy.replay import EARLIER, kind_of
+from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, address_of, origin_of, region_of
-from .conditions import Params, fits
 from .health import Health
-from .policy import Group, Policy, Retry, Target, groups_of
-from .replay import EARLIER, kind_of
 
 
 def base_of(call: Call) -> str:
