@@ -62,6 +62,13 @@ REGION_HEADER = "x-portkey-byteplus-region"
 # What may stand in a path as it is; `%` is an escape already.
 _SAFE = "/%:@!$&'()*+,;="
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
+# What people call a region, for the sentence that names its id.
+_NICKNAMES = {
+    "ap-southeast-1": ("ap", "ap-southeast", "apac", "asia", "johor", "sea", "sg", "singapore"),
+    "eu-west-1": ("eu", "eu-west", "europe"),
+    "cn-beijing": ("beijing", "china", "cn"),
+}  # fmt: skip
+_BY_NICKNAME = {nickname: region for region, nicknames in _NICKNAMES.items() for nickname in nicknames}
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
 
@@ -71,8 +78,10 @@ def region_named(name: str) -> Region:
     try:
         return _BY_ID[name]
     except KeyError:
+        spelled = name.strip().lower().replace("_", "-").replace(" ", "-")
+        meant = _BY_NICKNAME.get(spelled, spelled)
         raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
+            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, _BY_ID)}"
         ) from None
 
 

@@ -113,7 +113,26 @@ def yes_or_no(name: str, value: object) -> None:
 
 def instance(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
+        raise SettingError(
+            f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
+        )
+
+
+# What a bare number for one of these most likely means.
+_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+
+
+def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
+    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
+    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if field is not None and is_number(value):
+        written = f"{field}{sign}{value:g}"
+        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
+    return (
+        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+        if kind and isinstance(value, Mapping)
+        else ""
+    )
 
 
 def is_number(value: object) -> TypeGuard[float]:
