@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from ._policy.policy import Policy
+    from ._prices import Table
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -70,6 +71,7 @@ class Config:
     include_usage: bool = False
     token_histograms: bool = False
     console: bool = False
+    prices: Table | None = None
     on_exchange: Callable[[Exchange], None] | None = None
 
 
@@ -148,6 +150,10 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         from ._policy.policy import Policy
 
         settled["policy"] = Policy.load(settled["policy"], environ)
+    if settled.get("prices") is not None:
+        from ._pricefile import load
+
+        settled["prices"] = load(settled["prices"])
     settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
     _checked_number(settled, "metrics_port", 0, 65535)
@@ -273,6 +279,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "include_usage": _read_yes,
     "token_histograms": _read_yes,
     "console": _read_yes,
+    "prices": _read_text,
 }
 
 VARIABLES = (*(PREFIX + name.upper() for name in (*_READERS, "config", "disabled")), SIMULATED_VARIABLE)

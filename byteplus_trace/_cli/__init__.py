@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": "check what is installed, patched, reachable and misconfigured, and say what to do",
     "simulate": "run a fake ModelArk with two regions and scripted faults",
     "traffic": "drive steady, eventful traffic, so that dashboards have something to show",
+    "prices": "show the prices that costs are estimated with, their age and source",
     "dashboards": "write the Grafana dashboards and the Prometheus rules",
     "config": "check a policy file and show how it is understood",
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .. import _background
+from .. import _background, _prices
 from .._config import Config, configure
 from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
@@ -79,6 +79,7 @@ class Instrumentation:
                 show=_console() if config.console else None,
             ),
         )
+        self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
         self.router = Router(config.policy, self.sink) if config.policy is not None else None
         if self.router is None:
@@ -164,6 +165,7 @@ class Instrumentation:
             None if silent else self.recorder.begin,
             self.config.capture_content,
             heard,
+            self.cost,
         )
         if routed is not None and routed.resent:
             observer.duplicate = "sdk_resend"
