@@ -10,6 +10,7 @@ of the API. Adding a plan is one row for each form.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -72,11 +73,29 @@ class Region:
 
     @property
     def base_url(self) -> str:
+        """Where its API is; see `base_for`."""
         return self.base_for("metered", "openai")
 
     def base_for(self, plan: BillingPlan, form: Form) -> str:
-        """The base URL of a plan in a form that it has."""
-        return f"https://{self.host}{PREFIXES[plan, form]}"
+        """
+        The base URL of a plan in a form that it has; under `byteplus-trace simulate -- ...` of the fake service.
+
+        Raises:
+            SettingError: other regions are simulated, and this one is not.
+        """
+        return f"{self._origin}{PREFIXES[plan, form]}"
+
+    @property
+    def _origin(self) -> str:
+        simulated = simulated_regions()
+        if not simulated:
+            return f"https://{self.host}"
+        try:
+            return simulated[self.id].removesuffix(PREFIXES["metered", "openai"])
+        except KeyError:
+            raise SettingError(
+                f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."
+            ) from None
 
 
 REGIONS = (
@@ -86,6 +105,8 @@ REGIONS = (
 )
 
 DEFAULT_REGION = "ap-southeast-1"
+SIMULATED_VARIABLE = "BYTEPLUS_TRACE_SIMULATED_REGIONS"
+"""Set by `byteplus-trace simulate -- ...` for the program that it runs: `REGION=BASE_URL`, comma-separated."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REGION_HEADER = "x-portkey-byteplus-region"
 """Portkey's header, by which a request asks for a region."""
@@ -93,6 +114,13 @@ REGION_HEADER = "x-portkey-byteplus-region"
 # What may stand in a path as it is; `%` is an escape already.
 _SAFE = "/%:@!$&'()*+,;="
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
+# What people call a region, for the sentence that names its id.
+_NICKNAMES = {
+    "ap-southeast-1": ("ap", "ap-southeast", "apac", "asia", "johor", "sea", "sg", "singapore"),
+    "eu-west-1": ("eu", "eu-west", "europe"),
+    "cn-beijing": ("beijing", "china", "cn"),
+}  # fmt: skip
+_BY_NICKNAME = {nickname: region for region, nicknames in _NICKNAMES.items() for nickname in nicknames}
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
 
@@ -102,9 +130,47 @@ def region_named(name: str) -> Region:
     try:
         return _BY_ID[name]
     except KeyError:
+        spelled = name.strip().lower().replace("_", "-").replace(" ", "-")
+        meant = _BY_NICKNAME.get(spelled, spelled)
         raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
+            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, _BY_ID)}"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def simulated_regions() -> Mapping[str, str]:
+    """
+    The base URLs of a fake service that stand in for the regions of this process; empty outside a simulation.
+
+    Raises:
+        SettingError: the variable is not understood, or leads away from this machine.
+    """
+    text = os.environ.get(SIMULATED_VARIABLE, "").strip()
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    simulated = {region: url for region, _, url in pairs}
+    for region, url in simulated.items():
+        try:
+            is_local = is_loopback(urlsplit(url).hostname or "")
+        except ValueError:
+            is_local = False
+        if not is_local:
+            raise SettingError(
+                f"{SIMULATED_VARIABLE}: {shown(region)} must have a base URL on this machine. The variable is for "
+                "`byteplus-trace simulate -- ...` to set: unset it."
+            )
+    return simulated
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def may_be_region(name: str) -> bool:

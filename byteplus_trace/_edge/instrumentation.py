@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from .. import _background
+from .. import _background, _prices
 from .._config import Config, configure
-from .._facts import Call
+from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import REGION_HEADER
+from .._regions import REGION_HEADER, simulated_regions
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import fault, guard
@@ -77,8 +77,10 @@ class Instrumentation:
                 capture=config.capture_content,
                 redact=config.redact,
                 on_exchange=config.on_exchange,
+                show=_console() if config.console else None,
             ),
         )
+        self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
         self.router = (
             Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
@@ -163,6 +165,7 @@ class Instrumentation:
             None if silent else self.recorder.begin,
             self.config.capture_content,
             heard,
+            self.cost,
         )
         if routed is not None and routed.resent:
             observer.duplicate = "sdk_resend"
@@ -210,8 +213,15 @@ class Instrumentation:
         self.recorder.tracers.shutdown()
 
 
+def _console() -> Callable[[Exchange], None]:
+    from .._telemetry.console import show
+
+    return show
+
+
 def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
+    places += [Place.at(url, region) for region, url in simulated_regions().items()]
     if config.policy is not None:
         places += [
             Place.at(base, target.region) for target in config.policy.leaves for base in target.bases.forms

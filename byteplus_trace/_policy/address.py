@@ -55,18 +55,27 @@ class Bases:
     """Every base at which calls are addressed to it, and their form there."""
 
 
-@lru_cache(maxsize=1024)
 def bases(
     region: str, base_url: str | None, messages_base_url: str | None, billing_plan: BillingPlan | None
 ) -> Bases:
     """The bases of a target with these fields."""
     if base_url is None:
-        address = region_named(region).base_for(billing_plan or "metered", "openai")
-    else:
-        address = address_of(base_url)
+        return _bases(
+            region_named(region).base_for(billing_plan or "metered", "openai"),
+            messages_base_url,
+            billing_plan,
+            True,
+        )
+    return _bases(address_of(base_url), messages_base_url, billing_plan, False)
+
+
+@lru_cache(maxsize=1024)
+def _bases(
+    address: str, messages_base_url: str | None, billing_plan: BillingPlan | None, is_regions_own: bool
+) -> Bases:
     path = urlsplit(address).path
     ending = prefix_at_end(path)
-    is_public = (
+    is_public = is_regions_own or (
         region_of(origin_of(address)[1] or "") is not None and ending is not None and ending.path == path
     )
     messages = address_of(messages_base_url) if messages_base_url is not None else None
@@ -77,7 +86,7 @@ def bases(
         for (plan, form), prefix in PREFIXES.items():
             if plan == ending.plan and not (form == "anthropic" and messages is not None):
                 forms.setdefault(_origin(address) + prefix, form)
-    plan_of_base = ending.plan if base_url is not None and ending is not None else None
+    plan_of_base = ending.plan if not is_regions_own and ending is not None else None
     return Bases(address, messages, billing_plan or plan_of_base, is_public, forms)
 
 

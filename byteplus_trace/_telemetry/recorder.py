@@ -73,6 +73,8 @@ class Settings:
     capture: bool = False
     redact: Callable[[str], str] | None = None
     on_exchange: Callable[[facts.Exchange], None] | None = None
+    show: Callable[[facts.Exchange], None] | None = None
+    """Prints a finished call, where the console was asked for."""
 
 
 class Recorder:
@@ -194,6 +196,9 @@ class CallSpan:
                 recorder.meter.record(exchange, self._context)
             except Exception as error:
                 fault("counting for OpenTelemetry", error)
+        if recorder.settings.show is not None:
+            with guard("printing to the console"):
+                recorder.settings.show(exchange)
         if recorder.settings.on_exchange is not None:
             try:
                 recorder.settings.on_exchange(exchange)
