@@ -157,7 +157,7 @@ class Instrumentation:
             self._warn_of_unheeded(headers, moved=routed is not None)
         observer = Observer(
             found.call,
-            found.route.family,
+            found.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
             heard,

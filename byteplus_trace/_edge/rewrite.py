@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._apis import BY_NAME
 from .._config import Config
 from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
@@ -65,8 +66,7 @@ def asks_usage(config: Config, call: Call) -> bool:
     return (
         config.include_usage
         and call.stream
-        and call.operation == "chat"
-        and call.path.endswith("/chat/completions")
+        and BY_NAME[call.api].usage_on_request
         and not call.params.get("include_usage")
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
 from .._regions import region_named
 from .._routing.breaker import CLOSED, Opening
@@ -37,10 +38,6 @@ clock = time.monotonic
 
 MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
 """The outcomes after which what a call made, if it said so, is there: also where its reader left."""
-MAKERS = frozenset({"responses", "video_task_create", "files", "context_create"})
-"""The APIs that make an object which lives where it was made."""
-
-
 _CALLERS_OWN = frozenset({"bad_request", "moderation"})
 
 
@@ -113,7 +110,7 @@ class Router:
         """Learn from a call that has ended: where its object lives, and whether what was counted as a success was one."""
         made = exchange.answer.task_id or exchange.answer.id
         broke = served and exchange.status == 200 and exchange.outcome == "error"
-        if made is not None and exchange.call.api in MAKERS and (broke or exchange.outcome in MADE):
+        if made is not None and exchange.call.api in MAKE_OBJECTS and (broke or exchange.outcome in MADE):
             self.health.pin(made, exchange.target)
         # A prompt that is refused is refused everywhere, and an API that is not there is nobody's outage.
         if broke and exchange.reason not in _CALLERS_OWN and exchange.call.operation != "other":
