@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
 from .._errors import SettingError, shown
-from .._regions import DEFAULT_PORTS, did_you_mean
+from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
 
 
 def base_url(
@@ -28,7 +27,7 @@ def base_url(
         )
     if parts.query or parts.fragment or parts.username is not None:
         raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise SettingError(
             f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
         )
@@ -42,15 +41,6 @@ def _parts(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if is_one else None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def name(what: str, given: object) -> None:
