@@ -68,7 +68,7 @@ class Receiver:
         self.port = port
         self._keep = keep
         self._forward = forward
-        self._secret = secret
+        self.secret = secret
         self.program = program
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="byteplus-trace-decode")
         self._waiting = 0
@@ -184,12 +184,13 @@ class Receiver:
         return web.Response(body=otlp.response(signal, kind, rejected), content_type=kind)
 
     async def _body(self, request: web.Request) -> bytes:
+        too_large = RefusedError(413, f"The body has more than {BODY:,} bytes: send smaller batches.")
+        if (request.content_length or 0) > BODY:
+            raise too_large
         try:
-            if (request.content_length or 0) > BODY:
-                raise web.HTTPRequestEntityTooLarge(BODY)
             return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise RefusedError(413, f"The body has more than {BODY:,} bytes: send smaller batches.") from None
+            raise too_large from None
 
     async def _used(self, use: _Use, body: bytes, kind: str, encoding: str) -> int:
         if self._waiting >= MOST_WAITING:
@@ -221,7 +222,7 @@ class Receiver:
 
     async def _changes(self, request: web.Request) -> web.Response:
         shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not self._secret or not hmac.compare_digest(shown.encode(), self._secret.encode()):
+        if not self.secret or not hmac.compare_digest(shown.encode(), self.secret.encode()):
             return web.Response(status=403, text="This is for the views of this receiver.\n")
         try:
             after = int(request.query.get("after", "0"))
