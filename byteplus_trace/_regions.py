@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote, urlsplit
 
@@ -123,6 +124,16 @@ _NICKNAMES = {
 _BY_NICKNAME = {nickname: region for region, nicknames in _NICKNAMES.items() for nickname in nicknames}
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's loopback, by its name or its address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def region_named(name: str) -> Region:
