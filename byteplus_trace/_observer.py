@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from . import _background, _prices
+from . import _background, _forks, _prices
 from ._call_end import Assessment, End, How, assessment, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
@@ -93,7 +93,7 @@ class Observer:
         self._family = family
         self._capture = capture
         self._heard = heard
-        self._forks = _background.forks
+        self._forks = _forks.count
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
@@ -202,7 +202,7 @@ class Observer:
 
     def finish_soon(self, how: How) -> None:
         """As `finish`, but from where only a queue may be touched; the call ends now all the same."""
-        if self._pending and self._forks == _background.forks:
+        if self._pending and self._forks == _forks.count:
             end = End(how)
             _background.put(lambda: self.finish(end))
 
