@@ -239,6 +239,8 @@ class Observer:
             self._heard(exchange)
         if self._call_span is not None:
             self._call_span.ends(exchange, ended_ns)
+        # The exceptions of failed attempts hold the frames that hold this.
+        self._over.clear()
 
     def _close(self, attempt: _Open, end: End, ended_ns: int) -> _Over:
         sending, body = attempt.sending, self.body

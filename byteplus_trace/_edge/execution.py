@@ -62,7 +62,7 @@ class Executor:
         self.held_bytes = 0
         """Of the reply in hand, what was read before it may be handed on."""
         self.failure: Failure | None = None
-        """Of the last send that raised."""
+        """Of the last send that raised, and then the one that the caller is to have."""
         self.final_error: BaseException | None = None
         """The exception that the caller is to have."""
         self.limits = Limits(None, None)
@@ -216,6 +216,10 @@ class Executor:
         """Whether an exception is the one that the caller is to have, or a cancellation, and no fault of ours."""
         return error is self.final_error or not isinstance(error, Exception)
 
+    def forget_errors(self) -> None:
+        """Break the circle of an exception, its traceback, the frames there, and this."""
+        self.failure = self.final_error = None
+
     def salvaged(self, error: BaseException) -> Received | None:
         """
         The reply to hand on although executing the plan failed, for a fault of ours costs the policy and not the call.
@@ -232,7 +236,8 @@ class Executor:
             self.observer.finish(End("exhausted"), kept=self.kept.number)
             return self.kept
         if self.sent is not None:
-            self._raise(self.failure or Failure("other", reached=True))
+            self.failure = self.failure or Failure("other", reached=True)
+            self._raise()
         self.observer.finish(End("raised", error))
         return None
 
@@ -256,7 +261,9 @@ class Executor:
             self.observer.duplicate = self.observer.duplicate or "raised"
         if delivery.failure is not None:
             self.routed.router.raises(self.routed, delivery)
-            self._raise(delivery.failure)
+            self.failure = delivery.failure
+            del delivery  # the frame of a function that is left by an exception lives as long as that
+            self._raise()
         received = self.kept if delivery.kept else self.in_hand
         assert received is not None, "a plan delivers only a reply that it was sent"
         if delivery.kept:
@@ -267,16 +274,20 @@ class Executor:
             fault("marking the response", error)
         return received
 
-    def _raise(self, failure: Failure) -> NoReturn:
-        error = self._final_error(failure)
+    def _raise(self) -> NoReturn:
+        """Raise the exception of `failure`."""
+        error = self._final_error()
         context = error.__context__
         try:
             raise error
         finally:
             # An SDK calls again while it handles an exception, which Python would make the context of this one.
             error.__context__ = context or error.__context__
+            del error, context
 
-    def _final_error(self, failure: Failure) -> BaseException:
+    def _final_error(self) -> BaseException:
+        failure = self.failure
+        assert failure is not None, "there is something to raise"
         error = failure.error
         if failure.kind == "deadline":
             last = self.library.read_timeout("The policy's deadline is spent.", request=self.request)

@@ -21,12 +21,13 @@ from .._routing.plan import plan
 from .._routing.policy import Policy
 from .._routing.replay import breaker_operation, only_reads
 from .._routing.resend import Key, Prior, Resends
-from .._routing.steps import Deliver, Plan
+from .._routing.steps import Deliver, Failure, Plan
 from .._routing.warnings import warnings_of
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
 from .library import lowered
+from .remembered import remembered
 
 if TYPE_CHECKING:
     from ..prometheus import Sink
@@ -103,9 +104,15 @@ class Router:
 
     def raises(self, routed: Routed, delivery: Deliver) -> None:
         """A call ends with an exception: its SDK may send it again."""
-        if routed.key is not None and delivery.failure is not None:
-            prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
-            self._resends.remember(routed.key(), prior)
+        failure = delivery.failure
+        if routed.key is None or failure is None:
+            return
+        # As it is, it would keep the frames of its callers alive, and what they hold: each a body of megabytes, perhaps.
+        error = remembered(failure.error) if failure.error is not None else None
+        failure = Failure(failure.kind, failure.reached, failure.stale_connection, error)
+        self._resends.remember(
+            routed.key(), Prior(delivery.attempts, delivery.deadline_at, failure, delivery.spared)
+        )
 
     def heard(self, exchange: Exchange, *, served: bool) -> None:
         """Learn from a call that has ended: where its object lives, and whether what was counted as a success was one."""

@@ -64,7 +64,13 @@ def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
 @pytest.mark.parametrize("routed", [True, False])
 @pytest.mark.parametrize(
     "place",
-    [(built, "recognise"), (router, "plan"), (built, "Observer"), (SingleSend, "__init__"), (Executor, "prepare")],
+    [
+        (built, "recognise"),
+        (router, "plan"),
+        (built, "Observer"),
+        (SingleSend, "__init__"),
+        (Executor, "prepare"),
+    ],
     ids=lambda place: place[1],
 )
 def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_down(
