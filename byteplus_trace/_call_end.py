@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ._classify import reason_of, reason_of_failure
 from ._facts import Answer, Attempt, Call, Images, Outcome, Reason, Result
-from ._routing.classify import reason_of, reason_of_failure
 from ._wire.errors import code_family
 
 if TYPE_CHECKING:
-    from ._routing.steps import FailureKind
+    from ._facts import FailureKind
     from ._wire.body import Body
 
 _MOST_CAUSES = 16

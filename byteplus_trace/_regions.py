@@ -3,21 +3,65 @@ Where ModelArk is.
 
 Nothing in a reply names the region, so it follows from the host alone (ModelArk docs
 1544106, Regions and endpoints, 2026-11). Adding a region is one row.
+
+On a public host the path begins with a prefix, which names the billing plan and the form
+of the API. Adding a plan is one row for each form.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote, urlsplit
 
 from ._errors import SettingError, shown
 
 MODELARK = "byteplus.modelark"
 ARK = "volcengine.ark"
+
+
+BillingPlan = Literal["metered", "coding", "agent"]
+BILLING_PLANS: tuple[BillingPlan, ...] = get_args(BillingPlan)
+
+Form = Literal["openai", "anthropic"]
+"""Whose API the paths and bodies are like."""
+
+# ModelArk documents no prefix of the agent plan in Anthropic's form (2026-11).
+PREFIXES: Mapping[tuple[BillingPlan, Form], str] = {
+    ("metered", "openai"): "/api/v3",
+    ("coding", "openai"): "/api/coding/v3",
+    ("agent", "openai"): "/api/plan/v3",
+    ("metered", "anthropic"): "/api/compatible",
+    ("coding", "anthropic"): "/api/coding",
+}
+
+
+class Prefix(NamedTuple):
+    """The beginning of a path on a public host, and what it means."""
+
+    path: str
+    plan: BillingPlan
+    form: Form
+
+
+# The longest first: `/api/coding/v3` begins with `/api/coding`.
+_PREFIXES = sorted(
+    (Prefix(path, plan, form) for (plan, form), path in PREFIXES.items()), key=lambda each: -len(each.path)
+)
+
+
+def prefix_of(path: str) -> Prefix | None:
+    """The prefix that a path on a public host begins with; None where it is not known."""
+    return next((each for each in _PREFIXES if f"{path}/".startswith(f"{each.path}/")), None)
+
+
+def prefix_at_end(path: str) -> Prefix | None:
+    """The prefix that a base URL's path ends with; None where it is not known."""
+    return next((each for each in _PREFIXES if path.endswith(each.path)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +72,11 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        return f"https://{self.host}/api/v3"
+        return self.base_for("metered", "openai")
+
+    def base_for(self, plan: BillingPlan, form: Form) -> str:
+        """The base URL of a plan in a form that it has."""
+        return f"https://{self.host}{PREFIXES[plan, form]}"
 
 
 REGIONS = (

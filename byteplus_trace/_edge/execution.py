@@ -75,7 +75,7 @@ class Executor:
         self.observer.skips(step.skipped)
         if step.replays:
             self.observer.duplicate = self.observer.duplicate or "replayed"
-        url = target_url(self.library, self.request.url, step.base_url, self.call.path)
+        url = target_url(self.library, self.request.url, step.base_url, step.path)
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         span = self.observer.sends(
@@ -109,6 +109,7 @@ class Executor:
             self.request,
             url=url,
             api_key=step.api_key,
+            forwarded=frozenset(self.routed.router.policy.forward_headers),
             body=body,
             stripped=self.stripped,
             injected=headers,

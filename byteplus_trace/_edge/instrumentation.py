@@ -159,7 +159,7 @@ class Instrumentation:
             self._warn_of_unheeded(headers, moved=routed is not None)
         observer = Observer(
             found.call,
-            found.route.family,
+            found.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
             heard,
@@ -211,7 +211,9 @@ class Instrumentation:
 def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
     if config.policy is not None:
-        places += [Place.at(target.address, target.region) for target in config.policy.leaves]
+        places += [
+            Place.at(base, target.region) for target in config.policy.leaves for base in target.bases.forms
+        ]
     return places
 
 

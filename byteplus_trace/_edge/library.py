@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from .._facts import FailureKind
 from .._recognise import PORTKEY_PREFIX, WANTED_HEADERS
-from .._routing.steps import FailureKind
 
 
 class URL(Protocol):
