@@ -59,7 +59,7 @@ class Observer:
     One exchange, observed.
 
     `open_span` opens the call's span; None where the context asked for silence. `heard`
-    gets the exchange before it is recorded, silence or not.
+    gets the exchange, and the exception that ended it, before it is recorded, silence or not.
     """
 
     __slots__ = (
@@ -87,7 +87,7 @@ class Observer:
         family: Family | None,
         open_span: Callable[[Call, int], CallSpan] | None,
         capture: bool,
-        heard: Callable[[Exchange], None] | None = None,
+        heard: Callable[[Exchange, BaseException | None], None] | None = None,
     ) -> None:
         self._call = call
         self._family = family
@@ -236,7 +236,7 @@ class Observer:
             final = None
         exchange = self._exchange(end, final)
         if self._heard is not None:
-            self._heard(exchange)
+            self._heard(exchange, end.error)
         if self._call_span is not None:
             self._call_span.ends(exchange, ended_ns)
         # The exceptions of failed attempts hold the frames that hold this.

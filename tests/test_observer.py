@@ -229,7 +229,7 @@ def test_words_before_anything_was_sent_change_nothing(observer, telling):
 
 def test_without_a_telling_nothing_is_told_and_the_exchange_is_still_heard():
     heard = []
-    observer = Observer(CALL, chat, None, capture=False, heard=heard.append)
+    observer = Observer(CALL, chat, None, capture=False, heard=lambda exchange, _error: heard.append(exchange))
 
     streamed(observer, OUTPUT, LAST, DONE)
 

@@ -17,6 +17,7 @@ from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault
 from .._wire.retry_after import retry_after
+from .connections import was_unprocessed
 from .library import Library, failure_of
 from .received import Received
 from .rewrite import asks_usage, injected, origin, outgoing, rewritten_body, target_url
@@ -209,7 +210,12 @@ class Executor:
         if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and died_silently(error)
-        self.failure = Failure(named, reached, stale, error)
+        counted = False
+        if named == "reset":
+            if not began and was_unprocessed(error, wire.stream_id if wire is not None else None):
+                reached, stale = False, True
+            counted = not self.routed.router.losses.is_new(error)
+        self.failure = Failure(named, reached, stale, error, counted)
         self.observer.attempt_over(End("raised", error, named))
         return self.failure
 

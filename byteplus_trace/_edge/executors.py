@@ -70,7 +70,7 @@ class SyncExecutor(Executor):
 
     def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], None]:
         def trace(event: str, info: Any) -> None:
-            wire.note(event)
+            wire.note(event, info)
             if wire.outer is not None:
                 wire.outer(event, info)
 
@@ -181,7 +181,7 @@ class AsyncExecutor(Executor):
 
     def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], Any]:
         async def trace(event: str, info: Any) -> None:
-            wire.note(event)
+            wire.note(event, info)
             if wire.outer is not None:
                 await wire.outer(event, info)
 

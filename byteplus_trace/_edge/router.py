@@ -28,6 +28,7 @@ from .._routing.steps import Deliver, Failure, Plan
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
+from .connections import Losses
 from .library import lowered
 from .remembered import remembered
 
@@ -61,9 +62,9 @@ class Routed(msgspec.Struct):
     served: bool = False
     """Its target was counted as one that answered."""
 
-    def heard(self, exchange: Exchange) -> None:
-        """Learn from how it ended."""
-        self.router.heard(exchange, served=self.served)
+    def heard(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Learn from how it ended; `error` is what ended it, if an exception did."""
+        self.router.heard(exchange, error, served=self.served)
 
 
 class Router:
@@ -73,6 +74,7 @@ class Router:
         self.policy = policy
         self.random = random.Random()
         self.health = Health(policy, clock, self.random, self)
+        self.losses = Losses()
         self._sink = sink
         self._resends = Resends(clock)
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
@@ -133,13 +135,15 @@ class Router:
             routed.key(), Prior(delivery.attempts, delivery.deadline_at, failure, delivery.spared)
         )
 
-    def heard(self, exchange: Exchange, *, served: bool) -> None:
+    def heard(self, exchange: Exchange, error: BaseException | None, *, served: bool) -> None:
         """Learn from a call that has ended: where its object lives, and whether what was counted as a success was one."""
         made = exchange.answer.task_id or exchange.answer.id
         broke = served and exchange.status == 200 and exchange.outcome == "error"
         if made is not None and exchange.call.api in MAKE_OBJECTS and (broke or exchange.outcome in MADE):
             self.health.pin(made, exchange.target)
         # A prompt that is refused is refused everywhere, and an API that is not there is nobody's outage.
+        if broke and error is not None and not self.losses.is_new(error):
+            return  # another call on the same connection has reported its loss
         if broke and exchange.reason not in _CALLERS_OWN and exchange.call.operation != "other":
             probe = exchange.attempts[-1].cause == "probe"
             self.health.broke(exchange.target, breaker_operation(exchange.call), exchange.reason, probe=probe)

@@ -110,6 +110,8 @@ class Failure:
     stale_connection: bool = False
     """A reused idle connection died with no byte of a reply: the server closed it before it saw us."""
     error: BaseException | None = field(default=None, compare=False, repr=False)
+    is_counted: bool = False
+    """Another call on the same connection has reported its loss: the target failed once."""
 
 
 @dataclass(frozen=True, slots=True)
