@@ -18,7 +18,7 @@ from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault
 from .._wire.retry_after import retry_after
 from .connections import was_unprocessed
-from .library import Library, failure_of
+from .library import REDIRECTED, Library, failure_of
 from .received import Received
 from .rewrite import asks_usage, injected, origin, outgoing, rewritten_body, target_url
 from .timeouts import Limits, WireWatch, died_silently
@@ -316,3 +316,7 @@ class Executor:
         response.extensions["byteplus_trace"] = served
         if final:
             response.headers["x-should-retry"] = "false"
+        if 300 <= response.status_code < 400:
+            # Its client follows it with a request that has these extensions. A new dictionary, for this one
+            # may be the caller's own.
+            self.request.extensions = {**self.request.extensions, REDIRECTED: True}

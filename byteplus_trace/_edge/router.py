@@ -29,7 +29,7 @@ from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
 from .connections import Losses
-from .library import lowered
+from .library import REDIRECTED, lowered
 from .remembered import remembered
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ class Router:
         for warning in warnings_of(policy):
             logger.warning("byteplus_trace policy: %s", warning)
 
-    def moves(self, call: Call) -> bool:
-        """Whether a call is addressed to one of the targets, or to the public host of one's region."""
+    def moves(self, call: Call, request: Any) -> bool:
+        """Whether a call is addressed to one of the targets, or to the public host of one's region, and follows no redirect."""
+        if REDIRECTED in request.extensions:
+            return False
         return call.host in self._region_hosts or self._addressed(call) is not None
 
     def _addressed(self, call: Call) -> str | None:

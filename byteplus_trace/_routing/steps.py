@@ -44,7 +44,7 @@ class Send:
     timeout_seconds: float | None = None
     """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
     share_seconds: float | None = None
-    """The most that it may take to the end of a refusal's body too: its share of the deadline."""
+    """The most that it may take to the end of a refusal's body too."""
     waited_seconds: float = 0.0
     skipped: tuple[Skip, ...] = ()
     """Targets passed over since the last send."""
