@@ -45,7 +45,7 @@ class _Open:
 
 
 class _Over(msgspec.Struct):
-    """An attempt that has ended, and what its body said."""
+    """An attempt that has ended, and what its body holds."""
 
     attempt: Attempt
     found: Assessment
@@ -102,7 +102,7 @@ class Observer:
         self._skipped: tuple[Skip, ...] = ()
         self._open: _Open | None = None
         self.body: Body | None = None
-        """What the reply in hand says so far."""
+        """What the reply in hand holds so far."""
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
         self.duplicate: Duplicate | None = None
         self.idle_seconds: float | None = None
@@ -147,7 +147,7 @@ class Observer:
                     self._call_span.target_skipped(skip.target, skip.reason, self._ns(time.perf_counter()))
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
-        """The response headers were received."""
+        """Response headers were received."""
         attempt = self._open
         if attempt is None:
             return
@@ -188,14 +188,14 @@ class Observer:
     @property
     def reads(self) -> Callable[[bytes], bool]:
         """
-        What takes the next bytes of the reply in hand, and returns true when the protocol's last event was among them.
+        What takes the next bytes of the reply in hand, and returns whether the protocol's last event was among them.
 
         The function itself and no method around it, for each call costs a tenth of what watching a chunk does.
         """
         return self.body.feed if self.body is not None else _unread
 
     def exhausted(self) -> None:
-        """The body is at its end."""
+        """The body ended."""
         if self.body is not None:
             self.body.end()
             self.finish(End("exhausted"))
@@ -248,7 +248,7 @@ class Observer:
         answer = body.answer() if body is not None else Answer()
         if body is not None and body.fault is not None:
             fault("reading the body", body.fault)
-        stated = answer.error
+        refusal = answer.error
         found = assessment(self._call, end, answer, status=attempt.status, body=body)
         closed = Attempt(
             # By position as far as it is long: a call with more than 15 keywords makes a dict of them first.
@@ -265,8 +265,8 @@ class Observer:
             reason=found.reason,
             status=attempt.status,
             error_type=found.error_type,
-            error_code=stated.code if stated is not None else None,
-            request_id=attempt.request_id or (stated.request_id if stated is not None else None),
+            error_code=refusal.code if refusal is not None else None,
+            request_id=attempt.request_id or (refusal.request_id if refusal is not None else None),
             upstream_ms=attempt.upstream_ms,
             waited_seconds=sending.waited_seconds,
         )

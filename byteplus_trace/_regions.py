@@ -1,7 +1,7 @@
 """
 Where ModelArk is.
 
-Nothing in a reply names the region, so it follows from the host alone (ModelArk docs
+No reply names its region, so the host alone decides (ModelArk docs
 1544106, Regions and endpoints, 2026-11). Adding a region is one row.
 
 On a public host the path begins with a prefix, which names the billing plan and the form
@@ -143,7 +143,7 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
 
 
 def spellings_of(host: str) -> tuple[str, str]:
-    """A host in its own letters, in which hosts compare, and in ASCII (RFC 3492): httpx says now one, now the other."""
+    """A host in Unicode, the form in which hosts compare, and in ASCII (RFC 3492). httpx uses either of them."""
     labels = [_in_letters(label) for label in host.split(".")]
     in_ascii = [
         label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in labels
@@ -158,13 +158,13 @@ def _in_letters(label: str) -> str:
         letters = label[4:].encode("ascii").decode("punycode")
     except UnicodeError:
         return label
-    # `xn--a-` is no other spelling of `a`: it is no name at all, and not the host that a key was given for.
+    # `xn--a-` is not another spelling of `a`. It is no valid name, and a key for `a` must not be sent there.
     return label if letters.isascii() else letters
 
 
 @lru_cache(maxsize=1024)
 def address_of(url: str) -> str:
-    """A URL in the one form in which addresses compare: small letters up to its path, a host in its own, no usual port, escapes, no slash at the end."""
+    """Normalise a URL for comparison: lower case before the path, Unicode host, no default port, escaped path, no trailing slash."""
     scheme, host, port = origin_of(url)
     named = f"[{host}]" if host is not None and ":" in host else host
     at = named if port == DEFAULT_PORTS.get(scheme) else f"{named}:{port}"
@@ -181,7 +181,7 @@ def base_url(region: str) -> str:
     return region_named(region).base_url
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
+    close = get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -25,6 +25,7 @@ from .._routing.order import why_it_stays
 from .._routing.plan import plan
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Failure, Plan
+from .._routing.store_address import StoreAddress
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
@@ -33,7 +34,8 @@ from .library import REDIRECTED, lowered
 from .remembered import remembered
 
 if TYPE_CHECKING:
-    from ..prometheus import Sink
+    from .._routing.sharing import Sharing
+    from .._telemetry.sink import Sink
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -70,7 +72,7 @@ class Routed(msgspec.Struct):
 class Router:
     """The calls of one policy; the health of its targets is theirs together."""
 
-    def __init__(self, policy: Policy, sink: Sink) -> None:
+    def __init__(self, policy: Policy, sink: Sink, health_store: str | None = None) -> None:
         self.policy = policy
         self.random = random.Random()
         self.health = Health(policy, clock, self.random, self)
@@ -82,6 +84,19 @@ class Router:
         sink.start_targets([(target.name, target.region) for target in policy.leaves])
         for warning in warnings_of(policy):
             logger.warning("byteplus_trace policy: %s", warning)
+        self._sharing: Sharing | None = None
+        if health_store is not None:
+            from . import health_store as store
+
+            self._sharing = store.share(self.health, policy, StoreAddress.of(health_store), sink)
+
+    def stop_sharing(self) -> None:
+        """From now on this process knows its own health alone."""
+        if self._sharing is not None:
+            from . import health_store as store
+
+            store.leave(self._sharing)
+            self._sharing = None
 
     def moves(self, call: Call, request: Any) -> bool:
         """Whether a call is addressed to one of the targets, or to the public host of one's region, and follows no redirect."""
@@ -163,14 +178,16 @@ class Router:
     def _report_breaker(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
         self._sink.breaker(target, operation, state)
         if opening is not None:
+            self._sink.breaker_opening(target, operation, "own" if opening.who is None else "fleet")
             others = any(self.health.would_admit(other.name, operation) for other in self.policy.leaves)
+            cause = "a probe failed" if opening.again else "too many calls failed"
             logger.log(
                 logging.INFO if opening.again else logging.WARNING,
                 "The breaker of target %r for %s opens for %.0f s: %s, the last failure was %r. %s.",
                 target,
                 operation,
                 opening.seconds,
-                "a probe failed" if opening.again else "too many calls failed",
+                cause if opening.who is None else f"{cause} in process {opening.who!r}",
                 opening.reason,
                 "Calls go to other targets meanwhile"
                 if others

@@ -42,10 +42,10 @@ PLANS = {form: sorted({plan for plan, of_form in PREFIXES if of_form == form}) f
 
 def call_to(url, method="POST"):
     path = "/" + url.split("/", 3)[3] if url.count("/") > 2 else ""
-    route, suffix, resource_id = match(method, path)
+    api, suffix, resource_id = match(method, path)
     host = re.split(r"[:/]", url.split("://")[1])[0]
     return Call(
-        route.operation, route.api, method, url, host, 443, suffix, SG, "byteplus.modelark",
+        api.operation, api.name, method, url, host, 443, suffix, SG, "byteplus.modelark",
         resource_id=resource_id,
     )  # fmt: skip
 
