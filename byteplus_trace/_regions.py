@@ -172,18 +172,6 @@ def simulated_regions() -> Mapping[str, str]:
     return simulated
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    from ipaddress import ip_address
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def may_be_region(name: str) -> bool:
     """Whether this is the name of a region, or looks like one that was opened after this release."""
     return name in _BY_ID or _SHAPE.fullmatch(name) is not None

@@ -150,7 +150,7 @@ class Instrumentation:
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         routed, heard = None, None
-        if direct and self.router is not None and self.router.moves(found.call):
+        if direct and self.router is not None and self.router.moves(found.call, request):
             # Before the observer is made: where it fails, the call is sent once, and recorded.
             try:
                 routed = self.router.route(found.call, request, body, caller)
