@@ -72,11 +72,7 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        return self.base_for("metered", "openai")
-
-    def base_for(self, plan: BillingPlan, form: Form) -> str:
-        """The base URL of a plan in a form that it has."""
-        return f"https://{self.host}{PREFIXES[plan, form]}"
+        return f"https://{self.host}{PREFIXES['metered', 'openai']}"
 
 
 REGIONS = (

@@ -55,20 +55,26 @@ class Bases:
     """Every base at which calls are addressed to it, and their form there."""
 
 
-@lru_cache(maxsize=1024)
 def bases(
     region: str, base_url: str | None, messages_base_url: str | None, billing_plan: BillingPlan | None
 ) -> Bases:
     """The bases of a target with these fields."""
-    if base_url is None:
-        address = region_named(region).base_for(billing_plan or "metered", "openai")
-    else:
-        address = address_of(base_url)
+    return _bases(
+        base_url or region_named(region).base_url, base_url is None, messages_base_url, billing_plan
+    )
+
+
+@lru_cache(maxsize=1024)
+def _bases(
+    base_url: str, is_regions: bool, messages_base_url: str | None, billing_plan: BillingPlan | None
+) -> Bases:
+    address = address_of(base_url)
+    if is_regions and billing_plan is not None:
+        address = _origin(address) + PREFIXES[billing_plan, "openai"]
     path = urlsplit(address).path
     ending = prefix_at_end(path)
-    is_public = (
-        region_of(origin_of(address)[1] or "") is not None and ending is not None and ending.path == path
-    )
+    is_known_host = is_regions or region_of(origin_of(address)[1] or "") is not None
+    is_public = is_known_host and ending is not None and ending.path == path
     messages = address_of(messages_base_url) if messages_base_url is not None else None
     forms: dict[str, Form] = {address: ending.form if ending is not None else "openai"}
     if messages is not None:
@@ -77,7 +83,7 @@ def bases(
         for (plan, form), prefix in PREFIXES.items():
             if plan == ending.plan and not (form == "anthropic" and messages is not None):
                 forms.setdefault(_origin(address) + prefix, form)
-    plan_of_base = ending.plan if base_url is not None and ending is not None else None
+    plan_of_base = ending.plan if not is_regions and ending is not None else None
     return Bases(address, messages, billing_plan or plan_of_base, is_public, forms)
 
 
@@ -94,20 +100,26 @@ class Address:
     """None where the base does not name it."""
     target: str | None
     """The first target that is called at this base."""
+    is_public: bool
+    """It is at a public host."""
 
 
 def address_of_call(call: Call, targets: Iterable[Target]) -> Address:
     """Take apart the URL of a call: by the table on a public host, else by the targets' bases, else by the API's path."""
     address, path = address_of(call.url), urlsplit(call.url).path
+    origin = _origin(address)
+    is_public = region_of(call.host) is not None
     known: dict[str, tuple[Target, Form]] = {}
     for target in targets:
-        for base, form in target.bases.forms.items():
+        there = target.bases
+        is_public = is_public or (there.is_public and _origin(there.address) == origin)
+        for base, form in there.forms.items():
             known.setdefault(base, (target, form))
-    prefix = prefix_of(path) if region_of(call.host) is not None else None
+    prefix = prefix_of(path) if is_public else None
     if prefix is not None:
-        base = _origin(address) + prefix.path
-        target_name = known[base][0].name if base in known else None
-        return Address(base, _behind(prefix.path, path), prefix.form, prefix.plan, target_name)
+        base = origin + prefix.path
+        name = str(known[base][0].name) if base in known else None
+        return Address(base, _behind(prefix.path, path), prefix.form, prefix.plan, name, is_public)
     is_anthropic = call.api in _ANTHROPIC_APIS
     for base in sorted(known, key=len, reverse=True):
         if f"{address}/".startswith(f"{base}/"):
@@ -115,11 +127,11 @@ def address_of_call(call: Call, targets: Iterable[Target]) -> Address:
             form = "anthropic" if is_anthropic else of_base
             behind = _behind(urlsplit(base).path, path)
             if _is_path_of(call, behind, form):
-                return Address(base, behind, form, target.bases.plan, target.name)
+                return Address(base, behind, form, target.bases.plan, str(target.name), is_public)
     written = path.removesuffix("/").removesuffix(call.path)
-    base = _origin(address) + urlsplit(address).path[: len(written)] if written else _origin(address)
+    base = address_of(origin + written)
     return Address(
-        base.rstrip("/"), path[len(written) :], "anthropic" if is_anthropic else "openai", None, None
+        base, path[len(written) :], "anthropic" if is_anthropic else "openai", None, None, is_public
     )
 
 
@@ -133,7 +145,7 @@ def base_at(address: Address, target: Target) -> str | None:
     if not there.is_public:
         return there.address if there.forms[there.address] == address.form else None
     plan = there.plan or address.plan
-    if plan is None and region_of(origin_of(address.base)[1] or "") is not None:
+    if plan is None and address.is_public and address.target is None:
         # Another path of a public host means the same at another public host.
         return _origin(there.address) + urlsplit(address.base).path
     prefix = PREFIXES.get((plan or "metered", address.form))

@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        return self.target.name
+        return str(self.target.name)
 
     @property
     def quota_group(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def candidates(
         if reason is None and base is not None:
             found.append(caller.candidate(target, groups, base))
         elif reason is not None:
-            skipped.append(Skip(target.name, reason))
+            skipped.append(Skip(str(target.name), reason))
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
@@ -180,7 +180,7 @@ class _Caller:
     def _mapped(self, target: Target) -> str | None:
         if self.model is None:
             return None
-        return target.models.get(self.model) or target.models.get("*") or self.model
+        return str(target.models.get(self.model) or target.models.get("*") or self.model)
 
     def _is_foreign_endpoint(self, target: Target) -> bool:
         mapped = self._mapped(target)

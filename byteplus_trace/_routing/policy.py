@@ -9,7 +9,8 @@ How it is read from a file is in `policyfile.py`; what follows from it for one c
 What one field may hold is said in `checks.py` and `kinds.py`; here, what the fields may be
 together. What is allowed but may surprise is in `surprises.py`.
 
-Seconds everywhere. A key is never in a `repr`, a message or a warning.
+Seconds everywhere. A key, what a `${NAME}` was filled with and what `override_params` holds are never in a `repr`, a
+message or a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from .._errors import SettingError, shown
+from .._errors import SettingError, as_written, shown
 from .._regions import (
     BILLING_PLANS,
     BillingPlan,
@@ -156,7 +157,7 @@ class Target:
     zone: str | None = field(default=None, kw_only=True)
     weight: float = field(default=1, kw_only=True)
     quota_group: str | None = field(default=None, kw_only=True)
-    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
     request_timeout: float | None = field(default=None, kw_only=True)
     allow_http: bool = field(default=False, kw_only=True)
     retry: Retry | None = field(default=None, kw_only=True)
@@ -376,7 +377,7 @@ def _settle_tree(called: str, group: Policy | Group) -> None:
     for name in (*(_instance_of_condition(called, each).then for each in conditions), group.default):
         if name is not None and name not in names:
             raise SettingError(
-                f"{called}: no target is named {shown(name)} (known: {', '.join(names)}).{did_you_mean(name, names)}"
+                f"{called}: no target is named {shown(name)} (known: {', '.join(map(as_written, names))}).{did_you_mean(name, names)}"
             )
     statuses = checks.statuses(f"{called}: on_status_codes", group.on_status_codes)
     _set(group, targets=targets, conditions=conditions, on_status_codes=statuses)

@@ -17,7 +17,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._errors import SettingError, shown
+from .._errors import Filled, SettingError, shown
 from .._regions import did_you_mean
 from .gatewayconfig import KNOWN, REFUSED, from_gateway_config, is_gateway_config
 from .policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
@@ -38,16 +38,8 @@ def load(source: Policy | Mapping[str, Any] | str | os.PathLike[str], environ: M
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
-    written: dict[str, str] = {}
-    filled = _filled(content, environ, "policy", written)
-    try:
-        return from_gateway_config(filled) if is_gateway_config(filled) else _policy(filled)
-    except SettingError as error:
-        message = str(error)
-    # What a variable holds may be a key: it is told as it was written.
-    for text, words in written.items():
-        message = message.replace(repr(text), repr(words))
-    raise SettingError(message)
+    filled = _filled(content, environ, "policy")
+    return from_gateway_config(filled) if is_gateway_config(filled) else _policy(filled)
 
 
 def _read(source: str | os.PathLike[str]) -> object:
@@ -92,18 +84,16 @@ def _parsed(parse: Callable[[str], object], text: str, what: str, language: str)
     raise SettingError(message)  # on its own, for the parser's error has the whole text in it
 
 
-def _filled(value: Any, environ: Mapping[str, str], where: str, written: dict[str, str]) -> Any:
-    """The value with `${NAME}` replaced throughout; `written` is told what each text was before."""
+def _filled(value: Any, environ: Mapping[str, str], where: str) -> Any:
+    """The value with `${NAME}` replaced throughout."""
     match value:
         case str():
             filled = _VARIABLE.sub(lambda found: _variable(found[1], environ, where), value)
-            if filled != value:
-                written[filled] = value
-            return filled
+            return Filled(filled, value) if filled != value else value
         case Mapping():
-            return {key: _filled(each, environ, f"{where}.{key}", written) for key, each in value.items()}
+            return {key: _filled(each, environ, f"{where}.{key}") for key, each in value.items()}
         case list() | tuple():
-            return [_filled(each, environ, f"{where}[{at}]", written) for at, each in enumerate(value)]
+            return [_filled(each, environ, f"{where}[{at}]") for at, each in enumerate(value)]
         case _:
             return value
 
