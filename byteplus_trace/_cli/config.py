@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .._config import PREFIX, Config, configure
 from .._errors import SettingError, as_written
-from .._routing.policy import Breaker, Deadline, Group, Policy, Retry, Target
-from .._routing.warnings import warnings_of
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Group, Retry, Target
+from .._policy.warnings import warnings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._apis import BY_NAME
 from .._config import Config
 from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
@@ -51,10 +52,10 @@ def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool)
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except UNREADABLE:
-        given = json_in(body)
-        if not isinstance(given, dict):
+        document = json_in(body)
+        if not isinstance(document, dict):
             return body
-        return spliced(body, _written(changes, include_usage, given.get("stream_options")))
+        return spliced(body, _written(changes, include_usage, document.get("stream_options")))
     options = fields.get("stream_options")
     written = _written(changes, include_usage, json_in(options) if options is not None else None)
     return msgspec.json.encode({**fields, **{name: msgspec.Raw(value) for name, value in written.items()}})
@@ -65,8 +66,7 @@ def asks_usage(config: Config, call: Call) -> bool:
     return (
         config.include_usage
         and call.stream
-        and call.operation == "chat"
-        and call.path.endswith("/chat/completions")
+        and BY_NAME[call.api].usage_on_request
         and not call.params.get("include_usage")
     )
 
@@ -81,7 +81,7 @@ def injected(span: AttemptSpan | None) -> dict[str, str]:
 
 
 def _written(changes: Mapping[str, Any], include_usage: bool, options: Any) -> dict[str, bytes]:
-    """The fields that change, as JSON; `options` are the stream's, as the caller gave them."""
+    """The fields that change, as JSON. `options` are the caller's `stream_options`."""
     if include_usage and "stream_options" not in changes:
         usage = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         changes = {**changes, "stream_options": usage}

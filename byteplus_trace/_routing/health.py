@@ -19,8 +19,8 @@ from typing import Literal, Protocol, TypeVar
 
 from .._facts import Reason
 from .._forks import remake_after_fork
+from .._policy.policy import Policy
 from .breaker import CLOSED, HALF_OPEN, OPEN, Circuit, Opening, State
-from .policy import Policy
 
 DEAD_FOR_SECONDS = 300.0
 REMEMBERED = 10_000

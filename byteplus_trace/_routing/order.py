@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from random import Random
 
 from .._facts import Call, Skip, SkipReason
+from .._policy.conditions import Params, fits
+from .._policy.policy import Policy, groups_of
+from .._policy.replay import EARLIER, kind_of
+from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, origin_of
 from .address import address_of_call, base_at
-from .conditions import Params, fits
 from .forwarding import credential
 from .health import Health
-from .policy import Group, Policy, Retry, Target, groups_of
-from .replay import EARLIER, kind_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .._facts import Cause, Reason, Skip
+from .._facts import Cause, FailureKind, Reason, Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,6 @@ class Reply:
     """`retry-after-ms`, or `retry-after` in seconds or as a date, already a wait from now."""
     streaming: bool = False
     """It is a `text/event-stream`."""
-
-
-FailureKind = Literal["connect", "pool", "timeout", "idle", "reset", "deadline", "cancelled", "other"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def _hook(colour: str, then: Callable[[Span, Any], Any] | None) -> Callable[[Spa
     """A request hook that takes the query off the URL, and then calls the application's own."""
 
     def plain(span: Span, request: Any) -> None:
-        for name in (sc.URL_FULL, sc.OLD_URL_FULL):
+        for name in (sc.URL_FULL, "http.url"):  # the newer name, and the one before
             recorded = (getattr(span, "attributes", None) or {}).get(name)
             if isinstance(recorded, str):
                 span.set_attribute(name, recorded.partition("?")[0])

@@ -42,7 +42,6 @@ TASK_STATUS = "byteplus.modelark.task.status"
 HTTP_STATUS = "http.response.status_code"
 HTTP_RESEND_COUNT = "http.request.resend_count"
 URL_FULL = "url.full"
-OLD_URL_FULL = "http.url"
 
 OWN = "byteplus.modelark."
 METADATA = OWN + "metadata."

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, permutations, product
 from typing import get_args
 
+from .._apis import APIS
 from .._facts import Duplicate, Operation, Reason, SkipReason
 from .._instruments import (
     ATTEMPT_DURATION,
@@ -29,7 +30,7 @@ from .._instruments import (
 Start = tuple[Instrument, tuple[str, ...]]
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
-STREAMED: tuple[Operation, ...] = ("chat", "generate_content")
+STREAMED = tuple(dict.fromkeys(api.operation for api in APIS if api.streams))
 # A response that is fetched is asked for where it was made, and nowhere else.
 MOVING: tuple[Operation, ...] = ("chat", "embeddings", "generate_content", "other")
 

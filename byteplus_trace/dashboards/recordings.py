@@ -7,6 +7,7 @@ that ModelArk refuses as wrong or unsafe is its caller's, and no reason to wake 
 
 from __future__ import annotations
 
+from .._classify import CALLERS_OWN, MODEL_GONE, Verdict, codes_of
 from .._facts import Reason
 from .._instruments import (
     ATTEMPT_DURATION,
@@ -19,7 +20,6 @@ from .._instruments import (
     SKIPPED,
     TOKENS,
 )
-from .._routing.classify import CALLERS_OWN, MODEL_GONE, Verdict, codes_of
 from .overview import FAILED, LEFT, SPENT
 from .promql import Lens, Not, renamed, share, total
 from .resilience import LED_PAST

@@ -9,7 +9,7 @@ import pytest
 from byteplus_trace import Policy, SettingError
 from byteplus_trace._cli import main
 from byteplus_trace._cli.config import check
-from byteplus_trace._routing.warnings import warnings_of
+from byteplus_trace._policy.warnings import warnings_of
 
 SECRET = "sk-a-very-secret-key"
 TABLE = {

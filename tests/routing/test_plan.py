@@ -3,7 +3,7 @@
 import pytest
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry
-from byteplus_trace._routing.policy import Condition, Group
+from byteplus_trace._policy.targets import Condition, Group
 from byteplus_trace._routing.resend import Prior
 from byteplus_trace._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
 

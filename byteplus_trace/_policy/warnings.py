@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from .policy import Group, Policy, Target, groups_of
+from .policy import Policy, groups_of
 from .replay import KINDS
+from .targets import Group, Target
 
 
 def warnings_of(policy: Policy) -> list[str]:
