@@ -74,6 +74,7 @@ class Instrumentation:
             ),
             Settings(
                 http_spans=config.http_spans,
+                propagate=config.propagate,
                 capture=config.capture_content,
                 redact=config.redact,
                 on_exchange=config.on_exchange,
