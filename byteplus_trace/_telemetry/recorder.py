@@ -78,7 +78,7 @@ class Settings:
 class Recorder:
     """Where every exchange goes."""
 
-    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink, settings: Settings) -> None:
+    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink | None, settings: Settings) -> None:
         self.tracers = tracers
         self.sink = sink
         self.meter = meter
@@ -189,9 +189,10 @@ class CallSpan:
             sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
             fault("counting", error)
-        if self._outer is None:
+        meter = recorder.meter
+        if self._outer is None and meter is not None:
             try:
-                recorder.meter.record(exchange, self._context)
+                meter.record(exchange, self._context)
             except Exception as error:
                 fault("counting for OpenTelemetry", error)
         if recorder.settings.on_exchange is not None:

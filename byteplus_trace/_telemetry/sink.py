@@ -9,18 +9,22 @@ values from outside are bounded (see `collectors.py`), then count as `other`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .._facts import Call, Exchange
 from .._forks import ForkSafeLock, remake_after_fork
 from .._instruments import ATTEMPT_DURATION, BREAKER, BUILD_INFO, TELEMETRY_ERRORS
-from .collectors import forget, series_of
+from .collectors import Series, forget, series_of
 from .points import Point
+from .provider import Meters
 from .zero_series import Targets, at_start, of_call
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from .otlp_series import Both
+
+Metrics = Literal["prometheus", "otlp", "both"]
 Exemplar = Mapping[str, str] | None
 """`trace_id` and `span_id`, where they are sampled."""
 
@@ -30,10 +34,12 @@ MOST_KINDS = 10_000
 
 class Sink:
     """
-    Where exchanges become series of one registry.
+    Where exchanges become series.
 
     Args:
-        registry: None is `prometheus_client.REGISTRY`.
+        registry: of Prometheus; None is `prometheus_client.REGISTRY`.
+        metrics: where they are: `prometheus`, `otlp` or `both`.
+        meters: whose OpenTelemetry instruments to use; None: the global provider's, whenever it is set.
         metadata_labels: metadata keys that become labels of the series that have them.
         max_models: how many values the label `model` may take.
 
@@ -46,11 +52,14 @@ class Sink:
         self,
         registry: CollectorRegistry | None = None,
         *,
+        metrics: Metrics = "prometheus",
+        meters: Meters | None = None,
         metadata_labels: Sequence[str] = (),
         max_models: int = 100,
     ) -> None:
         self._registry = registry
-        self._series = series_of(registry, metadata_labels, max_models)
+        self._in_registry = metrics != "otlp"
+        self._series = _series(registry, metrics, meters or Meters(), metadata_labels, max_models)
         self._metadata_labels = self._series.metadata_labels
         self._exemplars = self._series.exemplars
         self._targets = Targets(())
@@ -140,7 +149,8 @@ class Sink:
 
     def withdraw(self) -> None:
         """Take the series out of their registry, and their counts with them."""
-        forget(self._registry)
+        if self._in_registry:
+            forget(self._registry)
 
     def _begin_kind(self, call: Call, kind: tuple[object, ...]) -> None:
         """Let the series of such calls stand at 0, before the first of them ends."""
@@ -158,3 +168,21 @@ class Sink:
 
     def _metadata(self, call: Call) -> tuple[str, ...]:
         return tuple(call.metadata.get(key, "") for key in self._metadata_labels)
+
+
+def _series(
+    registry: CollectorRegistry | None,
+    metrics: Metrics,
+    meters: Meters,
+    metadata_labels: Sequence[str],
+    max_models: int,
+) -> Series | Both:
+    """Those asked for; what the others need is not imported."""
+    if metrics == "prometheus":
+        return series_of(registry, metadata_labels, max_models)
+    from .otlp_series import Both, otlp_series_of
+
+    of_otlp = otlp_series_of(meters, metadata_labels, max_models)
+    if metrics == "otlp":
+        return of_otlp
+    return Both(series_of(registry, metadata_labels, max_models), of_otlp)
