@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from . import httpx2, prometheus, testing
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
-    from ._routing.policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
+    from ._policy.policy import Policy
+    from ._policy.targets import Breaker, Condition, Deadline, Group, Retry, Target
     from .instrumentor import ModelArkInstrumentor
 
 __all__ = [
@@ -77,13 +78,13 @@ _LAZY = {
     ),
     "AsyncModelArkTransport": "_httpx",
     "ModelArkTransport": "_httpx",
-    "Breaker": "_routing.policy",
-    "Condition": "_routing.policy",
-    "Deadline": "_routing.policy",
-    "Group": "_routing.policy",
-    "Policy": "_routing.policy",
-    "Retry": "_routing.policy",
-    "Target": "_routing.policy",
+    "Breaker": "_policy.targets",
+    "Condition": "_policy.targets",
+    "Deadline": "_policy.targets",
+    "Group": "_policy.targets",
+    "Policy": "_policy.policy",
+    "Retry": "_policy.targets",
+    "Target": "_policy.targets",
     "ModelArkInstrumentor": "instrumentor",
     "httpx2": None,
     "prometheus": None,
@@ -110,6 +111,7 @@ def instrument(
     *,
     service_name: str | None = None,
     policy: Policy | Mapping[str, Any] | str | PathLike[str] | None = None,
+    health_store: str | None = None,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = None,
@@ -142,6 +144,8 @@ def instrument(
         service_name: `service.name` of the spans, where the provider is our own; else `OTEL_SERVICE_NAME`.
         policy: how calls move between regions, endpoints and models: a `Policy`, a mapping, or the path of a TOML
             or JSON file, a Portkey gateway config included. None: observe only.
+        health_store: a Redis or Valkey through which processes and machines share what they know of the policy's
+            targets, such as `redis://host:6379/0?namespace=prod`; needs the extra `redis`. None: each knows its own.
         tracer_provider: whose tracer to use; else the global one, whenever it is set; else one of our own by the
             standard `OTEL_*` variables, exporting OTLP over HTTP to localhost:4318.
         meter_provider: where the OpenTelemetry metrics go; else the global one; else, where `metrics` or

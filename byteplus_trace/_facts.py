@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import msgspec
 
+FailureKind = Literal["connect", "pool", "timeout", "idle", "reset", "deadline", "cancelled", "other"]
+"""What an HTTP library's exception means."""
 Operation = Literal["chat", "embeddings", "generate_content", "fetch_response", "other"]
 Outcome = Literal["ok", "rescued_retry", "rescued_fallback", "error", "deadline", "cancelled", "abandoned"]
 Result = Literal["ok", "error", "cancelled"]
@@ -45,7 +47,9 @@ Reason = Literal[
     "cut",
     "idle",
 ]
-SkipReason = Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+SkipReason = Literal[
+    "breaker_open", "cooldown", "dead_credential", "operation", "model", "zone", "encrypted", "signed"
+]
 Duplicate = Literal["raised", "replayed", "sdk_resend"]
 
 

@@ -93,7 +93,10 @@ class Recorder:
         else:
             opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
-        self.sink.begins(call, opened, started_ns)
+        try:
+            self.sink.begins(call, opened, started_ns)
+        except Exception as error:
+            fault("counting calls in flight", error)
         return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
