@@ -54,8 +54,8 @@ def ending(
     refusal, else the exception's class name, else the reason.
     """
     code = answer.error.code if answer.error is not None else None
-    left = how in {"closed", "forgotten"}
-    if left and status is None:
+    is_abandoned = how in {"closed", "forgotten"}
+    if is_abandoned and status is None:
         return CANCELLED  # nobody waited for the reply
     if how == "raised":
         return _raised(error, kind, code, began=status is not None)
@@ -76,7 +76,7 @@ def ending(
         return CANCELLED  # somebody cancelled the response while it was made
     if answer.complete or body is None or not body.legible:
         return OK
-    if left:
+    if is_abandoned:
         return CANCELLED
     return _incomplete(call, answer, body, status)
 
@@ -93,7 +93,7 @@ def _raised(error: BaseException | None, kind: FailureKind | None, code: str | N
 
 
 def unreachable(error: BaseException | None) -> str | None:
-    """Why no connection could be made: what the system said, never a library, which may quote what was sent."""
+    """Why no connection could be made: the system's message, never a library's, which may quote what was sent."""
     for _ in range(_MOST_CAUSES):
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]  # one for each of a host's addresses
@@ -113,7 +113,7 @@ def _system_message(error: OSError) -> str | None:
 
 
 def _images_failed(images: Images, how: How, complete: bool) -> bool:
-    """Nothing succeeded, or the reader left after a failed image, as SDKs do when they raise on it."""
+    """Nothing succeeded, or the reader stopped after a failed image, as SDKs do when they raise on it."""
     if images.failed and not images.generated:
         return True
     return bool(images.failed) and how in {"closed", "forgotten"} and not complete
@@ -133,7 +133,7 @@ def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> E
 
 
 def outcome_of(end: Ending, how: How, kind: FailureKind | None, attempts: Sequence[Attempt]) -> Outcome:
-    """The closed word for how the call ended for its caller."""
+    """How the call ended for its caller, one of a closed set."""
     if end.result == "cancelled":
         return "abandoned" if how == "forgotten" else "cancelled"
     if end.result == "error":

@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
@@ -32,6 +32,7 @@ logger = logging.getLogger("byteplus_trace")
 PREFIX = "BYTEPLUS_TRACE_"
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 HTTP_SPANS = ("own", "otel")
+METRICS = ("prometheus", "otlp", "both")
 
 _CAPTURE_VALUES = {
     "true": True, "1": True, "span_only": True, "span_and_event": True,
@@ -58,6 +59,7 @@ class Config:
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
+    metrics: Literal["prometheus", "otlp", "both"] | None = None
     metrics_port: int | None = None
     metrics_addr: str = "127.0.0.1"
     metadata_labels: tuple[str, ...] = ()
@@ -155,6 +157,13 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     spans = settled.get("http_spans", "own")
     if spans not in HTTP_SPANS:
         raise SettingError(f"http_spans={shown(spans)} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
+    metrics = settled.get("metrics")
+    if metrics is not None and metrics not in METRICS:
+        raise SettingError(f"metrics={shown(metrics)} is not known (known: {', '.join(METRICS)}).{did_you_mean(str(metrics), METRICS)}")  # fmt: skip
+    if metrics == "otlp" and settled.get("metrics_port") is not None:
+        raise SettingError(
+            "metrics='otlp' leaves nothing to serve on metrics_port: write metrics='both', or leave the port out."
+        )
     for name, method, instead in _MADE_ELSEWHERE:
         given = settled.get(name)
         # By what it can do, for this floor knows no telemetry library; a class can do it only once it is made.
@@ -255,6 +264,7 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
+    "metrics": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
     "metadata_labels": _read_words,

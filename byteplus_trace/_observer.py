@@ -1,10 +1,10 @@
 """
 Everything learnt about one exchange, while it happens.
 
-The edge tells it each send, each reply and each part of the body; it tells the recorder
-each attempt and, once, the whole `Exchange`. It finishes on the first of: the
-protocol's last word, the end of the body, an exception, a close, being forgotten. Later
-words are ignored, from whichever thread they come.
+The edge reports each send, each reply and each part of the body; the observer passes each
+attempt and, once, the whole `Exchange` to the recorder. It finishes on the first of: the
+protocol's last event, the end of the body, an exception, a close, being forgotten. Later
+reports are ignored, whichever thread makes them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Open:
 
 
 class _Over(msgspec.Struct):
-    """An attempt that has ended, and what its body said."""
+    """An attempt that has ended, and what its body holds."""
 
     attempt: Attempt
     end: Ending
@@ -60,7 +60,7 @@ class Observer:
     One exchange, observed.
 
     `open_span` opens the call's span; None where the context asked for silence. `heard`
-    is given the exchange before it is told, silence or not.
+    gets the exchange before it is recorded, silence or not.
     """
 
     __slots__ = (
@@ -99,11 +99,11 @@ class Observer:
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
         self._attempts: list[Attempt] = []
-        """Of those that are over, what is told."""
+        """Of those that are over, what is recorded."""
         self._skipped: tuple[Skip, ...] = ()
         self._open: _Open | None = None
         self.body: Body | None = None
-        """What the reply in hand says so far."""
+        """What the reply in hand holds so far."""
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
         self.duplicate: Duplicate | None = None
         self.idle_seconds: float | None = None
@@ -148,7 +148,7 @@ class Observer:
                     self._call_span.target_skipped(skip.target, skip.reason, self._ns(time.perf_counter()))
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
-        """Response headers came."""
+        """Response headers were received."""
         attempt = self._open
         if attempt is None:
             return
@@ -167,7 +167,7 @@ class Observer:
     def attempt_over(
         self, how: How, error: BaseException | None = None, kind: FailureKind | None = None
     ) -> None:
-        """The attempt under way came to nothing; another one, or the end, follows."""
+        """The attempt under way failed; another one, or the end, follows."""
         attempt = self._open
         if attempt is not None:
             self._open = None
@@ -192,14 +192,14 @@ class Observer:
     @property
     def reads(self) -> Callable[[bytes], bool]:
         """
-        What takes the next bytes of the reply in hand, and says when the protocol's last word was among them.
+        What takes the next bytes of the reply in hand, and returns whether the protocol's last event was among them.
 
         The function itself and no method around it, for each call costs a tenth of what watching a chunk does.
         """
         return self.body.feed if self.body is not None else _unread
 
     def exhausted(self) -> None:
-        """The body came to its end."""
+        """The body ended."""
         if self.body is not None:
             self.body.end()
             self.finish("exhausted")
@@ -220,7 +220,7 @@ class Observer:
         ended: float | None = None,
     ) -> None:
         """
-        The call has ended for its caller; only the first such word counts.
+        The call has ended for its caller; only the first report counts.
 
         `kept` is the number of the attempt whose reply is handed on, where it is not
         the one in hand.
@@ -273,7 +273,7 @@ class Observer:
         answer = body.answer() if body is not None else Answer()
         if body is not None and body.fault is not None:
             fault("reading the body", body.fault)
-        said = answer.error
+        refusal = answer.error
         end = ending(self._call, how, answer, status=attempt.status, body=body, error=error, kind=kind)
         closed = Attempt(
             # By position as far as it is long: a call with more than 15 keywords makes a dict of them first.
@@ -290,8 +290,8 @@ class Observer:
             reason=end.reason,
             status=attempt.status,
             error_type=end.error_type,
-            error_code=said.code if said is not None else None,
-            request_id=attempt.request_id or (said.request_id if said is not None else None),
+            error_code=refusal.code if refusal is not None else None,
+            request_id=attempt.request_id or (refusal.request_id if refusal is not None else None),
             upstream_ms=attempt.upstream_ms,
             waited_seconds=sending.waited_seconds,
         )
@@ -329,9 +329,9 @@ class Observer:
         if attempts:
             last = attempts[-1]
             target, region, host, port = last.target, last.region, last.host, last.port
-            for left in attempts:
-                if left.target != target:
-                    fallback_from, fallback_reason = left.target, left.reason
+            for tried in attempts:
+                if tried.target != target:
+                    fallback_from, fallback_reason = tried.target, tried.reason
                     break
         first_chunk = first_answer = last_chunk = None
         if body is not None and body.streaming:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,18 +17,22 @@ from .._facts import Call
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import MODELARK, REGION_HEADER, REGIONS
+from .._regions import REGION_HEADER
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import guard
 from .._telemetry.meter import MeterSink
-from .._telemetry.provider import Tracers
+from .._telemetry.provider import Meters, Tracers
 from .._telemetry.recorder import Recorder, Settings
+from .._telemetry.sink import Sink
 from .._version import __version__
-from ..prometheus import Server, Sink, serve
+from ..prometheus import Server, serve
 from .at_exit import abandon_first, end_with_process
 from .library import wanted_headers
 from .router import Routed, Router
+
+if TYPE_CHECKING:
+    from .._telemetry.metric_exporting import OwnMeterProvider
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -60,17 +65,21 @@ class Instrumentation:
         self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
         """A call that no policy moves leaves otherwise than its caller sent it."""
         tracers = Tracers(config.tracer_provider, config.service_name, abandon_first)
+        own = self._own_meter_provider(config)
+        self.meters = Meters(config.meter_provider, own)
         self.sink = Sink(
-            config.registry, metadata_labels=config.metadata_labels, max_models=config.max_models
+            config.registry,
+            metrics=config.metrics or ("both" if own is not None else "prometheus"),
+            meters=self.meters,
+            metadata_labels=config.metadata_labels,
+            max_models=config.max_models,
         )
         self.recorder = Recorder(
             tracers,
             self.sink,
-            MeterSink(
-                config.meter_provider,
-                token_histograms=config.token_histograms,
-                max_models=config.max_models,
-            ),
+            MeterSink(self.meters, token_histograms=config.token_histograms, max_models=config.max_models)
+            if config.metrics != "prometheus"
+            else None,
             Settings(
                 http_spans=config.http_spans,
                 capture=config.capture_content,
@@ -81,10 +90,7 @@ class Instrumentation:
         self.places = Places(_places(config))
         self.router = Router(config.policy, self.sink) if config.policy is not None else None
         if self.router is None:
-            regions = dict.fromkeys(
-                [*(r.id for r in REGIONS if r.provider == MODELARK), *config.base_urls.values()]
-            )
-            self.sink.start_targets([(region, region) for region in regions], routed=False)
+            self.sink.start_targets()
         self.server: Server | None = None
         self._warned_headers: set[str] = set()
         guarding.on_fault = self.sink.telemetry_error
@@ -96,6 +102,18 @@ class Instrumentation:
         )
         _background.start()
         end_with_process()
+
+    @staticmethod
+    def _own_meter_provider(config: Config) -> OwnMeterProvider | None:
+        """The one that the settings or the variables ask for, where the application has none."""
+        wanted = config.metrics in {"otlp", "both"}
+        if config.metrics == "prometheus" or Meters(config.meter_provider).provider is not None:
+            return None
+        if not wanted and not os.environ.get("OTEL_METRICS_EXPORTER", "").strip():
+            return None  # and the SDK's metrics are not imported
+        from .._telemetry.metric_exporting import own_meter_provider
+
+        return own_meter_provider(config.service_name, wanted=wanted)
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Instrumentation:
@@ -196,7 +214,7 @@ class Instrumentation:
         """Tell what is waiting to be told, and have it exported, all in that time."""
         ends_at = time.monotonic() + timeout_seconds
         drained = _background.drain(timeout_seconds)
-        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0)) and drained
+        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0), self.meters) and drained
 
     def shutdown(self) -> None:
         """Stop what was started."""
@@ -204,6 +222,7 @@ class Instrumentation:
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
+        self.meters.shutdown()
 
 
 def _places(config: Config) -> list[Place]:

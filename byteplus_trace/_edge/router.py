@@ -29,7 +29,7 @@ from .._wire.request import file_ids
 from .library import lowered
 
 if TYPE_CHECKING:
-    from ..prometheus import Sink
+    from .._telemetry.sink import Sink
 
 logger = logging.getLogger("byteplus_trace")
 

@@ -96,7 +96,7 @@ def candidates(
         if reason is None:
             found.append(caller.candidate(target, groups))
         else:
-            skipped.append(Skip(target.name, reason))
+            skipped.append(Skip(target.name, reason, target.region))
     if not bound:
         return found, skipped
     return _only_home(found, caller, health, objects), skipped

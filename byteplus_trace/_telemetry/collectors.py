@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
-from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
+from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, OLDEST, SECONDS, Instrument
 from .bounds import Bound
+from .in_flight import IDLE, InFlight
+from .zero_series import EVERY_OPERATION
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -28,42 +30,66 @@ LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
-# Over processes, calls in flight add up, the worst breaker counts, and versions are told by the living.
-GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
+# Over processes, calls in flight add up, the oldest call and the worst breaker count, and only living processes report versions.
+GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
+    OLDEST.name: "livemin",
     BREAKER.name: "livemax",
     BUILD_INFO.name: "livemax",
 }
 
 
 class Series:
-    """The collectors of one registry, the label values admitted and the children in use."""
+    """
+    The series of one place, the label values admitted and the children in use.
 
-    __slots__ = ("_bounds", "_collectors", "children", "metadata_labels", "models", "multiprocess")
+    Args:
+        family: what makes the children of a row with these labels, by their values: `family(row, labels).labels(*values)`.
+        exemplars: whether observations take one.
+    """
+
+    __slots__ = (
+        "_bounds",
+        "_early_gauges",
+        "_families",
+        "children",
+        "exemplars",
+        "in_flight",
+        "metadata_labels",
+        "models",
+    )
 
     def __init__(
-        self, registry: CollectorRegistry, metadata_labels: tuple[str, ...], max_models: int
+        self,
+        family: Callable[[Instrument, tuple[str, ...]], Any],
+        metadata_labels: tuple[str, ...],
+        max_models: int,
+        *,
+        exemplars: bool = True,
+        early_gauges: bool = True,
     ) -> None:
         self.metadata_labels = metadata_labels
-        self.multiprocess = multiprocess_directory() is not None
+        self.exemplars = exemplars
+        self._early_gauges = early_gauges
+        self.in_flight: dict[str, InFlight] = {}
+        """The calls under way, by operation."""
         self.models = Bound(max_models)
         bounds = {label: Bound(most) for label, most in LIMITS.items()}
         bounds |= {label: bounds[other] for label, other in SHARED.items()}
         bounds |= {key: Bound(METADATA_VALUES) for key in metadata_labels}
         bounds["model"] = self.models
-        self._collectors: dict[Instrument, Any] = {}
+        self._families: dict[Instrument, Any] = {}
         self._bounds: dict[Instrument, tuple[Bound | None, ...]] = {}
         self.children: dict[Instrument, dict[tuple[str, ...], Any]] = {row: {} for row in INSTRUMENTS}
         """Those in use, by their label values; `child` makes the others."""
         for row in INSTRUMENTS:
             labels = row.labels + (metadata_labels if row.metadata else ())
-            self._collectors[row] = _collector(row, labels)
+            self._families[row] = family(row, labels)
             self._bounds[row] = tuple(bounds.get(label) for label in labels)
-        _register(registry, self.collectors)
 
     @property
-    def collectors(self) -> Iterable[Any]:
-        return self._collectors.values()
+    def families(self) -> Iterable[Any]:
+        return self._families.values()
 
     def child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
         """The counter, gauge or histogram with these label values, bounded."""
@@ -74,8 +100,29 @@ class Series:
             values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
             found = children.get(values)
         if found is None:
-            found = children[values] = self._collectors[instrument].labels(*values)
+            found = children[values] = self._families[instrument].labels(*values)
         return found
+
+    def start_gauges(self) -> None:
+        """Let the gauges of calls under way stand, at none."""
+        if self._early_gauges:
+            for operation in EVERY_OPERATION:
+                self.in_flight_of(operation)
+
+    def in_flight_of(self, operation: str) -> InFlight:
+        """The calls of an operation that are under way."""
+        found = self.in_flight.get(operation)
+        if found is None:
+            count, oldest = self.child(IN_FLIGHT, (operation,)), self.child(OLDEST, (operation,))
+            oldest.set(IDLE)
+            found = self.in_flight[operation] = InFlight(count.inc, oldest.set)
+        return found
+
+    def idle(self) -> None:
+        """No call is under way: this process was just forked, and its parent's are not its own."""
+        for operation in self.in_flight:
+            self.child(IN_FLIGHT, (operation,)).set(0)
+            self.child(OLDEST, (operation,)).set(IDLE)
 
 
 _by_registry: WeakKeyDictionary[CollectorRegistry, Series] = WeakKeyDictionary()
@@ -95,7 +142,14 @@ def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str]
     with _by_registry_lock:
         series = _by_registry.get(registry)
         if series is None:
-            series = _by_registry[registry] = Series(registry, metadata_labels, max_models)
+            several = multiprocess_directory() is not None
+            # Of several processes, the gauges of calls under way wait for the first call: those that a parent has,
+            # `prometheus_client` sets to 0 in each child, and a call that began at 0 would have hung since 1970.
+            series = Series(
+                _collector, metadata_labels, max_models, exemplars=not several, early_gauges=not several
+            )
+            _register(registry, series.families)
+            _by_registry[registry] = series
         elif sorted(series.metadata_labels) != sorted(metadata_labels):
             raise SettingError(
                 f"This registry's series have the metadata labels {list(series.metadata_labels)}, and labels cannot change: "
@@ -109,7 +163,7 @@ def forget(registry: CollectorRegistry | None) -> None:
     """Take the series out of a registry: the next that asks for them makes them anew, with its own labels."""
     registry = registry or default_registry()
     with _by_registry_lock:
-        for collector in _by_registry.pop(registry).collectors:
+        for collector in _by_registry.pop(registry).families:
             registry.unregister(collector)
 
 

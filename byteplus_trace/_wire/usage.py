@@ -84,6 +84,7 @@ def usage_of(given: Counts | None, bot: BotCounts | None = None) -> Usage | None
         asked.text_tokens,
         asked.image_tokens,
         asked.audio_tokens,
+        written,
     )
 
 
