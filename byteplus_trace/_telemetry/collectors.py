@@ -16,7 +16,16 @@ from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
-from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, OLDEST, SECONDS, Instrument
+from .._instruments import (
+    BREAKER,
+    BUILD_INFO,
+    IN_FLIGHT,
+    INSTRUMENTS,
+    OLDEST,
+    SECONDS,
+    START_TIME,
+    Instrument,
+)
 from .bounds import Bound
 from .in_flight import IDLE, InFlight
 from .zero_series import EVERY_OPERATION
@@ -35,6 +44,7 @@ GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
     OLDEST.name: "livemin",
     BREAKER.name: "livemax",
+    START_TIME.name: "livemin",
     BUILD_INFO.name: "livemax",
 }
 
@@ -100,7 +110,9 @@ class Series:
             values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
             found = children.get(values)
         if found is None:
-            found = children[values] = self._families[instrument].labels(*values)
+            family = self._families[instrument]
+            # A row without labels is its own child.
+            found = children[values] = family.labels(*values) if values else family
         return found
 
     def start_gauges(self) -> None:

@@ -8,12 +8,13 @@ values from outside are bounded (see `collectors.py`), then count as `other`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from .._facts import Call, Exchange
 from .._forks import ForkSafeLock, remake_after_fork
-from .._instruments import ATTEMPT_DURATION, BREAKER, BUILD_INFO, TELEMETRY_ERRORS
+from .._instruments import ATTEMPT_DURATION, BREAKER, BUILD_INFO, START_TIME, TELEMETRY_ERRORS
 from .collectors import Series, forget, series_of
 from .points import Point
 from .provider import Meters
@@ -146,6 +147,8 @@ class Sink:
     def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
         """The versions at work; of a library that is not installed, the empty string."""
         self._series.child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+        if not self._series.children[START_TIME]:
+            self._series.child(START_TIME, ()).set(time.time())
 
     def withdraw(self) -> None:
         """Take the series out of their registry, and their counts with them."""

@@ -233,6 +233,7 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         "modelark_oldest_operation_start_seconds",
         "modelark_breaker_state",
         "modelark_telemetry_errors_total",
+        "modelark_process_start_time_seconds",
         "modelark_build_info",
     }
 
