@@ -9,6 +9,7 @@ values from outside are bounded (see `collectors.py`), then count as `other`.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_ERRORS,
     HEALTH_STORE_UP,
+    START_TIME,
     TELEMETRY_ERRORS,
     Instrument,
 )
@@ -185,6 +187,8 @@ class Sink:
     def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
         """The versions at work; of a library that is not installed, the empty string."""
         self._child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+        if not self._series.children[START_TIME]:
+            self._child(START_TIME, ()).set(time.time())
 
     def withdraw(self) -> None:
         """Take the series out of their registry, and their counts with them."""
