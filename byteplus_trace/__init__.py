@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from . import httpx2, prometheus, testing
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
-    from ._routing.policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
+    from ._policy.policy import Policy
+    from ._policy.targets import Breaker, Condition, Deadline, Group, Retry, Target
     from .instrumentor import ModelArkInstrumentor
 
 __all__ = [
@@ -77,13 +78,13 @@ _LAZY = {
     ),
     "AsyncModelArkTransport": "_httpx",
     "ModelArkTransport": "_httpx",
-    "Breaker": "_routing.policy",
-    "Condition": "_routing.policy",
-    "Deadline": "_routing.policy",
-    "Group": "_routing.policy",
-    "Policy": "_routing.policy",
-    "Retry": "_routing.policy",
-    "Target": "_routing.policy",
+    "Breaker": "_policy.targets",
+    "Condition": "_policy.targets",
+    "Deadline": "_policy.targets",
+    "Group": "_policy.targets",
+    "Policy": "_policy.policy",
+    "Retry": "_policy.targets",
+    "Target": "_policy.targets",
     "ModelArkInstrumentor": "instrumentor",
     "httpx2": None,
     "prometheus": None,

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
+from ._policy import checks
 from ._regions import did_you_mean, region_named
-from ._routing import checks
-from ._routing.policy import Policy
-from ._routing.policyfile import WORDS, read_file
-from ._routing.store_address import StoreAddress
 from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+    from ._policy.policy import Policy
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -121,6 +120,9 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
     named = environ.get(PREFIX + "CONFIG", "").strip() or None if file is None else file
     if named is None:
         return {}
+    from ._policy.policy import KEYS
+    from ._policy.policyfile import read_file
+
     what = f"The {PREFIX}CONFIG file" if file is None else "The file"
     content = read_file(what, named)
     if not isinstance(content, dict):
@@ -128,9 +130,9 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
     settings = {key: value for key, value in content.items() if key in NAMES}
     policy = {key: value for key, value in content.items() if key not in NAMES}
     for key in policy:
-        if key not in WORDS:
+        if key not in KEYS:
             raise SettingError(
-                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *WORDS))}"
+                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *KEYS))}"
             )
     if policy and "policy" in settings:
         raise SettingError(
@@ -143,8 +145,12 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
 
 def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     if settled.get("policy") is not None:
+        from ._policy.policy import Policy
+
         settled["policy"] = Policy.load(settled["policy"], environ)
     if settled.get("health_store") is not None:
+        from ._routing.store_address import StoreAddress
+
         StoreAddress.of(settled["health_store"])
     settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))

@@ -22,6 +22,7 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
+from ._apis import BY_NAME
 from ._facts import Answer, Call, Images, Usage
 
 _DATED = re.compile(r"-\d{6}$")
@@ -203,7 +204,7 @@ def cost(call: Call, answer: Answer, started_ns: int) -> Decimal | None:
         answer.images,
         _day(started_ns // _NANOSECONDS_A_DAY),
         service_tier=answer.service_tier,
-        batch=call.api.startswith("batch_"),
+        batch=BY_NAME[call.api].batch,
     )
 
 

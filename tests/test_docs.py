@@ -27,7 +27,7 @@ from byteplus_trace._cli import COMMANDS, main
 from byteplus_trace._config import configure
 from byteplus_trace._edge.instrumentation import Instrumentation
 from byteplus_trace._instruments import INSTRUMENTS
-from byteplus_trace._routing import policy
+from byteplus_trace._policy import policy, targets
 from byteplus_trace._telemetry import attributes, recorder, semconv
 from byteplus_trace.pytest_plugin import modelark, modelark_exchanges  # noqa: F401 - fixtures for documented tests
 from byteplus_trace.testing import ModelArk
@@ -207,7 +207,7 @@ def test_the_page_of_the_commands_has_exactly_their_options(command, capsys):
 
 
 @pytest.mark.parametrize(
-    "kind", [policy.Policy, policy.Target, policy.Retry, policy.Breaker, policy.Deadline]
+    "kind", [policy.Policy, targets.Target, targets.Retry, targets.Breaker, targets.Deadline]
 )
 def test_the_policy_page_has_every_field_and_its_default(kind):
     text = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")

@@ -114,7 +114,7 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
     if config.policy is None:
         yield Finding("ok", "policy", "none: calls are observed and never moved")
         return
-    from .._routing.warnings import warnings_of
+    from .._policy.warnings import warnings_of
 
     yield Finding("ok", "policy", "loaded: byteplus-trace config check shows how it is understood")
     for warning in warnings_of(config.policy):

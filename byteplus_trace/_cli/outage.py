@@ -20,7 +20,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console, Group
 from rich.text import Text
 
-from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Retry, Target
 from ..testing import REGIONS, FakeRegion
 from .demo_environment import Stage, Trace
 from .render import OWN, STYLES, Question, series, span_tree

@@ -26,7 +26,8 @@ import byteplus_trace
 
 from .. import prometheus
 from .._facts import Exchange
-from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Retry, Target
 from ..testing import ModelArk
 from .calls import BY_NAME, KINDS, Caller, Kind
 from .chaos import AWAY, HOME, SPENT_MODEL, phase_at, set_in

@@ -41,6 +41,7 @@ from typing import Any, Final, Protocol
 from msgspec import structs
 
 from .._forks import ForkSafeLock
+from .._policy.policy import Policy
 from .._routing.fleet import (
     MOST,
     PIN_SECONDS,
@@ -56,7 +57,6 @@ from .._routing.fleet import (
     stored,
 )
 from .._routing.health import Health
-from .._routing.policy import Policy
 from .._routing.sharing import BUCKET_SECONDS, LEASE_SECONDS, Batch, Lease, Sharing, Tally, Totals
 from .._routing.store_address import StoreAddress
 from .._telemetry.guard import fault, guard

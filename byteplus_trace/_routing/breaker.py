@@ -18,7 +18,7 @@ from random import Random
 from typing import Final, Literal
 
 from .._facts import Reason
-from .policy import Breaker
+from .._policy.targets import Breaker
 
 CLOSED: Final = 0
 HALF_OPEN: Final = 1

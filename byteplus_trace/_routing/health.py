@@ -22,8 +22,9 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from .._facts import Reason
 from .._forks import remake_after_fork
+from .._policy.policy import Policy
+from .._policy.targets import Breaker
 from .breaker import CLOSED, HALF_OPEN, OPEN, Circuit, Opening, State
-from .policy import Breaker, Policy
 
 DEAD_FOR_SECONDS = 300.0
 REMEMBERED = 10_000

@@ -27,6 +27,7 @@ from math import ceil
 from typing import Final, NamedTuple, get_args
 
 from .._facts import Operation, Reason
+from .._policy.policy import Policy
 from .fleet import (
     LONGEST_BAR_SECONDS,
     MOST,
@@ -49,7 +50,6 @@ from .fleet import (
     object_digest,
 )
 from .health import Ask, Buried, Closed, Cooled, Counted, Health, Lesson, Made, Opened
-from .policy import Policy
 
 BUCKET_SECONDS: Final = 5
 """How finely the store counts."""

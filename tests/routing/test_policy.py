@@ -8,8 +8,8 @@ import pytest
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, SettingError, Target
-from byteplus_trace._routing.policy import Condition, Group
-from byteplus_trace._routing.warnings import warnings_of
+from byteplus_trace._policy.targets import Condition, Group
+from byteplus_trace._policy.warnings import warnings_of
 
 SG, EU = "ap-southeast-1", "eu-west-1"
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._routing.policy import Group
-from byteplus_trace._routing.replay import may_run_twice
+from byteplus_trace._policy.replay import may_run_twice
+from byteplus_trace._policy.targets import Group
 from byteplus_trace._routing.steps import Failure, Peek, Peeked, Reply, Send, Wait
 
 SG, EU = "ap-southeast-1", "eu-west-1"

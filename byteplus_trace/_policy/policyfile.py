@@ -1,7 +1,7 @@
 """
 A policy as it is written in TOML, JSON or a plain mapping.
 
-The same words as the dataclasses of `policy.py`; a table in `targets` that has `targets`
+The same keys as the fields of `policy.py` and `targets.py`; a table in `targets` that has `targets`
 of its own is a group. `${NAME}` in any text stands for an environment variable, so that
 keys stay out of files.
 """
@@ -19,29 +19,30 @@ from typing import Any, TypeVar
 
 from .._errors import SettingError, shown
 from .._regions import did_you_mean
-from .gatewayconfig import KNOWN, REFUSED, from_gateway_config, is_gateway_config
-from .policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
+from .gatewayconfig import from_gateway_config, is_gateway_config
+from .targets import Breaker, Condition, Deadline, Group, Retry, Target
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # With a folder or a suffix, and nothing of TOML's or JSON's own.
 _MAY_BE_PATH = re.compile(r"""(?=.*[./\\])[^\0\n={}\[\]"']+""")
 _T = TypeVar("_T")
 
-WORDS = (*(each.name for each in fields(Policy)), *KNOWN, *REFUSED)
-"""What may stand at the top of a policy, ours or Portkey's."""
 
+def load(
+    kind: type[_T], source: Mapping[str, Any] | str | os.PathLike[str], environ: Mapping[str, str]
+) -> _T:
+    """
+    The policy that a mapping or a file describes, made as a `kind`: see `Policy.load`.
 
-def load(source: Policy | Mapping[str, Any] | str | os.PathLike[str], environ: Mapping[str, str]) -> Policy:
-    """See `Policy.load`."""
-    if isinstance(source, Policy):
-        return source
+    The class is an argument, because it stands above this module.
+    """
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
     written: dict[str, str] = {}
     filled = _filled(content, environ, "policy", written)
     try:
-        return from_gateway_config(filled) if is_gateway_config(filled) else _policy(filled)
+        return from_gateway_config(kind, filled) if is_gateway_config(filled) else _policy(kind, filled)
     except SettingError as error:
         message = str(error)
     # What a variable holds may be a key: it is told as it was written.
@@ -118,12 +119,12 @@ def _variable(name: str, environ: Mapping[str, str], where: str) -> str:
     return found
 
 
-def _policy(table: Mapping[str, Any]) -> Policy:
+def _policy(kind: type[_T], table: Mapping[str, Any]) -> _T:
     given = _group_words(table, "policy")
-    for name, kind in (("retry", Retry), ("breaker", Breaker), ("deadline", Deadline)):
+    for name, part in (("retry", Retry), ("breaker", Breaker), ("deadline", Deadline)):
         if name in given:
-            given[name] = _built(kind, given[name], name)
-    return _built(Policy, given, "policy")
+            given[name] = _built(part, given[name], name)
+    return _built(kind, given, "policy")
 
 
 def _member(entry: object, where: str) -> Target | Group:
