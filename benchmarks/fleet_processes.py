@@ -239,6 +239,7 @@ async def _calls(settings: Mapping[str, Any], calls: list[Any]) -> None:
 
     async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=None)) as client:
         await one(client)  # what is slow the first time
+        calls.clear()
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         threading.Thread(target=listen, daemon=True).start()

@@ -141,9 +141,9 @@ def test_everything_has_a_time_to_live_and_no_key_is_in_it(process, redis_server
     assert "resp_1" not in everything
 
 
-def test_two_stores_have_one_thread(process):
+def test_two_stores_have_one_thread(process, fleet_of_processes):
     process()
-    with type(process.__closure__[1].cell_contents)() as second:
+    with fleet_of_processes.Redis() as second:
         other = process(second.url)
         stands(other.reports, True)
         assert 1 == sum("health-store" in thread.name for thread in threading.enumerate())
@@ -334,10 +334,8 @@ def test_what_is_not_understood_is_counted_and_harms_nothing(process, redis_serv
         client.zadd(prefix + "barred", {text + b"-": float("inf")})
         client.xadd(prefix + "pins", {"pin": text})
     client.xadd(prefix + "pins", {"other": "x"})
-    for name in one.policy.leaves:
-        for subject in one.sharing.subjects:
-            client.set(f"{prefix}breaker:{subject.operation} {subject.credential} {subject.place}", b"[1,2]")
-            assert name
+    for subject in one.sharing.subjects:
+        client.set(f"{prefix}breaker:{subject.operation} {subject.credential} {subject.place}", b"[1,2]")
     eventually(lambda: one.reports.errors.count("content") > 20)
 
     assert set(one.reports.errors) == {"content"}
@@ -361,7 +359,9 @@ def test_every_reason_begins_at_zero():
         exceptions.ConnectionError("x"),
         exceptions.TimeoutError("x"),
         exceptions.ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
-        exceptions.ResponseError("Command # 1 (SET a 1) of pipeline caused error: WRONGTYPE Operation against a key"),
+        exceptions.ResponseError(
+            "Command # 1 (SET a 1) of pipeline caused error: WRONGTYPE Operation against a key"
+        ),
         exceptions.ResponseError("ERR something new"),
         OSError("x"),
         TimeoutError("x"),
