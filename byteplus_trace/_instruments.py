@@ -89,8 +89,11 @@ TELEMETRY_ERRORS = Instrument(
 BUILD_INFO = Instrument(
     "modelark_build_info", "gauge", ("version", "httpx", "httpx2", "opentelemetry"),
     "Always 1; the versions at work are the labels.")  # fmt: skip
+START_TIME = Instrument(
+    "modelark_start_time_seconds", "gauge", ("policy",),
+    "When instrument() was called, in seconds since the epoch; the label sums up the policy.")  # fmt: skip
 
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, IN_FLIGHT, ATTEMPTS, ATTEMPT_DURATION,
-    FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, BUILD_INFO,
+    FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, BUILD_INFO, START_TIME,
 )  # fmt: skip

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ._facts import Exchange
-from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, TELEMETRY_ERRORS
+from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, START_TIME, TELEMETRY_ERRORS
 from ._telemetry.collectors import default_registry, forget, multiprocess_directory, series_of
 from ._telemetry.points import Point
 from ._telemetry.zero_series import starts
@@ -110,6 +110,10 @@ class Sink:
     def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
         """The versions at work; of a library that is not installed, the empty string."""
         self._series.child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+
+    def started(self, policy: str, at_seconds: float) -> None:
+        """Calls are observed from then on, in seconds since the epoch; `policy` sums it up."""
+        self._series.child(START_TIME, (policy,)).set(at_seconds)
 
     def start_targets(self, targets: Iterable[tuple[str, str]], *, routed: bool = True) -> None:
         """

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,8 +29,12 @@ from .at_exit import abandon_first, end_with_process
 from .library import wanted_headers
 from .router import Routed, Router
 
+if TYPE_CHECKING:
+    from .._policy.policy import Policy
+
 logger = logging.getLogger("byteplus_trace")
 
+LONGEST_SUMMARY = 200
 CONFIG_HEADER = "x-portkey-config"
 
 
@@ -96,6 +100,7 @@ class Instrumentation:
             httpx2=_version_of("httpx2"),
             opentelemetry=_version_of("opentelemetry-api"),
         )
+        self.sink.started(_summary(config.policy), time.time())
         _background.start()
         end_with_process()
 
@@ -209,6 +214,14 @@ class Instrumentation:
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
+
+
+def _summary(policy: Policy | None) -> str:
+    """A policy in one line, without its keys and addresses; `none` without one."""
+    if policy is None:
+        return "none"
+    names = ", ".join(target.name for target in policy.leaves)
+    return f"{policy.mode} over {names}"[:LONGEST_SUMMARY]
 
 
 def _console() -> Callable[[Exchange], None]:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
-from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, Instrument
+from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, START_TIME, Instrument
 from .bounds import Bound
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
     IN_FLIGHT.name: "livesum",
     BREAKER.name: "livemax",
     BUILD_INFO.name: "livemax",
+    START_TIME.name: "livemax",
 }
 
 

@@ -29,12 +29,11 @@ from opentelemetry.sdk.trace.export import (
 )
 
 from .._errors import SettingError, shown, shown_url
-from .._regions import DEFAULT_PORTS
+from .._regions import DEFAULT_PORTS, is_loopback
 
 logger = logging.getLogger("byteplus_trace")
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
-NOBODY = "nobody listens. Start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none"
 
 
 def own_provider(
@@ -78,6 +77,17 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     return _otlp(environ, "ENDPOINT", DEFAULT_ENDPOINT)[1]
 
 
+def traces_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The URL to which the exporter over HTTP sends traces."""
+    variable, url = _otlp(environ, "ENDPOINT", DEFAULT_ENDPOINT)
+    return url if variable == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" else f"{url.rstrip('/')}/v1/traces"
+
+
+def is_grpc(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the variables ask for the exporter over gRPC."""
+    return _otlp(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
+
+
 def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
     """
     Why nothing is exported although the variables are right; None where nothing is missing.
@@ -110,6 +120,17 @@ def is_listening(url: str, timeout_seconds: float = 0.5) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def _nobody(url: str) -> str:
+    """What to do where nothing listens at that URL."""
+    try:
+        here = is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        here = False
+    if here:
+        return "nobody listens. Run 'byteplus-trace watch' to see them, start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none"
+    return "nobody listens. Check OTEL_EXPORTER_OTLP_ENDPOINT, or set OTEL_TRACES_EXPORTER=none"
 
 
 def is_proxied(url: str) -> bool:
@@ -223,7 +244,7 @@ class OverHttp(Watched):
 
     def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self.awaited and not self._taken and not self._may_listen():
-            self.lose(NOBODY)
+            self.lose(_nobody(self._url))
             return SpanExportResult.FAILURE
         self._thread, self._said = threading.get_ident(), None
         try:
@@ -235,7 +256,7 @@ class OverHttp(Watched):
         if result is SpanExportResult.SUCCESS:
             self._taken, self._told = True, False
         else:
-            self.lose(self._said or "it failed" if self._may_listen() else NOBODY)
+            self.lose(self._said or "it failed" if self._may_listen() else _nobody(self._url))
         return result
 
     def _may_listen(self) -> bool:

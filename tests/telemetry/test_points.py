@@ -209,6 +209,7 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         "modelark_breaker_state",
         "modelark_telemetry_errors_total",
         "modelark_build_info",
+        "modelark_start_time_seconds",
     }
 
 
