@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from . import live
 from .application import at_url
 from .checks import METRICS_PORT, Surroundings, examine
 from .findings import Report
@@ -32,9 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=3.0, metavar="SECONDS", help="for each host (default: 3)"
     )
+    live.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.live:
+        return live.run(args)
     if args.url is not None:
         report = Report(at_url(args.url, args.timeout))
     else:
