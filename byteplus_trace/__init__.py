@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from . import httpx2, prometheus, testing
+    from ._cli.application import doctor
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
     from ._policy.policy import Policy
@@ -63,6 +64,7 @@ __all__ = [
     "async_client",
     "base_url",
     "client",
+    "doctor",
     "flush",
     "httpx2",
     "instrument",
@@ -86,6 +88,7 @@ _LAZY = {
     "Retry": "_policy.targets",
     "Target": "_policy.targets",
     "ModelArkInstrumentor": "instrumentor",
+    "doctor": "_cli.application",
     "httpx2": None,
     "prometheus": None,
     "testing": None,

@@ -149,9 +149,13 @@ BUILD_INFO = Instrument(
     "modelark_build_info", "gauge", ("version", "httpx", "httpx2", "opentelemetry"),
     "Always 1; the versions at work are the labels.",
     "modelark.build_info")  # fmt: skip
+INSTRUMENTED = Instrument(
+    "modelark_instrumented_time_seconds", "gauge", ("policy",),
+    "When instrument() was called, in Unix time; the label sums up the policy.",
+    "modelark.instrumented.time")  # fmt: skip
 
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, UNMEASURED, IN_FLIGHT, OLDEST,
     RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, BREAKER_OPENINGS,
-    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, START_TIME, BUILD_INFO,
+    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
 )  # fmt: skip

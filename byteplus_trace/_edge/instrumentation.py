@@ -32,10 +32,12 @@ from .library import wanted_headers
 from .router import Routed, Router
 
 if TYPE_CHECKING:
+    from .._policy.policy import Policy
     from .._telemetry.metric_exporting import OwnMeterProvider
 
 logger = logging.getLogger("byteplus_trace")
 
+LONGEST_SUMMARY = 200
 CONFIG_HEADER = "x-portkey-config"
 
 
@@ -105,6 +107,7 @@ class Instrumentation:
             httpx2=_version_of("httpx2"),
             opentelemetry=_version_of("opentelemetry-api"),
         )
+        self.sink.started(_summary(config.policy), time.time())
         _background.start()
         end_with_process()
 
@@ -233,6 +236,14 @@ class Instrumentation:
             self.server.stop()
         self.recorder.tracers.shutdown()
         self.meters.shutdown()
+
+
+def _summary(policy: Policy | None) -> str:
+    """A policy in one line, without its keys and addresses; `none` without one."""
+    if policy is None:
+        return "none"
+    names = ", ".join(target.name for target in policy.leaves)
+    return f"{policy.mode} over {names}"[:LONGEST_SUMMARY]
 
 
 def _console() -> Callable[[Exchange], None]:

@@ -20,6 +20,7 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_UP,
     IN_FLIGHT,
+    INSTRUMENTED,
     INSTRUMENTS,
     OLDEST,
     SECONDS,
@@ -48,6 +49,7 @@ GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     START_TIME.name: "livemin",
     BUILD_INFO.name: "livemax",
     HEALTH_STORE_UP.name: "livemin",
+    INSTRUMENTED.name: "livemax",
 }
 
 

@@ -42,9 +42,6 @@ Signal = Literal["TRACES", "METRICS"]
 DEFAULT_ENDPOINT = "http://localhost:4318"
 LOOPBACK_DELAY_MILLIS = 500
 TRACES_EXPORTERS = "opentelemetry_traces_exporter"
-NOBODY = (
-    "nobody listens. Start {receiver} there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_{signal}_EXPORTER=none"
-)
 
 
 def own_provider(
@@ -88,6 +85,17 @@ def exporter_names(
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     """Where OTLP traces go, by the standard variables."""
     return otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT)[1]
+
+
+def traces_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The URL to which the exporter over HTTP sends traces."""
+    variable, url = otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT)
+    return url if variable == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" else f"{url.rstrip('/')}/v1/traces"
+
+
+def is_grpc(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the variables ask for the exporter over gRPC."""
+    return otlp_setting(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
 
 
 def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -243,7 +251,7 @@ class Watched(SpanExporter):
 class OverHttp(Watched):
     """The OTLP exporter, whose own log lines are held back; one of ours when an outage begins."""
 
-    receiver = "Jaeger"
+    start = "Run 'byteplus-trace watch' to see them, start Jaeger"
     drops = "OpenTelemetry spans are dropped, as %s does not take them: %s."
 
     def __init__(self, inner: Any, url: str) -> None:
@@ -258,9 +266,8 @@ class OverHttp(Watched):
         self._logger.addFilter(self)
 
     def _export(self, batch: Any, **options: Any) -> Any:
-        nobody = NOBODY.format(receiver=self.receiver, signal=self.signal)
         if self.awaited and not self._taken and not self._may_listen():
-            self.lose(nobody)
+            self.lose(self._nobody())
             return self.failure
         self._thread, self._why = threading.get_ident(), None
         try:
@@ -272,8 +279,15 @@ class OverHttp(Watched):
         if result is self.success:
             self._taken, self._reported = True, False
         else:
-            self.lose(self._why or "it failed" if self._may_listen() else nobody)
+            self.lose(self._why or "it failed" if self._may_listen() else self._nobody())
         return result
+
+    def _nobody(self) -> str:
+        """What to do where nothing listens."""
+        none = f"OTEL_{self.signal}_EXPORTER=none"
+        if self.is_local:
+            return f"nobody listens. {self.start} there, set OTEL_EXPORTER_OTLP_ENDPOINT, or {none}"
+        return f"nobody listens. Check OTEL_EXPORTER_OTLP_ENDPOINT, or set {none}"
 
     def _may_listen(self) -> bool:
         return is_proxied(self._url) or is_listening(self._url)

@@ -23,6 +23,7 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_ERRORS,
     HEALTH_STORE_UP,
+    INSTRUMENTED,
     START_TIME,
     TELEMETRY_ERRORS,
     Instrument,
@@ -189,6 +190,10 @@ class Sink:
         self._child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
         if not self._series.children[START_TIME]:
             self._child(START_TIME, ()).set(time.time())
+
+    def started(self, policy: str, at_seconds: float) -> None:
+        """Calls are observed from then on, in Unix time; `policy` sums it up."""
+        self._child(INSTRUMENTED, (policy,)).set(at_seconds)
 
     def withdraw(self) -> None:
         """Take the series out of their registry, and their counts with them."""
