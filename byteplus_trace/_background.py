@@ -22,7 +22,7 @@ from ._telemetry.guard import fault
 Job = Callable[[], None]
 
 forks = 0
-"""How many forks this process came out of: what is older than the last one is its parent's to tell."""
+"""How many forks this process came out of: what is older than the last one is for its parent to record."""
 
 _jobs: deque[Job] = deque()
 _wake: SimpleQueue[None] = SimpleQueue()

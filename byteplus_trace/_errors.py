@@ -26,6 +26,10 @@ class SettingError(ByteplusTraceError, ValueError):
     """A setting cannot be followed; the message says what to write instead, and holds no key."""
 
 
+# Where a person imports them from, as a traceback shows it.
+ByteplusTraceError.__module__ = SettingError.__module__ = __package__
+
+
 def shown(value: object) -> str:
     """
     A value as a message may show it: numbers and short texts alone.

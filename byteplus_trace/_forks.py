@@ -3,7 +3,7 @@ What a forked child must make anew.
 
 A child has the parent's memory and only the thread that forked. A lock that another
 thread held stays locked there for ever, and what that thread was doing never ends. So
-whatever holds a lock, or a place that a call under way has taken, registers itself here
+whatever holds a lock, or a slot that a call under way has taken, registers itself here
 and is asked to start again in the child.
 """
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import wrapt
 
-from .._telemetry.guard import guard
+from .._telemetry.guard import fault
 from .instrumentation import Instrumentation
 from .library import MODULES, library_named
 from .transport import Transport
@@ -33,12 +33,12 @@ _watching: set[str] = set()
 
 
 def install() -> None:
-    """Patch the libraries that are loaded, and each other one when it comes."""
+    """Patch the libraries that are loaded, and each other one when it is imported."""
     for name in MODULES:
         if name in _watching:
             continue
         _watching.add(name)
-        wrapt.register_post_import_hook(_came, name)
+        wrapt.register_post_import_hook(_imported, name)
     for module in list(_loaded.values()):
         _patch(module)
 
@@ -62,10 +62,10 @@ def is_patched(name: str) -> bool:
 
 
 class _Point(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
-    """Our wrapper, told from others'."""
+    """Marks wrappers that are ours."""
 
 
-def _came(module: ModuleType) -> None:
+def _imported(module: ModuleType) -> None:
     name = module.__name__  # httpx2 may stand in for httpx, by its own alias_httpx()
     if name not in _loaded:
         _loaded[name] = module
@@ -104,7 +104,7 @@ def _wrapper(name: str, colour: str) -> Callable[..., Any]:
         instrumentation = Instrumentation._active
         if instrumentation is None:
             return found
-        with guard("finding the transport"):
+        try:  # not `guard`: every request of every client passes here
             nonlocal ours
             if ours is None:
                 # Not when the library is patched: it may be our own module for it that imports it just then.
@@ -112,6 +112,8 @@ def _wrapper(name: str, colour: str) -> Callable[..., Any]:
             url = args[0] if args else kwargs["url"]
             if instrumentation.places.may_be(url.host) and not isinstance(found, Transport):
                 return ours.around(found, instrumentation, wrapped)
+        except Exception as error:
+            fault("finding the transport", error)
         return found
 
     return transport_for_url

@@ -22,16 +22,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from random import Random
 
+from .._classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .._facts import Call, Cause, Skip
+from .._policy.conditions import Params
+from .._policy.policy import Policy
+from .._policy.replay import breaker_operation, may_run_twice, only_reads
 from .admission import Standing
 from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
-from .classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
-from .conditions import Params
 from .deadline import RemainingTime, least
 from .health import Health
 from .order import Candidate, candidates, unprefixed
-from .policy import Policy
-from .replay import breaker_operation, may_run_twice, only_reads
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
@@ -267,6 +267,7 @@ class _Story:
             target=target.name,
             region=target.region,
             base_url=None if candidate.here else candidate.base_url,
+            path=candidate.path,
             cause=cause,
             number=self.sent,
             model=self._rewritten(candidate.model),

@@ -20,7 +20,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .._facts import Cause, Reason, Skip
+from .._facts import Cause, FailureKind, Reason, Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Send:
     cause: Cause
     number: int
     """From 1, over the whole call."""
+    path: str = ""
+    """What follows `base_url`."""
     model: str | None = None
     """The model to write into the body; None: the caller's own."""
     override_params: Mapping[str, Any] = field(default_factory=dict)
@@ -97,9 +99,6 @@ class Reply:
     """`retry-after-ms`, or `retry-after` in seconds or as a date, already a wait from now."""
     streaming: bool = False
     """It is a `text/event-stream`."""
-
-
-FailureKind = Literal["connect", "pool", "timeout", "idle", "reset", "deadline", "cancelled", "other"]
 
 
 @dataclass(frozen=True, slots=True)

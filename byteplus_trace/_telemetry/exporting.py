@@ -183,12 +183,12 @@ class OwnTracerProvider(TracerProvider):
 
 
 class Watched(SpanExporter):
-    """An exporter, and whether what it was given was exported."""
+    """An exporter, and whether all that it got was exported."""
 
     awaited = False
     """Somebody waits for what is exported: a flush, the exit."""
     troubled = False
-    """What was last said of the exporter is that it failed."""
+    """The last export failed."""
     is_local = False
     """It exports to this machine."""
 
@@ -231,9 +231,9 @@ class OverHttp(Watched):
         self._url = url
         self.is_local = _is_local(url)
         self._taken = False
-        self._told = False
+        self._reported = False
         self._thread: int | None = None
-        self._said: str | None = None
+        self._why: str | None = None
         self._logger = logging.getLogger(type(inner).__module__)
         self._logger.addFilter(self)
 
@@ -241,25 +241,25 @@ class OverHttp(Watched):
         if self.awaited and not self._taken and not self._may_listen():
             self.lose(NOBODY)
             return SpanExportResult.FAILURE
-        self._thread, self._said = threading.get_ident(), None
+        self._thread, self._why = threading.get_ident(), None
         try:
             result = super()._export(spans)
         except Exception as error:  # as older releases let it through
-            result, self._said = SpanExportResult.FAILURE, type(error).__name__
+            result, self._why = SpanExportResult.FAILURE, type(error).__name__
         finally:
             self._thread = None
         if result is SpanExportResult.SUCCESS:
-            self._taken, self._told = True, False
+            self._taken, self._reported = True, False
         else:
-            self.lose(self._said or "it failed" if self._may_listen() else NOBODY)
+            self.lose(self._why or "it failed" if self._may_listen() else NOBODY)
         return result
 
     def _may_listen(self) -> bool:
         return is_proxied(self._url) or is_listening(self._url)
 
     def lose(self, why: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             logger.warning(
                 "OpenTelemetry spans are dropped, as %s does not take them: %s.",
                 shown_url(self._url),
@@ -271,12 +271,12 @@ class OverHttp(Watched):
         if self._thread != threading.get_ident():
             return True
         self.troubled = True
-        if self._said is None:
-            # An exception's own words may hold the URL with what is secret in it.
-            said = [
+        if self._why is None:
+            # An exception's text may hold the URL with what is secret in it.
+            arguments = [
                 type(each).__name__ if isinstance(each, Exception) else each for each in record.args or ()
             ]
-            self._said = (str(record.msg) % tuple(said)).rstrip(".")
+            self._why = (str(record.msg) % tuple(arguments)).rstrip(".")
         return False
 
     def shutdown(self) -> None:

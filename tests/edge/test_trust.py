@@ -185,8 +185,8 @@ def test_a_label_value_is_cut():
 
 
 def test_a_year_of_retry_after_is_five_minutes(http, instrument, ark, sg):
+    from byteplus_trace._classify import RATE
     from byteplus_trace._routing.attempt_end import Outcome, asked_wait
-    from byteplus_trace._routing.classify import RATE
 
     candidate = SimpleNamespace(retry=byteplus_trace.Retry())
 

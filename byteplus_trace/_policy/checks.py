@@ -7,6 +7,7 @@ Each function is given the name under which the user knows the value.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -52,6 +53,18 @@ def name(what: str, given: object) -> None:
         )
 
 
+def api_key(called: str, given: object) -> str | None:
+    """A key without what surrounds it, such as the last line's end of a file that holds it."""
+    if given is None:
+        return None
+    key = given.strip() if isinstance(given, str) else ""
+    if not key:
+        raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+    if not key.isascii() or not key.isprintable():
+        raise SettingError(f"{called}: api_key holds a character that no header may carry. Copy it anew.")
+    return key
+
+
 def models(called: str, given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
         raise SettingError(
@@ -93,6 +106,25 @@ def statuses(name: str, given: object) -> frozenset[int] | None:
     return frozenset(found)
 
 
+# RFC 9110, 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# A target has its own, and a cookie belongs to the host that set it.
+_NEVER_FORWARDED = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie"})
+
+
+def header_names(name: str, given: object) -> frozenset[str]:
+    """Names of headers, in lower case."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SettingError(f"{name}={shown(given)} must be a list of header names, such as ['x-tenant'].")
+    found = tuple(given)
+    for header in found:
+        if not isinstance(header, str) or _TOKEN.fullmatch(header) is None:
+            raise SettingError(f"{name}: {shown(header)} is not the name of a header.")
+        if header.lower() in _NEVER_FORWARDED:
+            raise SettingError(f"{name} cannot hold {header!r}: a credential goes to its own origin alone.")
+    return frozenset(header.lower() for header in found)
+
+
 def choice(name: str, word: object, known: Sequence[str]) -> None:
     if word not in known:
         raise SettingError(
@@ -113,7 +145,26 @@ def yes_or_no(name: str, value: object) -> None:
 
 def instance(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
+        raise SettingError(
+            f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
+        )
+
+
+# What a bare number for one of these most likely means.
+_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+
+
+def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
+    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
+    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if field is not None and is_number(value):
+        written = f"{field}{sign}{value:g}"
+        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
+    return (
+        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+        if kind and isinstance(value, Mapping)
+        else ""
+    )
 
 
 def is_number(value: object) -> TypeGuard[float]:
