@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+from typing import NamedTuple
+
 import anyio
+import httpx
+import httpx2
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 import byteplus_trace
-from byteplus_trace import Policy, Retry, Target
+from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
 
 SINGAPORE = "https://ark.ap-southeast.bytepluses.com"
 MODEL = "seed-2-0-lite-260428"
@@ -57,13 +63,40 @@ def two_targets(**options):
 
 
 class Caller:
-    """Sends one call over scripted replies, in one library and colour."""
+    """Sends calls over scripted replies, in one library and colour, all through one transport."""
 
-    def __init__(self, library, colour):
+    def __init__(self, library, colour, **settings):
         self.library, self.colour = library, colour
         self.sent = []
         self.exchanges = []
         self.text = b""
+        self.settings = settings
+        self._handler = None
+        self._client = None
+
+    def _made(self, settings):
+        """The client, made at the first call: the settings of later calls must be the same."""
+        if self._client is None:
+            own = {
+                "tracer_provider": TracerProvider(shutdown_on_exit=False),
+                "registry": CollectorRegistry(),
+                "on_exchange": self.exchanges.append,
+                **self.settings,
+                **settings,
+            }
+            names = byteplus_trace if self.library.__name__ == "httpx" else byteplus_trace.httpx2
+            mock = self.library.MockTransport(self._answered)
+            headers = {"Authorization": "Bearer key"}
+            if self.colour == "sync":
+                transport = names.ModelArkTransport(mock, **own)
+                self._client = self.library.Client(transport=transport, headers=headers)
+            else:
+                transport = names.AsyncModelArkTransport(mock, **own)
+                self._client = self.library.AsyncClient(transport=transport, headers=headers)
+        return self._client
+
+    def _answered(self, request):
+        return self._handler(request)
 
     def call(self, api, replies, *, stream=False, read_parts=None, raises=None, **settings):
         """
@@ -77,6 +110,9 @@ class Caller:
         """
         method, path, body = APIS[api] if isinstance(api, str) else api
         scripted = iter(replies)
+        self.sent.clear()
+        self.exchanges.clear()
+        self.text = b""
 
         def handler(request):
             self.sent.append(str(request.url))
@@ -93,21 +129,10 @@ class Caller:
 
         if stream and body is not None:
             body = {**body, "stream": True}
-        own = {
-            "tracer_provider": TracerProvider(shutdown_on_exit=False),
-            "registry": CollectorRegistry(),
-            "on_exchange": self.exchanges.append,
-            **settings,
-        }
-        names = byteplus_trace if self.library.__name__ == "httpx" else byteplus_trace.httpx2
-        headers = {"Authorization": "Bearer key"}
-        mock = self.library.MockTransport(handler)
+        self._handler = handler
+        client = self._made(settings)
         if self.colour == "sync":
-            transport = names.ModelArkTransport(mock, **own)
-            with (
-                self.library.Client(transport=transport, headers=headers) as client,
-                client.stream(method, SINGAPORE + path, json=body) as response,
-            ):
+            with client.stream(method, SINGAPORE + path, json=body) as response:
                 for number, part in enumerate(response.iter_raw(), 1):
                     self.text += part
                     if number == read_parts:
@@ -115,11 +140,7 @@ class Caller:
         else:
 
             async def main():
-                transport = names.AsyncModelArkTransport(mock, **own)
-                async with (
-                    self.library.AsyncClient(transport=transport, headers=headers) as client,
-                    client.stream(method, SINGAPORE + path, json=body) as response,
-                ):
+                async with client.stream(method, SINGAPORE + path, json=body) as response:
                     reading = response.aiter_raw()
                     number = 0
                     async for part in reading:
@@ -164,3 +185,72 @@ def make_caller():
 @pytest.fixture
 def two():
     return two_targets
+
+
+class End(NamedTuple):
+    """How one call ended, and what its caller received."""
+
+    outcome: str
+    reason: str
+    error_type: str | None
+    text: bytes
+    sends: int
+
+
+def policies():
+    """How a call is made: without a policy, or with two targets, with and without a total deadline."""
+    # Breakers are off: each caller makes many calls that fail.
+    steady = Breaker(ratio=None, consecutive=None)
+    yield "alone", {}
+    yield "routed", {"policy": two_targets(breaker=steady)}
+    yield "routed in time", {"policy": two_targets(breaker=steady, deadline=Deadline(total=60))}
+
+
+@pytest.fixture(scope="module")
+def ends():
+    """
+    ends(api, replies): how a call ends, sync and async, for each of `policies`.
+
+    Callers are kept for each API, because making one takes longer than a hundred calls.
+    """
+    kept = {}
+
+    def of(api, replies, **options):
+        if api not in kept:
+            kept[api] = {
+                (colour, setting): Caller(importlib.import_module(library), colour, **settings)
+                for library, colour in (("httpx", "sync"), ("httpx2", "asyncio"))
+                for setting, settings in policies()
+            }
+        found = {}
+        for key, caller in kept[api].items():
+            with contextlib.suppress(httpx.RemoteProtocolError, httpx2.RemoteProtocolError):
+                caller.call(api, replies, **options)
+            byteplus_trace._background.drain()
+            (exchange,) = caller.exchanges
+            found[key] = End(
+                exchange.outcome, exchange.reason, exchange.error_type, caller.text, len(caller.sent)
+            )
+        return found
+
+    return of
+
+
+@pytest.fixture
+def fresh_ends():
+    """As `ends`, each call by a caller of its own: after an exception the next like it is taken for its SDK's resend."""
+
+    def of(api, replies, error):
+        found = {}
+        for library, colour in (("httpx", "sync"), ("httpx2", "asyncio")):
+            package = importlib.import_module(library)
+            for setting, settings in policies():
+                caller = Caller(package, colour, **settings)
+                with contextlib.suppress(package.RemoteProtocolError):
+                    caller.call(api, replies, stream=True, raises=package.RemoteProtocolError(error))
+                byteplus_trace._background.drain()
+                (exchange,) = caller.exchanges
+                found[colour, setting] = exchange.outcome
+        return found
+
+    return of
