@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
-from ._regions import did_you_mean, region_named
-from ._routing import checks
-from ._routing.policy import Policy
-from ._routing.policyfile import WORDS, read_file
+from ._policy import checks
+from ._regions import SIMULATED_VARIABLE, did_you_mean, region_named
 from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+    from ._policy.policy import Policy
+    from ._prices import Table
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -55,6 +56,7 @@ class Config:
 
     service_name: str | None = None
     policy: Policy | None = None
+    health_store: str | None = field(default=None, repr=False)
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
@@ -69,6 +71,8 @@ class Config:
     propagate: bool = False
     include_usage: bool = False
     token_histograms: bool = False
+    console: bool = False
+    prices: Table | None = None
     on_exchange: Callable[[Exchange], None] | None = None
 
 
@@ -119,6 +123,9 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
     named = environ.get(PREFIX + "CONFIG", "").strip() or None if file is None else file
     if named is None:
         return {}
+    from ._policy.policy import KEYS
+    from ._policy.policyfile import read_file
+
     what = f"The {PREFIX}CONFIG file" if file is None else "The file"
     content = read_file(what, named)
     if not isinstance(content, dict):
@@ -126,9 +133,9 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
     settings = {key: value for key, value in content.items() if key in NAMES}
     policy = {key: value for key, value in content.items() if key not in NAMES}
     for key in policy:
-        if key not in WORDS:
+        if key not in KEYS:
             raise SettingError(
-                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *WORDS))}"
+                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *KEYS))}"
             )
     if policy and "policy" in settings:
         raise SettingError(
@@ -141,7 +148,17 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
 
 def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     if settled.get("policy") is not None:
+        from ._policy.policy import Policy
+
         settled["policy"] = Policy.load(settled["policy"], environ)
+    if settled.get("health_store") is not None:
+        from ._routing.store_address import StoreAddress
+
+        StoreAddress.of(settled["health_store"])
+    if settled.get("prices") is not None:
+        from ._pricefile import load
+
+        settled["prices"] = load(settled["prices"])
     settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
     _checked_number(settled, "metrics_port", 0, 65535)
@@ -174,6 +191,7 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("propagate", bool, "True or False"),
     ("include_usage", bool, "True or False"),
     ("token_histograms", bool, "True or False"),
+    ("console", bool, "True or False"),
 )
 # Objects of other libraries, what is asked of them, and what to write.
 _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
@@ -255,6 +273,7 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
+    "health_store": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
     "metadata_labels": _read_words,
@@ -265,6 +284,8 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "propagate": _read_yes,
     "include_usage": _read_yes,
     "token_histograms": _read_yes,
+    "console": _read_yes,
+    "prices": _read_text,
 }
 
-VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config", "disabled"))
+VARIABLES = (*(PREFIX + name.upper() for name in (*_READERS, "config", "disabled")), SIMULATED_VARIABLE)

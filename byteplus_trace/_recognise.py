@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ._apis import Api
 from ._facts import Call
 from ._regions import (
     ARK,
@@ -29,9 +30,10 @@ from ._regions import (
     region_of,
     spellings_of,
 )
+from ._wire.families import Family, family_of
 from ._wire.lenient_json import json_in
 from ._wire.reader import Asked
-from ._wire.routes import Route, match
+from ._wire.routes import match
 
 PORTKEY_HOST = "api.portkey.ai"
 PORTKEY_PREFIX = "x-portkey-"
@@ -73,7 +75,8 @@ class Place:
 class Addressed(NamedTuple):
     """What follows from a method and a URL alone. The same for every call of one API at one place."""
 
-    route: Route
+    api: Api
+    family: Family | None
     path: str
     resource_id: str | None
     url: str
@@ -121,17 +124,17 @@ class Places:
             place = self.place_of(scheme, host, port, path)
         if place is None:
             return None
-        route, suffix, resource_id = match(method, path, place.prefix)
+        api, suffix, resource_id = match(method, path, place.prefix)
         named = f"[{host}]" if ":" in host else host
         url = f"{scheme}://{named}{path}" if port == standard else f"{scheme}://{named}:{port}{path}"
-        return Addressed(route, suffix, resource_id, url, port, place.region, place.provider)
+        return Addressed(api, family_of(api), suffix, resource_id, url, port, place.region, place.provider)
 
 
 class Recognised(msgspec.Struct):
-    """A call, its route, and whether a gateway stands in front."""
+    """A call, how its API is read, and whether a gateway stands in front."""
 
     call: Call
-    route: Route
+    family: Family | None
     behind_gateway: bool
     cut_metadata: int
     """How many metadata values were too long."""
@@ -159,8 +162,8 @@ def recognise(
     addressed = places.addressed(method, scheme, host, port, path)
     if addressed is None:
         return None
-    route, region = addressed.route, addressed.region
-    asked = route.family.asked(body, capture) if body and route.family is not None else _NOTHING_ASKED
+    api, family, region = addressed.api, addressed.family, addressed.region
+    asked = family.asked(body, capture) if body and family is not None else _NOTHING_ASKED
     behind_gateway = host == PORTKEY_HOST
     if behind_gateway:
         if not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
@@ -172,8 +175,8 @@ def recognise(
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(
         # By position, for a call with more than 15 keywords makes a dict of them first.
-        route.operation,
-        route.api,
+        api.operation,
+        api.name,
         method,
         addressed.url,
         host,
@@ -190,7 +193,7 @@ def recognise(
         sdk_retry=int(retries) if retries.isdecimal() and len(retries) <= LONGEST_NUMBER else 0,
         content=asked.content,
     )
-    return Recognised(call, route, behind_gateway, cut)
+    return Recognised(call, family, behind_gateway, cut)
 
 
 def _is_byteplus(provider: str, model: str | None) -> bool:

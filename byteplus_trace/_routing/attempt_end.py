@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from .._classify import Moving, Verdict
 from .._facts import Skip, SkipReason
-from .classify import Moving, Verdict
 from .order import Candidate, shared_group
 from .steps import Failure, Wait
 
@@ -81,7 +81,7 @@ def remaining_candidates(
         elif _may_move(candidate, other, outcome.verdict):
             left.append(other)
         elif outcome.verdict.move in _SKIPPED_FOR:
-            skipped.append(Skip(other.name, _SKIPPED_FOR[outcome.verdict.move]))
+            skipped.append(Skip(other.name, _SKIPPED_FOR[outcome.verdict.move], other.target.region))
     return left, skipped
 
 

@@ -22,16 +22,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from random import Random
 
+from .._classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .._facts import Call, Cause, Skip
+from .._policy.conditions import Params
+from .._policy.policy import Policy
+from .._policy.replay import breaker_operation, may_run_twice, only_reads
 from .admission import Standing
 from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
-from .classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
-from .conditions import Params
 from .deadline import RemainingTime, least
 from .health import Health
 from .order import Candidate, candidates, unprefixed
-from .policy import Policy
-from .replay import breaker_operation, may_run_twice, only_reads
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
@@ -264,16 +264,17 @@ class _Story:
     ) -> Send:
         target = candidate.target
         return Send(
-            target=target.name,
-            region=target.region,
+            target=candidate.name,
+            region=str(target.region),
             base_url=None if candidate.here else candidate.base_url,
+            path=candidate.path,
             cause=cause,
             number=self.sent,
             model=self._rewritten(candidate.model),
             override_params=target.override_params if self.replayable else {},
             api_key=target.api_key,
             timeout_seconds=least(limit, first_event, target.request_timeout),
-            share_seconds=limit,
+            share_seconds=least(limit, first_event),
             waited_seconds=self.waited,
             skipped=tuple(self.skipped),
             replays=self.copies,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from .._apis import Api, Form
 from .._facts import Answer
 from .chat import ChatReader
 from .embeddings import EmbeddingsReader
@@ -89,3 +90,19 @@ images = Family(ImagesReader, "images")
 embeddings = Family(EmbeddingsReader, "embeddings", silent=True, counts_inputs=True)
 tasks = Family(TaskReader)
 plain = Family(PlainReader)
+
+_FAMILIES: dict[Form, Family] = {
+    "chat": chat,
+    "responses": responses,
+    "fetched": fetched,
+    "messages": messages,
+    "images": images,
+    "embeddings": embeddings,
+    "tasks": tasks,
+    "plain": plain,
+}
+
+
+def family_of(api: Api) -> Family | None:
+    """How this API is read; None for a download, which is only counted."""
+    return _FAMILIES[api.form] if api.form is not None else None

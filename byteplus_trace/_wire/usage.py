@@ -84,6 +84,7 @@ def usage_of(counts: Counts | None, bot: BotCounts | None = None) -> Usage | Non
         asked.text_tokens,
         asked.image_tokens,
         asked.audio_tokens,
+        written,
     )
 
 

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from byteplus_trace._apis import APIS
 from byteplus_trace._fake import handler
 from byteplus_trace._wire import routes
 from byteplus_trace.testing import ModelArk
@@ -135,15 +136,15 @@ def test_nonsense_is_refused_with_the_fix(ark, sg):
 @pytest.mark.parametrize("route", handler.ROUTES, ids=lambda route: f"{route.method} {route.path.pattern}")
 def test_the_fake_and_the_library_call_an_api_by_the_same_name(route):
     path = route.path.pattern.replace("[^/]+", "some-id")
-    seen = routes.match(route.method, f"/api/v3{path}").route
+    seen = routes.match(route.method, f"/api/v3{path}").api
 
     assert route is handler.route_of(route.method, path)
-    assert (seen.operation, seen.api) == (route.operation, route.api)
+    assert (seen.operation, seen.name) == (route.operation, route.api)
 
 
 def test_the_fake_has_every_api_that_the_library_knows_and_no_other():
     faked = {(route.method, route.path.pattern.replace("[^/]+", "{id}")) for route in handler.ROUTES}
-    known = {(route.method, route.pattern) for route in routes.ROUTES}
+    known = {(api.method, api.pattern) for api in APIS}
 
     assert known - ABSENT == faked
     assert ABSENT <= known

@@ -1,35 +1,41 @@
 """
-What the user wants done about failure: targets, and the limits of trying.
+What a policy is made of: targets, groups of targets, and the limits of trying.
 
-A policy is a tree of targets, most often a flat one. Everything in it is checked when
-it is made, in the user's words, because nothing may be raised once calls are under way.
-How it is read from a file is in `policyfile.py`; what follows from it for one call, in
-`order.py` and `plan.py`.
+Each value is checked when it is made, and its error says what to write instead: nothing
+may be raised once calls are under way. `checks.py` and `replay.py` check single fields;
+here stands which fields fit together.
 
-What one field may hold is said in `checks.py` and `kinds.py`; here, what the fields may be
-together. What is allowed but may surprise is in `surprises.py`.
-
-Seconds everywhere. A key is never in a `repr`, a message or a warning.
+Seconds everywhere. A key, what a `${NAME}` was filled with and what `override_params` holds are never in a `repr`, a
+message or a warning.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
+from urllib.parse import urlsplit
 
-from .._errors import SettingError, shown
-from .._regions import address_of, did_you_mean, region_named
+from .._errors import SettingError, as_written, shown
+from .._regions import (
+    BILLING_PLANS,
+    BillingPlan,
+    address_of,
+    did_you_mean,
+    prefix_at_end,
+    region_named,
+)
 from . import checks
+from .bases import Bases, bases
 from .conditions import checked_query
-from .replay import Replay, checked_only, checked_replay
+from .replay import checked_only
 
 Mode = Literal["fallback", "loadbalance", "conditional", "single"]
-Final = Literal["primary", "last"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-FINALS: tuple[Final, ...] = get_args(Final)
+
+MAX_ATTEMPTS = 6
+"""The most sends of one call, where its policy names no other number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Retry:
         checks.number("retry.cap", self.cap, least=self.base, because="at least retry.base")
         checks.number("retry.retry_after_cap", self.retry_after_cap, least=0)
         checks.number("retry.budget_ratio", self.budget_ratio, least=0)
-        _set(self, on_status_codes=checks.statuses("retry.on_status_codes", self.on_status_codes))
+        set_fields(self, on_status_codes=checks.statuses("retry.on_status_codes", self.on_status_codes))
         checks.yes_or_no("retry.use_retry_after", self.use_retry_after)
 
 
@@ -83,7 +89,7 @@ class Breaker:
             checks.whole("breaker.consecutive", self.consecutive, least=1)
         checks.positive("breaker.open", self.open)
         checks.number("breaker.open_max", self.open_max, least=self.open, because="at least breaker.open")
-        _set(self, on_status_codes=checks.statuses("breaker.on_status_codes", self.on_status_codes))
+        set_fields(self, on_status_codes=checks.statuses("breaker.on_status_codes", self.on_status_codes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,9 @@ class Target:
         name: what it is called on spans, in series and in `@name/model`.
         region: the region it is in, or that its `base_url` stands for.
         base_url: where it is, if not at the region's public address.
+        messages_base_url: where it is for calls in Anthropic's form, if `base_url` does not say so.
+        billing_plan: the plan that its calls are billed under: metered, coding or agent. Without one, calls
+            keep the plan that their caller addressed.
         api_key: its own key; without one, only calls addressed to it can use it, with the caller's key.
         models: the caller's model or endpoint id -> the one here; `"*"` for any other.
         only: the kinds of call it serves: chat, responses, embeddings, images, video, other.
@@ -136,13 +145,15 @@ class Target:
     name: str
     region: str = field(kw_only=True)
     base_url: str | None = field(default=None, kw_only=True)
+    messages_base_url: str | None = field(default=None, kw_only=True)
+    billing_plan: BillingPlan | None = field(default=None, kw_only=True)
     api_key: str | None = field(default=None, kw_only=True, repr=False)
     models: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     only: Collection[str] | None = field(default=None, kw_only=True)
     zone: str | None = field(default=None, kw_only=True)
     weight: float = field(default=1, kw_only=True)
     quota_group: str | None = field(default=None, kw_only=True)
-    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
     request_timeout: float | None = field(default=None, kw_only=True)
     allow_http: bool = field(default=False, kw_only=True)
     retry: Retry | None = field(default=None, kw_only=True)
@@ -153,10 +164,10 @@ class Target:
         called = f"target {self.name!r}"
         region_named(checks.text(f"{called}: region", self.region))
         checks.yes_or_no(f"{called}: allow_http", self.allow_http)
-        if self.base_url is not None:
-            checks.base_url(f"{called}: base_url", self.base_url, allow_http=self.allow_http)
-        if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key.strip()):
-            raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+        for name in ("base_url", "messages_base_url"):
+            if getattr(self, name) is not None:
+                checks.base_url(f"{called}: {name}", getattr(self, name), allow_http=self.allow_http)
+        self._check_bases(called)
         for name in ("zone", "quota_group"):
             if getattr(self, name) is not None:
                 checks.text(f"{called}: {name}", getattr(self, name))
@@ -165,17 +176,38 @@ class Target:
             checks.positive(f"{called}: request_timeout", self.request_timeout)
         checks.instance(f"{called}: retry", self.retry, Retry)
         checks.instance(f"{called}: breaker", self.breaker, Breaker)
-        _set(
+        set_fields(
             self,
+            api_key=checks.api_key(called, self.api_key),
             models=checks.models(called, self.models),
             only=checked_only(called, self.only),
             override_params=checks.override_params(called, self.override_params),
         )
 
+    def _check_bases(self, called: str) -> None:
+        if self.billing_plan is not None:
+            checks.choice(f"{called}: billing_plan", self.billing_plan, BILLING_PLANS)
+        if self.base_url is None:
+            return
+        named = prefix_at_end(urlsplit(address_of(self.base_url)).path)
+        if named is not None and named.form == "anthropic" and self.messages_base_url is not None:
+            raise SettingError(
+                f"{called}: base_url is of Anthropic's form already. Leave messages_base_url out."
+            )
+        if named is not None and self.billing_plan not in {None, named.plan}:
+            raise SettingError(
+                f"{called}: base_url is of the plan {named.plan!r}, billing_plan is {self.billing_plan!r}. Leave one out."
+            )
+
+    @property
+    def bases(self) -> Bases:
+        """Where it is called."""
+        return bases(self.region, self.base_url, self.messages_base_url, self.billing_plan)
+
     @property
     def address(self) -> str:
         """Where it is: `base_url`, else the region's."""
-        return address_of(self.base_url or region_named(self.region).base_url)
+        return self.bases.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +224,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         checks.text("condition: then", self.then)
-        _set(self, query=checked_query(self.query))
+        set_fields(self, query=checked_query(self.query))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,95 +246,34 @@ class Group:
         if self.name is not None:
             checks.name("Group", self.name)
         checks.number(f"{called}: weight", self.weight, least=0)
-        _settle_tree(called, self)
+        settle_tree(called, self)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """
-    Which targets may serve a call, in which order, and how hard to try.
-
-    Args:
-        targets: in the order in which they are tried; a `Group` stands for one with a mode of its own.
-        mode: `fallback`; `loadbalance`: a first one by weight, then the rest in order; `conditional`:
-            the one that `conditions` name, else `default`; `single`: the first alone.
-        retry: when the same target is asked again.
-        breaker: when a failing target is left alone.
-        deadline: how long a call may take.
-        replay: for each kind of call, whether it may be sent again when the first copy may have run.
-            What is not named keeps its default.
-        max_attempts: the most sends of one call, retries and fallbacks together.
-        final: of several failures, whose response the caller gets: the `primary` or the `last`.
-
-    Raises:
-        SettingError: a value cannot be followed; the message says what to write instead.
-    """
-
-    targets: Sequence[Target | Group]
-    mode: Mode = field(default="fallback", kw_only=True)
-    retry: Retry = field(default_factory=Retry, kw_only=True)
-    breaker: Breaker = field(default_factory=Breaker, kw_only=True)
-    deadline: Deadline = field(default_factory=Deadline, kw_only=True)
-    replay: Mapping[str, Replay] = field(default_factory=dict, kw_only=True)
-    max_attempts: int = field(default=6, kw_only=True)
-    final: Final = field(default="primary", kw_only=True)
-    conditions: Sequence[Condition] = field(default=(), kw_only=True)
-    default: str | None = field(default=None, kw_only=True)
-    on_status_codes: Collection[int] | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        _settle_tree("Policy", self)
-        checks.instance("retry", self.retry, Retry)
-        checks.instance("breaker", self.breaker, Breaker)
-        checks.instance("deadline", self.deadline, Deadline)
-        checks.whole("max_attempts", self.max_attempts, least=1)
-        checks.choice("final", self.final, FINALS)
-        _set(self, replay=checked_replay(self.replay))
-        _check_names(self)
-        _check_addresses(self.leaves)
+class Tree(Protocol):
+    """What policies and groups share."""
 
     @property
-    def leaves(self) -> tuple[Target, ...]:
-        """Every target, those of groups included, in the order written."""
-        return tuple(_leaves(self.targets))
-
-    @classmethod
-    def load(
-        cls,
-        source: Policy | Mapping[str, Any] | str | os.PathLike[str],
-        environ: Mapping[str, str] = os.environ,
-    ) -> Policy:
-        """
-        Read a policy: itself, a mapping, or the path of a TOML or JSON file.
-
-        `${NAME}` in a text stands for that environment variable. A mapping in the shape of
-        a Portkey gateway config is read as one.
-
-        Raises:
-            SettingError: it cannot be read or followed; the message says what to write instead.
-        """
-        from .policyfile import load
-
-        return load(source, environ)
+    def targets(self) -> Sequence[Target | Group]: ...
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def conditions(self) -> Sequence[Condition]: ...
+    @property
+    def default(self) -> str | None: ...
+    @property
+    def on_status_codes(self) -> Collection[int] | None: ...
 
 
-def _leaves(targets: Iterable[Target | Group]) -> Iterator[Target]:
+def leaves_of(targets: Iterable[Target | Group]) -> Iterator[Target]:
+    """Every target, those of groups included, in the order written."""
     for each in targets:
         if isinstance(each, Group):
-            yield from _leaves(each.targets)
+            yield from leaves_of(each.targets)
         else:
             yield each
 
 
-def groups_of(root: Policy | Group) -> Iterator[Policy | Group]:
-    """A policy and every group in it, the outer ones first."""
-    yield root
-    for each in root.targets:
-        if isinstance(each, Group):
-            yield from groups_of(each)
-
-
-def _settle_tree(called: str, group: Policy | Group) -> None:
+def settle_tree(called: str, group: Tree) -> None:
     """Check what policies and groups share, and make their sequences tuples."""
     if isinstance(group.targets, (Target, Group, str)) or not isinstance(group.targets, Iterable):
         raise SettingError(
@@ -334,10 +305,10 @@ def _settle_tree(called: str, group: Policy | Group) -> None:
     for name in (*(_instance_of_condition(called, each).then for each in conditions), group.default):
         if name is not None and name not in names:
             raise SettingError(
-                f"{called}: no target is named {shown(name)} (known: {', '.join(names)}).{did_you_mean(name, names)}"
+                f"{called}: no target is named {shown(name)} (known: {', '.join(map(as_written, names))}).{did_you_mean(name, names)}"
             )
     statuses = checks.statuses(f"{called}: on_status_codes", group.on_status_codes)
-    _set(group, targets=targets, conditions=conditions, on_status_codes=statuses)
+    set_fields(group, targets=targets, conditions=conditions, on_status_codes=statuses)
 
 
 def _instance_of_condition(called: str, each: object) -> Condition:
@@ -346,28 +317,7 @@ def _instance_of_condition(called: str, each: object) -> Condition:
     return each
 
 
-def _check_names(policy: Policy) -> None:
-    seen: set[str] = set()
-    for group in groups_of(policy):
-        for each in group.targets:
-            if each.name in seen:
-                raise SettingError(f"Two targets are named {each.name!r}. Give each a name of its own.")
-            if each.name is not None:
-                seen.add(each.name)
-
-
-def _check_addresses(leaves: Sequence[Target]) -> None:
-    regions: dict[str, Target] = {}
-    for target in leaves:
-        other = regions.setdefault(target.address, target)
-        if other.region != target.region:
-            raise SettingError(
-                f"Targets {other.name!r} and {target.name!r} are both at {target.address} but name the regions "
-                f"{other.region!r} and {target.region!r}. One address stands for one region."
-            )
-
-
-def _set(target: object, **values: object) -> None:
+def set_fields(value: object, **values: object) -> None:
     """Settle fields of a frozen value while it is being made."""
-    for name, value in values.items():
-        object.__setattr__(target, name, value)
+    for name, field_value in values.items():
+        object.__setattr__(value, name, field_value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
+from .._apis import BY_NAME, OBJECT_KINDS, Kind
 from .._errors import SettingError, shown
 from .._facts import Call
 from . import checks
@@ -17,9 +18,9 @@ from . import checks
 Replay = Literal["ambiguous", "unsent_only", "stateless_only"]
 REPLAYS: tuple[Replay, ...] = get_args(Replay)
 
-KINDS = ("chat", "messages", "responses", "embeddings", "images", "video", "other")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
-DEFAULT_REPLAY: Mapping[str, Replay] = {
+DEFAULT_REPLAY: Mapping[Kind, Replay] = {
     "chat": "ambiguous",
     "messages": "ambiguous",
     "embeddings": "ambiguous",
@@ -29,34 +30,15 @@ DEFAULT_REPLAY: Mapping[str, Replay] = {
     "other": "unsent_only",
 }
 
-# The kind of a call: by its API, else by its operation.
-_KINDS_BY_API = {
-    "context_create": "chat",
-    "messages": "messages",
-    "messages_count_tokens": "messages",
-    "responses": "responses",
-    "responses_get": "responses",
-    "responses_input_items": "responses",
-    "responses_delete": "responses",
-    "images": "images",
-    "video_task_create": "video",
-    "video_task_list": "video",
-    "video_task_get": "video",
-    "video_task_delete": "video",
-}
-# What else is asked of an object falls under the kind of what made it: a target that made it serves that too.
-_KINDS_BY_OBJECT = {"/responses/": "responses", "/contents/generations/tasks/": "video"}
-_KINDS_BY_OPERATION = {"chat": "chat", "embeddings": "embeddings", "generate_content": "images"}
-
 EARLIER = ("previous_response_id", "context_id", "conversation")
 """Parameters that name an object, made by an earlier call and kept where that call was served."""
 
 
-def kind_of(call: Call) -> str:
+def kind_of(call: Call) -> Kind:
     """The key of `only` and `replay` that a call falls under."""
     if call.api == "other" and call.resource_id is not None:
-        return next((kind for part, kind in _KINDS_BY_OBJECT.items() if part in call.path), "other")
-    return _KINDS_BY_API.get(call.api) or _KINDS_BY_OPERATION.get(call.operation, "other")
+        return next((kind for part, kind in OBJECT_KINDS.items() if part in call.path), "other")
+    return BY_NAME[call.api].kind
 
 
 def breaker_operation(call: Call) -> str:

@@ -19,10 +19,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from .._facts import Reason
+from ._facts import Reason
 
 if TYPE_CHECKING:
-    from .steps import Failure, FailureKind, Peeked
+    from ._facts import FailureKind
+    from ._routing.steps import Failure, Peeked
 
 Retrying = Literal[
     "no",

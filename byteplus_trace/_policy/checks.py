@@ -7,14 +7,14 @@ Each function is given the name under which the user knows the value.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
-from .._errors import SettingError, shown
-from .._regions import DEFAULT_PORTS, did_you_mean
+from .._errors import SettingError, as_written, shown
+from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
 
 
 def base_url(
@@ -28,7 +28,7 @@ def base_url(
         )
     if parts.query or parts.fragment or parts.username is not None:
         raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise SettingError(
             f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
         )
@@ -44,15 +44,6 @@ def _parts(url: str) -> SplitResult | None:
     return parts if is_one else None
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def name(what: str, given: object) -> None:
     if not isinstance(given, str) or not given.strip():
         raise SettingError(f"{what}: the name must be a text, not {shown(given)}.")
@@ -60,6 +51,18 @@ def name(what: str, given: object) -> None:
         raise SettingError(
             f"{what} {shown(given)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
         )
+
+
+def api_key(called: str, given: object) -> str | None:
+    """A key without what surrounds it, such as the last line's end of a file that holds it."""
+    if given is None:
+        return None
+    key = given.strip() if isinstance(given, str) else ""
+    if not key:
+        raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+    if not key.isascii() or not key.isprintable():
+        raise SettingError(f"{called}: api_key holds a character that no header may carry. Copy it anew.")
+    return key
 
 
 def models(called: str, given: object) -> dict[str, str]:
@@ -86,7 +89,20 @@ def override_params(called: str, given: object) -> dict[str, Any]:
     for field, instead in _NOT_OVERRIDDEN.items():
         if field in given:
             raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
-    return dict(given)
+    return {key: _plain(value) for key, value in given.items()}
+
+
+def _plain(value: object) -> object:
+    """As a body can be written with it: a text that was filled in is a text like any other there."""
+    match value:
+        case str():
+            return str(value)
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case _:
+            return value
 
 
 def statuses(name: str, given: object) -> frozenset[int] | None:
@@ -103,10 +119,29 @@ def statuses(name: str, given: object) -> frozenset[int] | None:
     return frozenset(found)
 
 
+# RFC 9110, 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# A target has its own, and a cookie belongs to the host that set it.
+_NEVER_FORWARDED = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie"})
+
+
+def header_names(name: str, given: object) -> frozenset[str]:
+    """Names of headers, in lower case."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SettingError(f"{name}={shown(given)} must be a list of header names, such as ['x-tenant'].")
+    found = tuple(given)
+    for header in found:
+        if not isinstance(header, str) or _TOKEN.fullmatch(header) is None:
+            raise SettingError(f"{name}: {shown(header)} is not the name of a header.")
+        if header.lower() in _NEVER_FORWARDED:
+            raise SettingError(f"{name} cannot hold {header!r}: a credential goes to its own origin alone.")
+    return frozenset(header.lower() for header in found)
+
+
 def choice(name: str, word: object, known: Sequence[str]) -> None:
     if word not in known:
         raise SettingError(
-            f"{name}: {shown(word)} is not known (known: {', '.join(known)}).{did_you_mean(word, known)}"
+            f"{name}: {shown(word)} is not known (known: {', '.join(map(as_written, known))}).{did_you_mean(word, known)}"
         )
 
 
@@ -123,7 +158,26 @@ def yes_or_no(name: str, value: object) -> None:
 
 def instance(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
+        raise SettingError(
+            f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
+        )
+
+
+# What a bare number for one of these most likely means.
+_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+
+
+def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
+    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
+    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if field is not None and is_number(value):
+        written = f"{field}{sign}{value:g}"
+        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
+    return (
+        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+        if kind and isinstance(value, Mapping)
+        else ""
+    )
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -12,15 +12,16 @@ a guardrail that silently does nothing is worse than an error at startup.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from .._errors import SettingError, shown
+from .._errors import Filled, SettingError, shown
 from .._regions import DEFAULT_REGION, did_you_mean
 from . import checks
-from .policy import MODES, Breaker, Condition, Group, Policy, Retry, Target
+from .targets import MAX_ATTEMPTS, MODES, Breaker, Condition, Group, Retry, Target, leaves_of
 
+_T = TypeVar("_T")
 _MARKS = ("strategy", "provider", "virtual_key")
 
 _NO_GATEWAY = "there is no gateway between the call and ModelArk"
@@ -57,19 +58,19 @@ def is_gateway_config(table: Mapping[str, Any]) -> bool:
     )
 
 
-def from_gateway_config(table: Mapping[str, Any]) -> Policy:
+def from_gateway_config(kind: Callable[..., _T], table: Mapping[str, Any]) -> _T:
     """
-    The policy that a gateway config describes.
+    The policy that a gateway config describes, made as a `kind`.
 
     Raises:
         SettingError: a key cannot be followed here; the message names it and says why.
     """
     if "targets" not in table and ("provider" in table or "strategy" not in table):
         table = {"strategy": {"mode": "single"}, "targets": [table]}
-    policy = Policy(**_members(table, "", _Inherited()))
+    members = _members(table, "", _Inherited())
     # Portkey gives every target all its retries; the cap must let the last target be reached.
-    most = sum(1 + (target.retry or policy.retry).per_target for target in policy.leaves)
-    return replace(policy, max_attempts=max(policy.max_attempts, most))
+    most = sum(1 + (target.retry or Retry()).per_target for target in leaves_of(members["targets"]))
+    return kind(**members, max_attempts=max(MAX_ATTEMPTS, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,8 @@ def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | 
 def _model_of_provider(provider: object, where: str) -> str | None:
     """`byteplus`, `@byteplus`, `@byteplus-team` or `@byteplus/model`: the model, if it names one."""
     slug, _, model = str(provider).removeprefix("@").partition("/")
+    if isinstance(provider, Filled):
+        model = Filled(model, provider.written) if model else model
     if slug != "byteplus" and not slug.startswith("byteplus-"):
         raise SettingError(
             f"{where}provider: {shown(provider)} cannot be called from here, only byteplus: {_NO_GATEWAY}, so no other "
