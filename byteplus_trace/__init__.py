@@ -111,6 +111,7 @@ def instrument(
     *,
     service_name: str | None = None,
     policy: Policy | Mapping[str, Any] | str | PathLike[str] | None = None,
+    health_store: str | None = None,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = None,
@@ -125,6 +126,8 @@ def instrument(
     propagate: bool | None = None,
     include_usage: bool | None = None,
     token_histograms: bool | None = None,
+    console: bool | None = None,
+    prices: Mapping[str, Any] | str | PathLike[str] | None = None,
     on_exchange: Callable[[Exchange], None] | None = None,
 ) -> None:
     """
@@ -142,6 +145,8 @@ def instrument(
         service_name: `service.name` of the spans, where the provider is our own; else `OTEL_SERVICE_NAME`.
         policy: how calls move between regions, endpoints and models: a `Policy`, a mapping, or the path of a TOML
             or JSON file, a Portkey gateway config included. None: observe only.
+        health_store: a Redis or Valkey through which processes and machines share what they know of the policy's
+            targets, such as `redis://host:6379/0?namespace=prod`; needs the extra `redis`. None: each knows its own.
         tracer_provider: whose tracer to use; else the global one, whenever it is set; else one of our own by the
             standard `OTEL_*` variables, exporting OTLP over HTTP to localhost:4318.
         meter_provider: where the OpenTelemetry metrics go too; else the global one. None set: nothing to pay.
@@ -159,6 +164,9 @@ def instrument(
         propagate: send `traceparent` to ModelArk (`own` spans only); off.
         include_usage: ask for usage on streamed chats that did not, and take the extra chunk out again; off.
         token_histograms: record each call's token counts as OpenTelemetry histograms too, for percentiles; off.
+        console: print each finished call to standard output, as a tree of its attempts with times, tokens and cost; off.
+        prices: a TOML or JSON file of your own prices, before those of the package: contracts, discounts and
+            models that it lacks; None: the package's table alone.
         on_exchange: called with each finished `Exchange`; an exception of its is logged and swallowed.
 
     Raises:

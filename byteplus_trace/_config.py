@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
 from ._policy import checks
-from ._regions import did_you_mean, region_named
+from ._regions import SIMULATED_VARIABLE, did_you_mean, region_named
 from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from ._policy.policy import Policy
+    from ._prices import Table
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -55,6 +56,7 @@ class Config:
 
     service_name: str | None = None
     policy: Policy | None = None
+    health_store: str | None = field(default=None, repr=False)
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
@@ -69,6 +71,8 @@ class Config:
     propagate: bool = False
     include_usage: bool = False
     token_histograms: bool = False
+    console: bool = False
+    prices: Table | None = None
     on_exchange: Callable[[Exchange], None] | None = None
 
 
@@ -147,6 +151,14 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         from ._policy.policy import Policy
 
         settled["policy"] = Policy.load(settled["policy"], environ)
+    if settled.get("health_store") is not None:
+        from ._routing.store_address import StoreAddress
+
+        StoreAddress.of(settled["health_store"])
+    if settled.get("prices") is not None:
+        from ._pricefile import load
+
+        settled["prices"] = load(settled["prices"])
     settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
     _checked_number(settled, "metrics_port", 0, 65535)
@@ -179,6 +191,7 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("propagate", bool, "True or False"),
     ("include_usage", bool, "True or False"),
     ("token_histograms", bool, "True or False"),
+    ("console", bool, "True or False"),
 )
 # Objects of other libraries, what is asked of them, and what to write.
 _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
@@ -260,6 +273,7 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
+    "health_store": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
     "metadata_labels": _read_words,
@@ -270,6 +284,8 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "propagate": _read_yes,
     "include_usage": _read_yes,
     "token_histograms": _read_yes,
+    "console": _read_yes,
+    "prices": _read_text,
 }
 
-VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config", "disabled"))
+VARIABLES = (*(PREFIX + name.upper() for name in (*_READERS, "config", "disabled")), SIMULATED_VARIABLE)

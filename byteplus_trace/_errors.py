@@ -26,6 +26,10 @@ class SettingError(ByteplusTraceError, ValueError):
     """A setting cannot be followed; the message says what to write instead, and holds no key."""
 
 
+# Where a person imports them from, as a traceback shows it.
+ByteplusTraceError.__module__ = SettingError.__module__ = __package__
+
+
 class Filled(str):
     """A text that `${NAME}` was filled into. It shows itself as it was written: what a variable holds may be a key."""
 

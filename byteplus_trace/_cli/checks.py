@@ -1,12 +1,12 @@
 """
 What `doctor` looks at.
 
-A check is a function that looks at one thing and gives findings; `CHECKS` is their order. A
-finding is a failure only where the library could not do its work in this process; what
-costs a feature or may surprise is a warning. Whether calls would be seen is not guessed:
-each HTTP library makes one against a fake ModelArk on the loopback.
+A check is a function that looks at one thing and yields findings; `CHECKS` is their order. A
+finding is a failure only if the library could not work in this process. A feature that is
+missing, or a setting that may surprise, is a warning. Whether calls are seen is tested, not
+guessed: each HTTP library makes one call to a fake ModelArk on the loopback.
 
-Keys are looked for and never shown, not even in part.
+A key is looked for and never shown, not even in part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ METRICS_PORT = 9464
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at one thing found."""
+    """What a check found."""
 
     status: Status
     subject: str
@@ -62,7 +62,7 @@ class Distribution:
     name: str
     needed: bool = False
     without: str = ""
-    """What there is not where it is not installed."""
+    """What is missing without it."""
 
 
 DISTRIBUTIONS = (
@@ -103,14 +103,14 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
     from .._config import PREFIX, VARIABLES, configure
 
     named = around.environ.get(PREFIX + "CONFIG", "").strip()
-    told = sorted(name for name in around.environ if name in VARIABLES and name != PREFIX + "CONFIG")
-    source = " and ".join([*([named] if named else []), *([", ".join(told)] if told else [])])
+    found = sorted(name for name in around.environ if name in VARIABLES and name != PREFIX + "CONFIG")
+    source = " and ".join([*([named] if named else []), *([", ".join(found)] if found else [])])
     try:
         config = configure({}, around.environ)
     except SettingError as error:
         yield Finding("fail", "settings", str(error), "instrument() refuses these settings: mend them first")
         return
-    yield Finding("ok", "settings", f"valid: {source}" if source else "none given; instrument()'s arguments and defaults hold")  # fmt: skip
+    yield Finding("ok", "settings", f"valid: {source}" if source else "none; the arguments and defaults of instrument() apply")  # fmt: skip
     if config.policy is None:
         yield Finding("ok", "policy", "none: calls are observed and never moved")
         return
@@ -123,7 +123,7 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "SDK retries",
-            "the Ark SDK sends again on its own, and its resends cannot be told from new calls",
+            "the Ark SDK sends again on its own, and its resends look like new calls",
             "with a policy, make its client with max_retries=0",
         )
 
@@ -185,9 +185,9 @@ def _seen(name: str, module: Any) -> Finding:
     )
 
 
-# Instrumentations that also make a span of a model call: how they get on with ours.
-_STEPS_ASIDE = "its span stays the one GenAI span, and is given our attributes"
-_TWICE = "each call would be told twice: switch one off for these calls"
+# Instrumentations that also make a span of a model call, and what happens next to ours.
+_STEPS_ASIDE = "its span stays the only GenAI span, and carries our attributes"
+_TWICE = "each call would have two spans: switch one off for these calls"
 NEIGHBOURS: tuple[tuple[str, Status, str], ...] = (
     ("opentelemetry-instrumentation-genai-openai", "ok", _STEPS_ASIDE),
     ("opentelemetry-instrumentation-httpx", "ok", "silent around our send, unless http_spans='otel'"),
@@ -207,12 +207,12 @@ def _neighbours(_around: Surroundings) -> Iterator[Finding]:
             "does not know byteplus-trace",
             "install the package rather than putting it on the path",
         )
-    for distribution, status, words in NEIGHBOURS:
+    for distribution, status, effect in NEIGHBOURS:
         found = _version_of(distribution)
         if found is not None and status == "ok":
-            yield Finding("ok", "instrumentation", f"{distribution} {found}: {words}")
+            yield Finding("ok", "instrumentation", f"{distribution} {found}: {effect}")
         elif found is not None:
-            yield Finding(status, "instrumentation", f"{distribution} {found} is installed", words)
+            yield Finding(status, "instrumentation", f"{distribution} {found} is installed", effect)
 
 
 # Where calls go
@@ -259,7 +259,7 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
         return Finding(
             "warn",
             subject,
-            f"{region.host}:443 cannot be reached: {_words(error)}",
+            f"{region.host}:443 cannot be reached: {_reason(error)}",
             "offline, or a firewall or proxy in between? Calls through HTTPS_PROXY may still work",
         )
 
@@ -277,8 +277,8 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
         own_provider,
     )
 
-    told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
-    yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")
+    shown = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
+    yield Finding("ok", "OTEL_* variables", ", ".join(shown) or "none set")
     if is_disabled(around.environ):
         yield Finding(
             "warn", "spans", "OTEL_SDK_DISABLED=true: none are made by our own provider", "unset it to have spans"
@@ -314,7 +314,7 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
         )
 
 
-# By its name a variable that holds a secret, by its value one that has it inside.
+# A name that says that the variable holds a secret, or a value that has one inside.
 _SECRET = re.compile("HEADERS|KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 
 
@@ -334,7 +334,7 @@ def _metrics(around: Surroundings) -> Iterator[Finding]:
             yield Finding(
                 "warn",
                 "metrics port",
-                f"{port} cannot be had: {_words(error)}",
+                f"{port} cannot be had: {_reason(error)}",
                 "another process serves there? Give another metrics_port, or mount prometheus.metrics_app()",
             )
         else:
@@ -356,19 +356,19 @@ def _multiprocess(around: Surroundings) -> Iterator[Finding]:
             "fail", "PROMETHEUS_MULTIPROC_DIR", f"{named} cannot be written to", "give the workers the right to write"
         )  # fmt: skip
     else:
-        left = len(list(directory.glob("*.db")))
-        if left:
+        count = len(list(directory.glob("*.db")))
+        if count:
             yield Finding(
                 "warn",
                 "PROMETHEUS_MULTIPROC_DIR",
-                f"{named} holds {left} files",
+                f"{named} holds {count} files",
                 "where no worker is running they are from an earlier run, and still counted: empty it before the start",
             )
         else:
             yield Finding("ok", "PROMETHEUS_MULTIPROC_DIR", f"{named} is empty and can be written to")
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
@@ -385,7 +385,7 @@ CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
 
 
 def examine(around: Surroundings) -> list[Finding]:
-    """All findings, in the order of the checks; one that breaks is itself a finding."""
+    """All findings, in the order of the checks; a check that breaks is itself a finding."""
     findings: list[Finding] = []
     for check in CHECKS:
         try:

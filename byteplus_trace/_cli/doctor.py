@@ -1,8 +1,8 @@
 """
 `byteplus-trace doctor`: is everything there, does it work, and if not, what to do.
 
-What is looked at is in `checks.py`; here is how it is told. Only a failure, something that
-would stop the library from working in this process, makes the exit status 1.
+`checks.py` looks, this module prints. Only a failure, something that would stop the library
+from working in this process, makes the exit status 1.
 """
 
 from __future__ import annotations

@@ -10,12 +10,11 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
 from .._errors import SettingError, as_written, shown
-from .._regions import DEFAULT_PORTS, did_you_mean
+from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
 
 
 def base_url(
@@ -29,7 +28,7 @@ def base_url(
         )
     if parts.query or parts.fragment or parts.username is not None:
         raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise SettingError(
             f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
         )
@@ -43,15 +42,6 @@ def _parts(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if is_one else None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def name(what: str, given: object) -> None:
@@ -168,7 +158,26 @@ def yes_or_no(name: str, value: object) -> None:
 
 def instance(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
+        raise SettingError(
+            f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
+        )
+
+
+# What a bare number for one of these most likely means.
+_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+
+
+def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
+    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
+    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if field is not None and is_number(value):
+        written = f"{field}{sign}{value:g}"
+        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
+    return (
+        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+        if kind and isinstance(value, Mapping)
+        else ""
+    )
 
 
 def is_number(value: object) -> TypeGuard[float]:

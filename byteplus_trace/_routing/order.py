@@ -12,18 +12,18 @@ those that are encrypted for one place or signed for it, those whose body can be
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from .._facts import Call, Skip, SkipReason
+from .._policy.address import address_of_call, base_at
 from .._policy.conditions import Params, fits
 from .._policy.policy import Policy, groups_of
 from .._policy.replay import EARLIER, kind_of
 from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, origin_of
-from .address import address_of_call, base_at
+from .fleet import digest_of
 from .forwarding import credential
 from .health import Health
 
@@ -96,11 +96,11 @@ def candidates(
         if reason is None and base is not None:
             found.append(caller.candidate(target, groups, base))
         elif reason is not None:
-            skipped.append(Skip(str(target.name), reason))
+            skipped.append(Skip(str(target.name), reason, target.region))
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
-    skipped += [Skip(each.name, caller.stays) for each in found if each not in home]
+    skipped += [Skip(each.name, caller.stays, each.target.region) for each in found if each not in home]
     return home, skipped
 
 
@@ -262,4 +262,4 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
 
 
 def _digest(credential: str | None) -> str | None:
-    return hashlib.sha256(credential.encode()).hexdigest() if credential else None
+    return digest_of(credential) if credential else None

@@ -279,7 +279,7 @@ class _Story:
             override_params=target.override_params if self.replayable else {},
             api_key=target.api_key,
             timeout_seconds=least(limit, first_event, target.request_timeout),
-            share_seconds=limit,
+            share_seconds=least(limit, first_event),
             waited_seconds=self.waited,
             skipped=tuple(self.skipped),
             replays=self.copies,

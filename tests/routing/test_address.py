@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from byteplus_trace import Policy, SettingError, Target
 from byteplus_trace._facts import Call
+from byteplus_trace._policy.address import address_of_call, base_at
 from byteplus_trace._policy.warnings import warnings_of
 from byteplus_trace._regions import PREFIXES
-from byteplus_trace._routing.address import address_of_call, base_at
 from byteplus_trace._wire.routes import match
 
 SG, EU = "ap-southeast-1", "eu-west-1"
@@ -42,10 +42,10 @@ PLANS = {form: sorted({plan for plan, of_form in PREFIXES if of_form == form}) f
 
 def call_to(url, method="POST"):
     path = "/" + url.split("/", 3)[3] if url.count("/") > 2 else ""
-    route, suffix, resource_id = match(method, path)
+    api, suffix, resource_id = match(method, path)
     host = re.split(r"[:/]", url.split("://")[1])[0]
     return Call(
-        route.operation, route.name, method, url, host, 443, suffix, SG, "byteplus.modelark",
+        api.operation, api.name, method, url, host, 443, suffix, SG, "byteplus.modelark",
         resource_id=resource_id,
     )  # fmt: skip
 

@@ -72,6 +72,16 @@ def test_a_file_without_a_name_is_not_valid(capsys):
     assert "the path of a file" in capsys.readouterr().err
 
 
+def test_without_secrets_only_what_they_hold_is_not_checked(written, capsys):
+    """As in CI, where no key is set."""
+    file = written(TABLE)
+
+    assert 0 == main(["config", "check", file, "--without-secrets"])
+    assert "key        set" in capsys.readouterr().out
+    assert 2 == check(written({**TABLE, "deadline": 30}), {}, without_secrets=True)
+    assert "Write deadline.total = 30" in capsys.readouterr().err
+
+
 def test_warnings_fail_where_that_is_asked_for(written):
     assert 1 == check(written(TABLE), {"KEY": SECRET}, strict=True)
 
