@@ -44,10 +44,9 @@ def bases(
     region: str, base_url: str | None, messages_base_url: str | None, billing_plan: BillingPlan | None
 ) -> Bases:
     """The bases of a target with these fields."""
-    if base_url is not None:
-        return _bases(base_url, False, messages_base_url, billing_plan)
-    regions = region_named(region).base_for(billing_plan or "metered", "openai")
-    return _bases(regions, True, messages_base_url, billing_plan)
+    return _bases(
+        base_url or region_named(region).base_url, base_url is None, messages_base_url, billing_plan
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -55,6 +54,8 @@ def _bases(
     base_url: str, is_regions: bool, messages_base_url: str | None, billing_plan: BillingPlan | None
 ) -> Bases:
     address = address_of(base_url)
+    if is_regions and billing_plan is not None:
+        address = root_of(address) + PREFIXES[billing_plan, "openai"]
     path = urlsplit(address).path
     ending = prefix_at_end(path)
     is_known_host = is_regions or region_of(origin_of(address)[1] or "") is not None

@@ -98,8 +98,7 @@ def _filled(value: Any, environ: Mapping[str, str], where: str, missing: dict[st
     """
     The value with `${NAME}` replaced throughout.
 
-    `missing` collects a sentence for each variable that is not there, so that a person
-    reads all of them at once.
+    `missing` collects a sentence for each variable that is not there, so that a person reads all of them at once.
     """
     match value:
         case str():

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .._facts import Call
+from .._policy.bases import root_of
+from .._policy.replay import kind_of
+from .._policy.targets import Target
 from .._regions import PREFIXES, BillingPlan, Form, address_of, prefix_of, region_of
-from .bases import root_of
-from .replay import kind_of
-from .targets import Target
 
 _VERSION = "/v1"
 """What Anthropic's SDK puts between its base URL and the path of each API."""
