@@ -65,6 +65,8 @@ logger = logging.getLogger("byteplus_trace")
 
 TICK_SECONDS: Final = 0.02
 """How soon what was learnt is sent."""
+QUIET_TICKS: Final = 5
+"""So many times as long in a process that has not called lately. What others learnt is heard at once all the same."""
 READ_SECONDS: Final = 1.0
 """How often all is read, because messages get lost."""
 TIMEOUT_SECONDS: Final = 0.75
@@ -246,7 +248,7 @@ class Store:
         self._well()
 
     def _share(self, seconds: float) -> None:
-        self._receive(seconds)
+        self._receive(seconds if any(each.is_busy for each in self.sharings()) else seconds * QUIET_TICKS)
         if clock() - self._read_at >= READ_SECONDS or not all(each.is_joined for each in self.sharings()):
             self._read_anew()
         for sharing in self.sharings():

@@ -157,6 +157,7 @@ class Sharing:
         health.home_elsewhere = self._home_elsewhere
 
     def _start(self) -> None:
+        self._learnt_at = self.clock()
         self._own = Shared()
         """What this process saw itself: sent again where the store has lost it."""
         self._running: dict[tuple[str, str], _Running] = {}
@@ -186,6 +187,11 @@ class Sharing:
     def is_joined(self) -> bool:
         """Others can be heard."""
         return self._health.in_fleet
+
+    @property
+    def is_busy(self) -> bool:
+        """Something was learnt lately, so more may come soon."""
+        return bool(self._journal) or self.clock() - self._learnt_at < MET_SECONDS
 
     # To the store.
 
@@ -315,6 +321,8 @@ class Sharing:
 
     def _read_journal(self) -> None:
         journal = self._journal
+        if journal:
+            self._learnt_at = self.clock()
         while journal:
             lesson = journal.popleft()
             match lesson:
