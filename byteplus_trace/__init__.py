@@ -153,7 +153,7 @@ def instrument(
         metrics_addr: the address to serve on; 127.0.0.1.
         metadata_labels: metadata keys allowed to become Prometheus labels; none.
         max_models: distinct values of the label `model`; the rest count as `other`; 100.
-        redact: applied to every captured text before it leaves.
+        redact: applied to every captured text before it is recorded. None: common secrets are removed by their form.
         base_urls: more places that are ModelArk, and their regions: a private endpoint, a proxy.
         capture_content: put prompts and answers on the spans. None:
             `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`; off by default.
