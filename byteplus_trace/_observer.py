@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,6 +68,7 @@ class Observer:
         "_call",
         "_call_span",
         "_capture",
+        "_cost",
         "_family",
         "_forks",
         "_heard",
@@ -88,11 +90,13 @@ class Observer:
         open_span: Callable[[Call, int], CallSpan] | None,
         capture: bool,
         heard: Callable[[Exchange, BaseException | None], None] | None = None,
+        cost: Callable[[Call, Answer, int], Decimal | None] = _prices.cost,
     ) -> None:
         self._call = call
         self._family = family
         self._capture = capture
         self._heard = heard
+        self._cost = cost
         self._forks = _forks.count
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
@@ -314,7 +318,7 @@ class Observer:
                 answer = replace(answer, usage=None)
         cost_usd = None
         try:  # not `with guard`: it costs a call two functions more
-            cost_usd = _prices.cost(call, answer, self._started_ns)
+            cost_usd = self._cost(call, answer, self._started_ns)
         except Exception as error_of_ours:
             fault("estimating the cost", error_of_ours)
         return Exchange(

@@ -37,6 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 _any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
 _RAW = msgspec.Raw | None
+_NOTHING = frozenset({b"null", b'""', b"{}"})
 
 
 class Shape(Generic[T]):
@@ -69,6 +70,11 @@ class Shape(Generic[T]):
             return self._fitted(data)
         except UNREADABLE:
             return None
+
+
+def holds(value: msgspec.Raw | None) -> bool:
+    """Whether a raw value is something: not null, an empty text or an empty object. It is never decoded or copied."""
+    return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING)
 
 
 def take_over(known: T, update: T) -> None:
