@@ -66,6 +66,7 @@ __all__ = [
     "client",
     "doctor",
     "flush",
+    "flush_on_sigterm",
     "httpx2",
     "instrument",
     "metadata",
@@ -211,6 +212,22 @@ def flush(timeout: float = 5.0) -> bool:
     from ._edge.lifecycle import flush_all
 
     return flush_all(timeout)
+
+
+def flush_on_sigterm() -> None:
+    """
+    Export what was recorded when SIGTERM comes; for servers and jobs that it ends, such as uvicorn.
+
+    SIGTERM's default action ends a process without `atexit`, and the spans of its last seconds are lost. Call this
+    once in the main thread, after `instrument()`. It chains: the handler that was installed follows, or the default
+    action. Exporting delays that by one second at most, or three where the process ends.
+
+    Raises:
+        SettingError: this is not the main thread, or SIGTERM is handled outside of Python.
+    """
+    from ._edge.sigterm import flush_on_sigterm
+
+    flush_on_sigterm()
 
 
 def client(
