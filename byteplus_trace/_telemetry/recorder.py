@@ -37,6 +37,7 @@ from .attributes import (
     LONGEST,
     Attributes,
     attempt_end_attributes,
+    attempt_span_name,
     attempt_start_attributes,
     content_attributes,
     end_attributes,
@@ -147,7 +148,7 @@ class CallSpan:
         if self._recorder.settings.http_spans == "otel":
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
-            call.method,
+            attempt_span_name(call),
             within,
             SpanKind.CLIENT,
             attempt_start_attributes(call, sending),
