@@ -100,8 +100,6 @@ def at_start(targets: Targets) -> Iterator[Start]:
         yield IN_FLIGHT, (operation,)
     for (target, _), breaker in product(targets.named, BREAKERS):
         yield BREAKER, (target, breaker)
-        for source in ("own", "fleet"):
-            yield BREAKER_OPENINGS, (target, breaker, source)
 
 
 def of_call(call: Call, targets: Targets) -> Iterator[Start]:
@@ -114,7 +112,7 @@ def of_call(call: Call, targets: Targets) -> Iterator[Start]:
     for target, region in places:
         yield from _of_target(call, model, target, region)
     if routed:
-        yield from _of_policy(call.operation, model, [target for target, _ in places], regions)
+        yield from _of_policy(call, model, [target for target, _ in places], regions)
 
 
 def _of_operation(call: Call, model: str, regions: Sequence[str], *, routed: bool) -> Iterator[Start]:
@@ -174,10 +172,11 @@ def _of_target(call: Call, model: str, target: str, region: str) -> Iterator[Sta
                 yield STREAM_BREAKS, (operation, target, phase, reason)
 
 
-def _of_policy(
-    operation: Operation, model: str, names: Sequence[str], regions: Sequence[str]
-) -> Iterator[Start]:
+def _of_policy(call: Call, model: str, names: Sequence[str], regions: Sequence[str]) -> Iterator[Start]:
+    operation = call.operation
     for name in names:
+        for source in ("own", "fleet"):
+            yield BREAKER_OPENINGS, (name, "messages" if call.api == "messages" else operation, source)
         for reason in _met(operation, RETRIED):
             yield RETRIES, (operation, name, reason)
         for skipped in get_args(SkipReason):
