@@ -65,7 +65,7 @@ RETRIED: tuple[Reason, ...] = (
 )
 MOVED: tuple[Reason, ...] = (*RETRIED, "connect", "quota", "auth", "model_unavailable", "cut", "idle")
 FAILED: tuple[Reason, ...] = (*MOVED, "moderation")
-# Of `other` no body is looked at before it is handed on.
+# Of `other` no body is looked at before it is handed on: what is wrong with one moves nothing.
 IN_BODY: tuple[Reason, ...] = ("stream_error", "empty", "cut", "idle")
 BROKEN: dict[str, tuple[Reason, ...]] = {
     "before_output": ("stream_error", "empty", "cut", "idle", "timeout", "reset", "rate_limit", "overloaded", "server_error"),
@@ -162,7 +162,7 @@ def _of_target(call: Call, model: str, target: str, region: str) -> Iterator[Sta
     operation = call.operation
     yield ATTEMPTS, (operation, model, target, region, "ok", "none")
     yield ATTEMPTS, (operation, model, target, region, "cancelled", "none")
-    for reason in _met(operation, FAILED):
+    for reason in FAILED:
         yield ATTEMPTS, (operation, model, target, region, "error", reason)
     for result in ("ok", "error"):
         yield ATTEMPT_DURATION, (operation, target, region, result)
@@ -194,5 +194,5 @@ def _of_policy(call: Call, model: str, names: Sequence[str], regions: Sequence[s
 
 
 def _met(operation: Operation, reasons: Sequence[Reason]) -> Sequence[Reason]:
-    """Those that can end an attempt of this operation."""
+    """Those that can move a call of this operation."""
     return [reason for reason in reasons if operation != "other" or reason not in IN_BODY]
