@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from . import httpx2, prometheus, testing
+    from ._cli.application import doctor
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
     from ._policy.policy import Policy
@@ -63,6 +64,7 @@ __all__ = [
     "async_client",
     "base_url",
     "client",
+    "doctor",
     "flush",
     "httpx2",
     "instrument",
@@ -86,6 +88,7 @@ _LAZY = {
     "Retry": "_policy.targets",
     "Target": "_policy.targets",
     "ModelArkInstrumentor": "instrumentor",
+    "doctor": "_cli.application",
     "httpx2": None,
     "prometheus": None,
     "testing": None,
@@ -127,6 +130,8 @@ def instrument(
     propagate: bool | None = None,
     include_usage: bool | None = None,
     token_histograms: bool | None = None,
+    console: bool | None = None,
+    prices: Mapping[str, Any] | str | PathLike[str] | None = None,
     on_exchange: Callable[[Exchange], None] | None = None,
 ) -> None:
     """
@@ -167,6 +172,9 @@ def instrument(
         propagate: send `traceparent` to ModelArk (`own` spans only); off.
         include_usage: ask for usage on streamed chats that did not, and take the extra chunk out again; off.
         token_histograms: record each call's token counts as OpenTelemetry histograms too, for percentiles; off.
+        console: print each finished call to standard output, as a tree of its attempts with times, tokens and cost; off.
+        prices: a TOML or JSON file of your own prices, before those of the package: contracts, discounts and
+            models that it lacks; None: the package's table alone.
         on_exchange: called with each finished `Exchange`; an exception of its is logged and swallowed.
 
     Raises:

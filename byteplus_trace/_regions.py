@@ -10,11 +10,13 @@ of the API. Adding a plan is one row for each form.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote, urlsplit
 
@@ -72,11 +74,21 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        return self.base_for("metered", "openai")
+        """
+        Where its API is; under `byteplus-trace simulate -- ...` the fake service.
 
-    def base_for(self, plan: BillingPlan, form: Form) -> str:
-        """The base URL of a plan in a form that it has."""
-        return f"https://{self.host}{PREFIXES[plan, form]}"
+        Raises:
+            SettingError: other regions are simulated, and this one is not.
+        """
+        simulated = simulated_regions()
+        if not simulated:
+            return f"https://{self.host}{PREFIXES['metered', 'openai']}"
+        try:
+            return simulated[self.id]
+        except KeyError:
+            raise SettingError(
+                f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."
+            ) from None
 
 
 REGIONS = (
@@ -86,15 +98,35 @@ REGIONS = (
 )
 
 DEFAULT_REGION = "ap-southeast-1"
+SIMULATED_VARIABLE = "BYTEPLUS_TRACE_SIMULATED_REGIONS"
+"""Set by `byteplus-trace simulate -- ...` for the program that it runs: `REGION=BASE_URL`, comma-separated."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REGION_HEADER = "x-portkey-byteplus-region"
 """Portkey's header, by which a request asks for a region."""
 
 # What may stand in a path as it is; `%` is an escape already.
 _SAFE = "/%:@!$&'()*+,;="
+_PORT = re.compile(r"(?<=.):([0-9]{1,9})\Z")
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
+# What people call a region, for the sentence that names its id.
+_NICKNAMES = {
+    "ap-southeast-1": ("ap", "ap-southeast", "apac", "asia", "johor", "sea", "sg", "singapore"),
+    "eu-west-1": ("eu", "eu-west", "europe"),
+    "cn-beijing": ("beijing", "china", "cn"),
+}  # fmt: skip
+_BY_NICKNAME = {nickname: region for region, nicknames in _NICKNAMES.items() for nickname in nicknames}
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's loopback, by its name or its address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def region_named(name: str) -> Region:
@@ -102,9 +134,35 @@ def region_named(name: str) -> Region:
     try:
         return _BY_ID[name]
     except KeyError:
+        spelled = name.strip().lower().replace("_", "-").replace(" ", "-")
+        meant = _BY_NICKNAME.get(spelled, spelled)
         raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
+            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, _BY_ID)}"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def simulated_regions() -> Mapping[str, str]:
+    """
+    The base URLs of a fake service that stand in for the regions of this process; empty outside a simulation.
+
+    Raises:
+        SettingError: the variable is not understood, or leads away from this machine.
+    """
+    text = os.environ.get(SIMULATED_VARIABLE, "").strip()
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    simulated = {region: url for region, _, url in pairs}
+    for region, url in simulated.items():
+        try:
+            is_local = is_loopback(urlsplit(url).hostname or "")
+        except ValueError:
+            is_local = False
+        if not is_local:
+            raise SettingError(
+                f"{SIMULATED_VARIABLE}: {shown(region)} must have a base URL on this machine. The variable is for "
+                "`byteplus-trace simulate -- ...` to set: unset it."
+            )
+    return simulated
 
 
 def may_be_region(name: str) -> bool:
@@ -134,12 +192,13 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """
     The origin of a URL, in the sense of the web: scheme, host and port, in the one form in which they compare.
 
-    Raises:
-        ValueError: the port is none.
+    A port above 65535 is kept: a caller may write it, and what becomes of it is the HTTP library's to say.
     """
     parts = urlsplit(url)
     host = spellings_of(parts.hostname)[0] if parts.hostname is not None else None
-    return parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    written = _PORT.search(parts.netloc)
+    port = int(written[1]) if written is not None else None
+    return parts.scheme, host, port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def spellings_of(host: str) -> tuple[str, str]:

@@ -307,12 +307,12 @@ def _prices_known() -> Iterator[str]:
     table = _prices.table()
     yield "## Prices"
     yield ""
-    yield f'Costs are estimates, from a table last checked on {table.checked.isoformat()}; the vendor calls its own prices "for reference only".'
+    yield f'Costs are estimates, from a table last checked on {table.checked}; the vendor calls its own prices "for reference only".'
     yield "A model that is not in it has no cost, never another model's."
     yield ""
     yield from _table(
         ("models", "source", "read", "said by the vendor"),
-        [(", ".join(f"`{i}`" for i in row.ids), row.source, row.read.isoformat(), "yes" if row.official else "no") for row in table.rows],
+        [(", ".join(f"`{i}`" for i in row.ids), row.source, str(row.read), "yes" if row.official else "no") for row in table.rows],
     )  # fmt: skip
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .. import _background
+from .. import _background, _prices
 from .._config import Config, configure
-from .._facts import Call
+from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import REGION_HEADER
+from .._regions import REGION_HEADER, simulated_regions
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import fault, guard
@@ -32,10 +32,12 @@ from .library import wanted_headers
 from .router import Routed, Router
 
 if TYPE_CHECKING:
+    from .._policy.policy import Policy
     from .._telemetry.metric_exporting import OwnMeterProvider
 
 logger = logging.getLogger("byteplus_trace")
 
+LONGEST_SUMMARY = 200
 CONFIG_HEADER = "x-portkey-config"
 
 
@@ -82,11 +84,14 @@ class Instrumentation:
             else None,
             Settings(
                 http_spans=config.http_spans,
+                propagate=config.propagate,
                 capture=config.capture_content,
                 redact=config.redact,
                 on_exchange=config.on_exchange,
+                show=_console() if config.console else None,
             ),
         )
+        self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
         self.router = (
             Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
@@ -102,6 +107,7 @@ class Instrumentation:
             httpx2=_version_of("httpx2"),
             opentelemetry=_version_of("opentelemetry-api"),
         )
+        self.sink.started(_summary(config.policy), time.time())
         _background.start()
         end_with_process()
 
@@ -168,7 +174,7 @@ class Instrumentation:
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         routed, heard = None, None
-        if direct and self.router is not None and self.router.moves(found.call):
+        if direct and self.router is not None and self.router.moves(found.call, request):
             # Before the observer is made: where it fails, the call is sent once, and recorded.
             try:
                 routed = self.router.route(found.call, request, body, caller)
@@ -183,6 +189,7 @@ class Instrumentation:
             None if silent else self.recorder.begin,
             self.config.capture_content,
             heard,
+            self.cost,
         )
         if routed is not None and routed.resent:
             observer.duplicate = "sdk_resend"
@@ -231,8 +238,23 @@ class Instrumentation:
         self.meters.shutdown()
 
 
+def _summary(policy: Policy | None) -> str:
+    """A policy in one line, without its keys and addresses; `none` without one."""
+    if policy is None:
+        return "none"
+    names = ", ".join(target.name for target in policy.leaves)
+    return f"{policy.mode} over {names}"[:LONGEST_SUMMARY]
+
+
+def _console() -> Callable[[Exchange], None]:
+    from .._telemetry.console import show
+
+    return show
+
+
 def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
+    places += [Place.at(url, region) for region, url in simulated_regions().items()]
     if config.policy is not None:
         places += [
             Place.at(base, target.region) for target in config.policy.leaves for base in target.bases.forms

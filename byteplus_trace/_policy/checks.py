@@ -10,12 +10,11 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
-from .._errors import SettingError, shown
-from .._regions import DEFAULT_PORTS, did_you_mean
+from .._errors import SettingError, as_written, shown
+from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
 
 
 def base_url(
@@ -29,7 +28,7 @@ def base_url(
         )
     if parts.query or parts.fragment or parts.username is not None:
         raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise SettingError(
             f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
         )
@@ -43,15 +42,6 @@ def _parts(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if is_one else None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def name(what: str, given: object) -> None:
@@ -99,7 +89,20 @@ def override_params(called: str, given: object) -> dict[str, Any]:
     for field, instead in _NOT_OVERRIDDEN.items():
         if field in given:
             raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
-    return dict(given)
+    return {key: _plain(value) for key, value in given.items()}
+
+
+def _plain(value: object) -> object:
+    """As a body can be written with it: a text that was filled in is a text like any other there."""
+    match value:
+        case str():
+            return str(value)
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case _:
+            return value
 
 
 def statuses(name: str, given: object) -> frozenset[int] | None:
@@ -138,7 +141,7 @@ def header_names(name: str, given: object) -> frozenset[str]:
 def choice(name: str, word: object, known: Sequence[str]) -> None:
     if word not in known:
         raise SettingError(
-            f"{name}: {shown(word)} is not known (known: {', '.join(known)}).{did_you_mean(word, known)}"
+            f"{name}: {shown(word)} is not known (known: {', '.join(map(as_written, known))}).{did_you_mean(word, known)}"
         )
 
 
@@ -155,7 +158,26 @@ def yes_or_no(name: str, value: object) -> None:
 
 def instance(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise SettingError(f"{name}={shown(value)} must be a {kind.__name__}(...).")
+        raise SettingError(
+            f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
+        )
+
+
+# What a bare number for one of these most likely means.
+_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+
+
+def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
+    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
+    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if field is not None and is_number(value):
+        written = f"{field}{sign}{value:g}"
+        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
+    return (
+        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+        if kind and isinstance(value, Mapping)
+        else ""
+    )
 
 
 def is_number(value: object) -> TypeGuard[float]:

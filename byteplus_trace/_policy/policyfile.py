@@ -17,8 +17,9 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._errors import SettingError, shown
+from .._errors import Filled, SettingError, shown
 from .._regions import did_you_mean
+from . import checks
 from .gatewayconfig import from_gateway_config, is_gateway_config
 from .targets import Breaker, Condition, Deadline, Group, Retry, Target
 
@@ -39,16 +40,11 @@ def load(
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
-    written: dict[str, str] = {}
-    filled = _filled(content, environ, "policy", written)
-    try:
-        return from_gateway_config(kind, filled) if is_gateway_config(filled) else _policy(kind, filled)
-    except SettingError as error:
-        message = str(error)
-    # What a variable holds may be a key: it is told as it was written.
-    for text, words in written.items():
-        message = message.replace(repr(text), repr(words))
-    raise SettingError(message)
+    missing: dict[str, str] = {}
+    filled = _filled(content, environ, "policy", missing)
+    if missing:
+        raise SettingError("\n".join(missing.values()))
+    return from_gateway_config(kind, filled) if is_gateway_config(filled) else _policy(kind, filled)
 
 
 def _read(source: str | os.PathLike[str]) -> object:
@@ -79,6 +75,11 @@ def read_file(what: str, named: str) -> object:
                 "Write what it holds into a file, and give its path, such as 'policy.toml'."
             )
     else:
+        if path.suffix in {".yaml", ".yml"} and not text.lstrip().startswith("{"):
+            raise SettingError(
+                f"{what} {named!r} is YAML, which is not read. Write TOML or JSON, such as {path.stem}.json made by: "
+                f"python -c \"import json, yaml; print(json.dumps(yaml.safe_load(open('{path.name}'))))\" > {path.stem}.json"
+            )
         if path.suffix == ".json" or text.lstrip().startswith("{"):
             return _parsed(json.loads, text, f"{what} {named!r}", "JSON")
         return _parsed(tomllib.loads, text, f"{what} {named!r}", "TOML")
@@ -93,28 +94,30 @@ def _parsed(parse: Callable[[str], object], text: str, what: str, language: str)
     raise SettingError(message)  # on its own, for the parser's error has the whole text in it
 
 
-def _filled(value: Any, environ: Mapping[str, str], where: str, written: dict[str, str]) -> Any:
-    """The value with `${NAME}` replaced throughout; `written` is told what each text was before."""
+def _filled(value: Any, environ: Mapping[str, str], where: str, missing: dict[str, str]) -> Any:
+    """
+    The value with `${NAME}` replaced throughout.
+
+    `missing` collects a sentence for each variable that is not there, so that a person reads all of them at once.
+    """
     match value:
         case str():
-            filled = _VARIABLE.sub(lambda found: _variable(found[1], environ, where), value)
-            if filled != value:
-                written[filled] = value
-            return filled
+            filled = _VARIABLE.sub(lambda found: _variable(found[1], environ, where, missing), value)
+            return Filled(filled, value) if filled != value else value
         case Mapping():
-            return {key: _filled(each, environ, f"{where}.{key}", written) for key, each in value.items()}
+            return {key: _filled(each, environ, f"{where}.{key}", missing) for key, each in value.items()}
         case list() | tuple():
-            return [_filled(each, environ, f"{where}[{at}]", written) for at, each in enumerate(value)]
+            return [_filled(each, environ, f"{where}[{at}]", missing) for at, each in enumerate(value)]
         case _:
             return value
 
 
-def _variable(name: str, environ: Mapping[str, str], where: str) -> str:
+def _variable(name: str, environ: Mapping[str, str], where: str, missing: dict[str, str]) -> str:
     found = environ.get(name, "")
     if not found:
         state = "is empty" if name in environ else "is not set"
-        raise SettingError(
-            f"{where}: the environment variable {name} {state}. Set it, or take ${{{name}}} out."
+        missing.setdefault(
+            name, f"{where}: the environment variable {name} {state}. Set it, or take ${{{name}}} out."
         )
     return found
 
@@ -180,7 +183,9 @@ def _is_needed(each: Field[Any]) -> bool:
 
 def _table(given: object, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise SettingError(f"{where} must be a table, not {type(given).__name__}.")
+        raise SettingError(
+            f"{where} must be a table, not {type(given).__name__}.{checks.instead(where, given, ' = ')}"
+        )
     return {str(key): value for key, value in given.items()}
 
 

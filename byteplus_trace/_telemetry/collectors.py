@@ -20,9 +20,11 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_UP,
     IN_FLIGHT,
+    INSTRUMENTED,
     INSTRUMENTS,
     OLDEST,
     SECONDS,
+    START_TIME,
     Instrument,
 )
 from .bounds import Bound
@@ -44,8 +46,10 @@ GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
     OLDEST.name: "livemin",
     BREAKER.name: "livemax",
+    START_TIME.name: "livemin",
     BUILD_INFO.name: "livemax",
     HEALTH_STORE_UP.name: "livemin",
+    INSTRUMENTED.name: "livemax",
 }
 
 
@@ -110,7 +114,9 @@ class Series:
             values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
             found = children.get(values)
         if found is None:
-            found = children[values] = self._families[instrument].labels(*values)
+            family = self._families[instrument]
+            # A row without labels is its own child.
+            found = children[values] = family.labels(*values) if values else family
         return found
 
     def start_gauges(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isinf
 from weakref import finalize
@@ -23,7 +24,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Obs
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from .._forks import ForkSafeLock, remake_after_fork
-from .._instruments import INSTRUMENTS, SECONDS, Instrument
+from .._instruments import INSTRUMENTS, SECONDS, START_TIME, Instrument
 from .collectors import Series, checked_labels
 from .provider import Meters, meter_of
 
@@ -117,9 +118,11 @@ class Sums:
             if row.kind == "counter":
                 for each in list(sums.values()):
                     each.value = 0.0
+        for each in self._sums[START_TIME].values():
+            each.set(time.time())
 
-    def family(self, row: Instrument, labels: tuple[str, ...]) -> _Family:
-        return _Family(self, row, labels)
+    def family(self, row: Instrument, labels: tuple[str, ...]) -> _Family | Sum:
+        return _Family(self, row, labels) if labels else self.sum_of(row, {})
 
     def sum_of(self, row: Instrument, attributes: Mapping[str, str]) -> Sum:
         with self.lock:

@@ -9,6 +9,7 @@ values from outside are bounded (see `collectors.py`), then count as `other`.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,8 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_ERRORS,
     HEALTH_STORE_UP,
+    INSTRUMENTED,
+    START_TIME,
     TELEMETRY_ERRORS,
     Instrument,
 )
@@ -83,10 +86,13 @@ class Sink:
             self._elsewhere.append(otlp_series_of(meters or Meters(), metadata_labels, max_models))
         if metrics == "otlp":
             self._series = self._elsewhere[0]
-        elif metrics == "both":
-            self._series = Places(*self._elsewhere, series_of(registry, metadata_labels, max_models))
         else:
-            self._series = series_of(registry, metadata_labels, max_models)
+            try:
+                series = series_of(registry, metadata_labels, max_models)
+                self._series = Places(*self._elsewhere, series) if self._elsewhere else series
+            except OSError as error:
+                self._withdraws = False
+                self._lose_files(error)
         self._metadata_labels = self._series.metadata_labels
         self._exemplars = self._series.exemplars
         self._targets = Targets(())
@@ -185,6 +191,12 @@ class Sink:
     def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
         """The versions at work; of a library that is not installed, the empty string."""
         self._child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+        if not self._series.children[START_TIME]:
+            self._child(START_TIME, ()).set(time.time())
+
+    def started(self, policy: str, at_seconds: float) -> None:
+        """Calls are observed from then on, in Unix time; `policy` sums it up."""
+        self._child(INSTRUMENTED, (policy,)).set(at_seconds)
 
     def withdraw(self) -> None:
         """Take the series out of their registry, and their counts with them."""
@@ -198,6 +210,7 @@ class Sink:
                 self._forked = False
                 if self._in_registry:
                     warn_of_unseen_calls()
+                self._child(START_TIME, ()).set(time.time())
                 self._series.idle()
             extra = self._metadata(call)
             for instrument, values in of_call(call, self._targets):
@@ -214,16 +227,19 @@ class Sink:
         except OSError as error:
             if not self._in_registry:
                 raise
-            self._in_registry = False
-            self._series = Places(*self._elsewhere)
+            self._lose_files(error)
             self._begun = set()
-            logger.error(  # noqa: TRY400  one line, not a traceback
-                "The series of process %s stand still in Prometheus from now on: PROMETHEUS_MULTIPROC_DIR has no space "
-                "for them (%s). Calls are not affected. Make space, and start the process again.",
-                os.getpid(),
-                error.strerror,
-            )
             return self._series.child(instrument, values)
+
+    def _lose_files(self, error: OSError) -> None:
+        self._in_registry = False
+        self._series = Places(*self._elsewhere)
+        logger.error(
+            "The series of process %s stand still in Prometheus from now on: PROMETHEUS_MULTIPROC_DIR has no space "
+            "for them (%s). Calls are not affected. Make space, and start the process again.",
+            os.getpid(),
+            error.strerror,
+        )
 
     def _metadata(self, call: Call) -> tuple[str, ...]:
         return tuple(call.metadata.get(key, "") for key in self._metadata_labels)

@@ -782,7 +782,7 @@ values = st.recursive(
 objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25)
 @given(family=st.sampled_from(FAMILIES), body=objects, events=st.lists(objects, max_size=4))
 def test_any_json_is_read_without_raising_into_plain_values(family, body, events):
     collector = Collector(family)

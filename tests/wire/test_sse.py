@@ -177,7 +177,7 @@ class Listening:
 PLAIN = st.sampled_from([b"data: {}\n\n", b"data: a\r\n\r\n", b"data: {}\r\r", b"event: a\ndata: {}\n\n"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(st.lists(PLAIN | PIECES, min_size=1, max_size=3).map(b"".join), max_size=12))
 def test_what_the_standard_reads_is_read_also_where_a_part_is_one_event(parts):
     listening = Listening()

@@ -127,14 +127,14 @@ EVENTS = st.lists(st.tuples(st.just("") | TYPES, BODIES | st.just(b"[DONE]")), m
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(body=BODIES)
 def test_no_request_makes_a_family_raise(family, body):
     assert isinstance(dict(family.asked(body, False).params), dict)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(body=BODIES)
 def test_no_document_makes_a_reader_raise(family, body):
     reader = family.reader(False)
@@ -143,7 +143,7 @@ def test_no_document_makes_a_reader_raise(family, body):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(events=EVENTS)
 def test_no_events_make_a_reader_raise(family, events):
     reader = family.reader(False)
@@ -158,7 +158,7 @@ def test_no_body_makes_reading_its_error_raise(body):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(events=st.lists(st.tuples(st.just("") | TYPES, OBJECTS), max_size=5), data=st.data())
 def test_cutting_is_invisible_to_every_reader(family, events, data):
     stream = b"".join(
