@@ -213,7 +213,11 @@ class Body:
         try:
             if self._error:
                 return Answer(error=read_error(b"".join(self._parts or ())))
-            return self._reader.answer() if self._reader is not None else Answer(complete=self.read_whole)
+            return (
+                self._reader.answer()
+                if self._reader is not None
+                else Answer(complete=self.read_whole and self.begun)
+            )
         except Exception as error:
             self._cannot_read(error)
             return Answer()

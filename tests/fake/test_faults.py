@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from byteplus_trace.testing import ODD_REPLIES
+from byteplus_trace.testing import FakeRegion
 
 SG = "ap-southeast-1"
 EU = "eu-west-1"
@@ -105,7 +105,7 @@ ASKING = {
 
 
 @pytest.mark.parametrize("path", ASKING)
-@pytest.mark.parametrize("name", ODD_REPLIES)
+@pytest.mark.parametrize("name", FakeRegion.ODD_REPLIES)
 def test_an_odd_reply_stands_in_the_place_of_the_usual_one(client, sg, path, name):
     asked = {"model": MODEL, "stream": True, **ASKING[path]}
     usual = client.post(path, json=asked)

@@ -216,14 +216,15 @@ def ends():
     kept = {}
 
     def of(api, replies, **options):
-        if api not in kept:
-            kept[api] = {
+        name = str(api)
+        if name not in kept:
+            kept[name] = {
                 (colour, setting): Caller(importlib.import_module(library), colour, **settings)
                 for library, colour in (("httpx", "sync"), ("httpx2", "asyncio"))
                 for setting, settings in policies()
             }
         found = {}
-        for key, caller in kept[api].items():
+        for key, caller in kept[name].items():
             with contextlib.suppress(httpx.RemoteProtocolError, httpx2.RemoteProtocolError):
                 caller.call(api, replies, **options)
             byteplus_trace._background.drain()
