@@ -14,11 +14,11 @@ import msgspec
 
 from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
-from .._routing.address import address_of_call
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
 from .._policy.warnings import warnings_of
 from .._regions import region_named
+from .._routing.address import address_of_call
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
 from .._routing.order import why_it_stays

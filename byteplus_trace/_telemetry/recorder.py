@@ -81,7 +81,7 @@ class Settings:
 class Recorder:
     """Where every exchange goes."""
 
-    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink, settings: Settings) -> None:
+    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink | None, settings: Settings) -> None:
         self.tracers = tracers
         self.sink = sink
         self.meter = meter
@@ -96,7 +96,10 @@ class Recorder:
         else:
             opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
-        self.sink.begins(call, opened, started_ns)
+        try:
+            self.sink.begins(call, opened, started_ns)
+        except Exception as error:
+            fault("counting calls in flight", error)
         return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
@@ -195,9 +198,10 @@ class CallSpan:
             sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
             fault("counting", error)
-        if self._outer is None:
+        meter = recorder.meter
+        if self._outer is None and meter is not None:
             try:
-                recorder.meter.record(exchange, self._context)
+                meter.record(exchange, self._context)
             except Exception as error:
                 fault("counting for OpenTelemetry", error)
         if recorder.settings.show is not None:
