@@ -121,7 +121,7 @@ ENDS = [b"[DONE]", b"response.completed", b"image_generation.completed", b"messa
 
 
 @pytest.mark.parametrize("path", ASKING)
-def test_each_odd_stream_lacks_what_its_name_says(client, sg, path):
+def test_each_odd_stream_is_what_its_name_means(client, sg, path):
     def stream(name, **options):
         sg.answers_oddly(name, times=1, **options)
         body = client.post(path, json={"model": MODEL, "stream": True, **ASKING[path]}).content

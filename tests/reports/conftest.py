@@ -21,7 +21,7 @@ MODEL = "seed-2-0-lite-260428"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
 EMBED = {"model": MODEL, "input": ["hi"]}
 
-# The APIs by a short name: method, path and body. A third word, after a space, is a variant of the body.
+# The APIs by a short name: method, path and body. A second word is a variant of the body.
 APIS = {
     "chat": ("POST", "/api/v3/chat/completions", CHAT),
     "bot": ("POST", "/api/v3/bots/chat/completions", {**CHAT, "model": "bot-1"}),

@@ -1,4 +1,4 @@
-"""What events and documents mean, beside those of the reports: presence is no meaning, and the last word is not the best."""
+"""What events and documents mean: a field without content changes nothing, and nor does a late one."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def documents():
             yield pytest.param(api, json.dumps(body).encode(), id=f"{api}: {body}")
     for api in MAKING:
         for other in MAKING:
-            # A task has an id and a status, and so has a response: nothing tells the two apart.
+            # A task has an id and a status, and so has a response: the two look the same.
             if not alike(api, other) and not (
                 api.startswith("task") or (api, other) == ("fetched", "task read")
             ):

@@ -56,7 +56,7 @@ def test_a_known_code_is_not_unknown(make_caller, code, status):
         ("responses", [CREATED, {"type": "response.telepathy.started"}, TEXT, DONE], ["response.telepathy.started"]),
         ("responses", [CREATED, {"type": "response.web_search_call.searching"}, TEXT, DONE], []),
         ("responses", [CREATED, {"type": "response.done"}, TEXT, DONE], []),
-        ("responses", [CREATED, {"type": "what was said, in words"}, TEXT, DONE], []),
+        ("responses", [CREATED, {"type": "a sentence, which may be content"}, TEXT, DONE], []),
         ("messages", [{"type": "message_start", "message": {"id": "m"}}, {"type": "message_hint"}, {"type": "ping"}, {"type": "message_stop"}], ["message_hint"]),
         ("images", [{"type": "image_generation.partial_succeeded", "url": "u"}, {"type": "image_generation.rated"}, {"type": "image_generation.completed"}], ["image_generation.rated"]),
     ],
