@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from . import httpx2, prometheus, testing
+    from ._cli.application import doctor
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
-    from ._routing.policy import Breaker, Condition, Deadline, Group, Policy, Retry, Target
+    from ._policy.policy import Policy
+    from ._policy.targets import Breaker, Condition, Deadline, Group, Retry, Target
     from .instrumentor import ModelArkInstrumentor
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "async_client",
     "base_url",
     "client",
+    "doctor",
     "flush",
     "httpx2",
     "instrument",
@@ -77,14 +80,15 @@ _LAZY = {
     ),
     "AsyncModelArkTransport": "_httpx",
     "ModelArkTransport": "_httpx",
-    "Breaker": "_routing.policy",
-    "Condition": "_routing.policy",
-    "Deadline": "_routing.policy",
-    "Group": "_routing.policy",
-    "Policy": "_routing.policy",
-    "Retry": "_routing.policy",
-    "Target": "_routing.policy",
+    "Breaker": "_policy.targets",
+    "Condition": "_policy.targets",
+    "Deadline": "_policy.targets",
+    "Group": "_policy.targets",
+    "Policy": "_policy.policy",
+    "Retry": "_policy.targets",
+    "Target": "_policy.targets",
     "ModelArkInstrumentor": "instrumentor",
+    "doctor": "_cli.application",
     "httpx2": None,
     "prometheus": None,
     "testing": None,
@@ -110,6 +114,7 @@ def instrument(
     *,
     service_name: str | None = None,
     policy: Policy | Mapping[str, Any] | str | PathLike[str] | None = None,
+    health_store: str | None = None,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = None,
@@ -125,6 +130,8 @@ def instrument(
     propagate: bool | None = None,
     include_usage: bool | None = None,
     token_histograms: bool | None = None,
+    console: bool | None = None,
+    prices: Mapping[str, Any] | str | PathLike[str] | None = None,
     on_exchange: Callable[[Exchange], None] | None = None,
 ) -> None:
     """
@@ -142,6 +149,8 @@ def instrument(
         service_name: `service.name` of the spans, where the provider is our own; else `OTEL_SERVICE_NAME`.
         policy: how calls move between regions, endpoints and models: a `Policy`, a mapping, or the path of a TOML
             or JSON file, a Portkey gateway config included. None: observe only.
+        health_store: a Redis or Valkey through which processes and machines share what they know of the policy's
+            targets, such as `redis://host:6379/0?namespace=prod`; needs the extra `redis`. None: each knows its own.
         tracer_provider: whose tracer to use; else the global one, whenever it is set; else one of our own by the
             standard `OTEL_*` variables, exporting OTLP over HTTP to localhost:4318.
         meter_provider: where the OpenTelemetry metrics go; else the global one; else, where `metrics` or
@@ -163,6 +172,9 @@ def instrument(
         propagate: send `traceparent` to ModelArk (`own` spans only); off.
         include_usage: ask for usage on streamed chats that did not, and take the extra chunk out again; off.
         token_histograms: record each call's token counts as OpenTelemetry histograms too, for percentiles; off.
+        console: print each finished call to standard output, as a tree of its attempts with times, tokens and cost; off.
+        prices: a TOML or JSON file of your own prices, before those of the package: contracts, discounts and
+            models that it lacks; None: the package's table alone.
         on_exchange: called with each finished `Exchange`; an exception of its is logged and swallowed.
 
     Raises:

@@ -9,14 +9,17 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
+from ._classify import reason_of, reason_of_failure
 from ._facts import Answer, Attempt, Call, Images, Outcome, Reason, Result
-from ._routing.classify import reason_of, reason_of_failure
 from ._wire.errors import code_family
 
 if TYPE_CHECKING:
-    from ._routing.steps import FailureKind
+    from ._facts import FailureKind
     from ._wire.body import Body
 
 _MOST_CAUSES = 16
@@ -24,8 +27,19 @@ _MOST_CAUSES = 16
 How = Literal["complete", "exhausted", "raised", "closed", "forgotten"]
 
 
+class End(msgspec.Struct, frozen=True):
+    """The end of an attempt, or of its call, as its reader saw it."""
+
+    how: How
+    error: BaseException | None = None
+    kind: FailureKind | None = None
+    """Of the error."""
+    at: float = msgspec.field(default_factory=perf_counter)
+    """On the clock of `time.perf_counter`; now, unless said otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Assessment:
     """How one attempt ended, and why."""
 
     result: Result
@@ -33,20 +47,18 @@ class Ending:
     error_type: str | None = None
 
 
-OK = Ending("ok")
-CANCELLED = Ending("cancelled")
+OK = Assessment("ok")
+CANCELLED = Assessment("cancelled")
 
 
-def ending(
+def assessment(
     call: Call,
-    how: How,
+    end: End,
     answer: Answer,
     *,
     status: int | None = None,
     body: Body | None = None,
-    error: BaseException | None = None,
-    kind: FailureKind | None = None,
-) -> Ending:
+) -> Assessment:
     """
     Say how an attempt ended.
 
@@ -54,24 +66,25 @@ def ending(
     refusal, else the exception's class name, else the reason.
     """
     code = answer.error.code if answer.error is not None else None
+    how = end.how
     is_abandoned = how in {"closed", "forgotten"}
     if is_abandoned and status is None:
         return CANCELLED  # nobody waited for the reply
     if how == "raised":
-        return _raised(error, kind, code, began=status is not None)
+        return _raised(end, code, began=status is not None)
     if status is not None and status >= 400:
-        return Ending("error", reason_of(status, code), code_family(code) if code else str(status))
+        return Assessment("error", reason_of(status, code), code_family(code) if code else str(status))
     if status is not None and status >= 300:
         return OK  # a redirect: its reply promises nothing to read
     if answer.error is not None or (body is not None and body.failed):
         reason = reason_of(status, code) if code else "stream_error"
-        return Ending(
+        return Assessment(
             "error",
             "stream_error" if reason == "none" else reason,
             code_family(code) if code else "stream_error",
         )
     if answer.images is not None and _images_failed(answer.images, how, answer.complete):
-        return Ending("error", "stream_error", "stream_error")
+        return Assessment("error", "stream_error", "stream_error")
     if answer.status == "cancelled" and call.operation == "chat":
         return CANCELLED  # somebody cancelled the response while it was made
     if answer.complete or body is None or not body.legible:
@@ -81,15 +94,16 @@ def ending(
     return _incomplete(call, answer, body, status)
 
 
-def _raised(error: BaseException | None, kind: FailureKind | None, code: str | None, began: bool) -> Ending:
+def _raised(end: End, code: str | None, began: bool) -> Assessment:
+    error = end.error
     # CancelledError of asyncio and trio, KeyboardInterrupt: somebody stopped, nothing failed.
     if error is not None and not isinstance(error, Exception):
         return CANCELLED
-    reason = reason_of_failure(kind or "other")
+    reason = reason_of_failure(end.kind or "other")
     if began and reason == "reset":
         reason = "cut"
     name = type(error).__name__ if error is not None else reason
-    return Ending("error", reason, code_family(code) if code else name)
+    return Assessment("error", reason, code_family(code) if code else name)
 
 
 def unreachable(error: BaseException | None) -> str | None:
@@ -119,7 +133,7 @@ def _images_failed(images: Images, how: How, complete: bool) -> bool:
     return bool(images.failed) and how in {"closed", "forgotten"} and not complete
 
 
-def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> Ending:
+def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> Assessment:
     """A body that ended without what a reply of its API must have."""
     if call.method in {"HEAD", "DELETE"} or status == 204:
         return OK  # these may be empty
@@ -128,16 +142,16 @@ def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> E
     if answer.images is not None and answer.images.generated:
         return OK  # a single image's stream may lack its closing event
     if body.streaming and body.begun and (body.chunks or not body.ended):
-        return Ending("error", "cut", "cut")
-    return Ending("error", "empty", "empty")
+        return Assessment("error", "cut", "cut")
+    return Assessment("error", "empty", "empty")
 
 
-def outcome_of(end: Ending, how: How, kind: FailureKind | None, attempts: Sequence[Attempt]) -> Outcome:
-    """How the call ended for its caller, one of a closed set."""
-    if end.result == "cancelled":
-        return "abandoned" if how == "forgotten" else "cancelled"
-    if end.result == "error":
-        return "deadline" if kind == "deadline" else "error"
+def outcome_of(final: Assessment, end: End, attempts: Sequence[Attempt]) -> Outcome:
+    """How the call ended for its caller; `final` is the assessment of the attempt that its caller got."""
+    if final.result == "cancelled":
+        return "abandoned" if end.how == "forgotten" else "cancelled"
+    if final.result == "error":
+        return "deadline" if end.kind == "deadline" else "error"
     if len(attempts) < 2:
         return "ok"
     return "rescued_fallback" if attempts[-1].target != attempts[0].target else "rescued_retry"

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
-from ._regions import did_you_mean, region_named
-from ._routing import checks
-from ._routing.policy import Policy
-from ._routing.policyfile import WORDS, read_file
+from ._policy import checks
+from ._regions import SIMULATED_VARIABLE, did_you_mean, region_named
 from ._telemetry.collectors import checked_labels
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+    from ._policy.policy import Policy
+    from ._prices import Table
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -56,6 +57,7 @@ class Config:
 
     service_name: str | None = None
     policy: Policy | None = None
+    health_store: str | None = field(default=None, repr=False)
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
@@ -71,6 +73,8 @@ class Config:
     propagate: bool = False
     include_usage: bool = False
     token_histograms: bool = False
+    console: bool = False
+    prices: Table | None = None
     on_exchange: Callable[[Exchange], None] | None = None
 
 
@@ -121,6 +125,9 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
     named = environ.get(PREFIX + "CONFIG", "").strip() or None if file is None else file
     if named is None:
         return {}
+    from ._policy.policy import KEYS
+    from ._policy.policyfile import read_file
+
     what = f"The {PREFIX}CONFIG file" if file is None else "The file"
     content = read_file(what, named)
     if not isinstance(content, dict):
@@ -128,9 +135,9 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
     settings = {key: value for key, value in content.items() if key in NAMES}
     policy = {key: value for key, value in content.items() if key not in NAMES}
     for key in policy:
-        if key not in WORDS:
+        if key not in KEYS:
             raise SettingError(
-                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *WORDS))}"
+                f"{what} {named!r}: {shown(key)} is neither a setting nor a policy's.{did_you_mean(key, (*NAMES, *KEYS))}"
             )
     if policy and "policy" in settings:
         raise SettingError(
@@ -142,37 +149,56 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
 
 
 def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
-    if settled.get("policy") is not None:
-        settled["policy"] = Policy.load(settled["policy"], environ)
+    _load(settled, environ)
     settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
     settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
-    _checked_number(settled, "metrics_port", 0, 65535)
-    _checked_number(settled, "max_models", 1, 100_000)
+    _check_number(settled, "metrics_port", 0, 65535)
+    _check_number(settled, "max_models", 1, 100_000)
     capture = settled.get("capture_content")
     if isinstance(capture, str):
         settled["capture_content"] = _read_capture("capture_content", capture)
-    for name, kind, words in _KINDS:
+    for name, kind, expected in _KINDS:
         if not isinstance(settled.get(name, kind()), kind):
-            raise SettingError(f"{name}={shown(settled[name])} must be {words}.")
-    spans = settled.get("http_spans", "own")
-    if spans not in HTTP_SPANS:
-        raise SettingError(f"http_spans={shown(spans)} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
-    metrics = settled.get("metrics")
-    if metrics is not None and metrics not in METRICS:
-        raise SettingError(f"metrics={shown(metrics)} is not known (known: {', '.join(METRICS)}).{did_you_mean(str(metrics), METRICS)}")  # fmt: skip
-    if metrics == "otlp" and settled.get("metrics_port") is not None:
+            raise SettingError(f"{name}={shown(settled[name])} must be {expected}.")
+    for name, known in (("http_spans", HTTP_SPANS), ("metrics", METRICS)):
+        value = settled.get(name)
+        if value is not None and value not in known:
+            raise SettingError(
+                f"{name}={shown(value)} is not known (known: {', '.join(known)}).{did_you_mean(str(value), known)}"
+            )
+    if settled.get("metrics") == "otlp" and settled.get("metrics_port") is not None:
         raise SettingError(
             "metrics='otlp' leaves nothing to serve on metrics_port: write metrics='both', or leave the port out."
         )
+    _check_objects(settled)
+    return Config(**settled)
+
+
+def _load(settled: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Read what is in files, and import what only some settings need."""
+    if settled.get("policy") is not None:
+        from ._policy.policy import Policy
+
+        settled["policy"] = Policy.load(settled["policy"], environ)
+    if settled.get("health_store") is not None:
+        from ._routing.store_address import StoreAddress
+
+        StoreAddress.of(settled["health_store"])
+    if settled.get("prices") is not None:
+        from ._pricefile import load
+
+        settled["prices"] = load(settled["prices"])
+
+
+def _check_objects(settled: Mapping[str, Any]) -> None:
     for name, method, instead in _MADE_ELSEWHERE:
-        given = settled.get(name)
-        # By what it can do, for this floor knows no telemetry library; a class can do it only once it is made.
-        if given is not None and (isinstance(given, type) or not callable(getattr(given, method, None))):
-            raise SettingError(f"{name}={shown(given)} must be {instead}.")
+        value = settled.get(name)
+        # By its methods, for this floor knows no telemetry library; a class has them only once it is made.
+        if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
+            raise SettingError(f"{name}={shown(value)} must be {instead}.")
     for name in ("redact", "on_exchange"):
         if settled.get(name) is not None and not callable(settled[name]):
             raise SettingError(f"{name} must be a function, not {shown(settled[name])}.")
-    return Config(**settled)
 
 
 _KINDS: tuple[tuple[str, type, str], ...] = (
@@ -183,6 +209,7 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("propagate", bool, "True or False"),
     ("include_usage", bool, "True or False"),
     ("token_histograms", bool, "True or False"),
+    ("console", bool, "True or False"),
 )
 # Objects of other libraries, what is asked of them, and what to write.
 _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
@@ -200,17 +227,17 @@ _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def _checked_base_urls(given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
+def _checked_base_urls(urls: object) -> dict[str, str]:
+    if not isinstance(urls, Mapping):
         raise SettingError(
-            f"base_urls={shown(given)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
+            f"base_urls={shown(urls)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
         )
-    for url in given:
+    for url in urls:
         checks.base_url(f"base_urls: {shown_url(str(url))!r}", url, allow_http=True)
-    return {url: region_named(str(region)).id for url, region in given.items()}
+    return {url: region_named(str(region)).id for url, region in urls.items()}
 
 
-def _checked_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:
+def _check_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:
     value = settled.get(name)
     if value is None:
         return
@@ -241,8 +268,8 @@ def _read_capture(variable: str, text: str) -> bool:
         ) from None
 
 
-def _read_words(_variable: str, text: str) -> Sequence[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _read_list(_variable: str, text: str) -> Sequence[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _read_text(_variable: str, text: str) -> str:
@@ -251,7 +278,7 @@ def _read_text(_variable: str, text: str) -> str:
 
 def _read_base_urls(variable: str, text: str) -> dict[str, str]:
     found = {}
-    for pair in _read_words(variable, text):
+    for pair in _read_list(variable, text):
         url, separator, region = pair.rpartition("=")
         if not separator:
             raise SettingError(
@@ -265,9 +292,10 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
     "metrics": _read_text,
+    "health_store": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
-    "metadata_labels": _read_words,
+    "metadata_labels": _read_list,
     "max_models": _read_number,
     "base_urls": _read_base_urls,
     "capture_content": _read_capture,
@@ -275,6 +303,8 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "propagate": _read_yes,
     "include_usage": _read_yes,
     "token_histograms": _read_yes,
+    "console": _read_yes,
+    "prices": _read_text,
 }
 
-VARIABLES = tuple(PREFIX + name.upper() for name in (*_READERS, "config", "disabled"))
+VARIABLES = (*(PREFIX + name.upper() for name in (*_READERS, "config", "disabled")), SIMULATED_VARIABLE)

@@ -23,6 +23,8 @@ from typing import Any, Literal
 
 import msgspec
 
+FailureKind = Literal["connect", "pool", "timeout", "idle", "reset", "deadline", "cancelled", "other"]
+"""What an HTTP library's exception means."""
 Operation = Literal["chat", "embeddings", "generate_content", "fetch_response", "other"]
 Outcome = Literal["ok", "rescued_retry", "rescued_fallback", "error", "deadline", "cancelled", "abandoned"]
 Result = Literal["ok", "error", "cancelled"]
@@ -45,7 +47,9 @@ Reason = Literal[
     "cut",
     "idle",
 ]
-SkipReason = Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+SkipReason = Literal[
+    "breaker_open", "cooldown", "dead_credential", "operation", "model", "zone", "encrypted", "signed"
+]
 Duplicate = Literal["raised", "replayed", "sdk_resend"]
 
 
@@ -260,3 +264,18 @@ class Exchange(msgspec.Struct, frozen=True):
     """An estimate from the dated price table."""
     task_ended: str | None = None
     """How a generation task ended (`succeeded`, `failed`, `expired`, `cancelled`), on the first call that sees it."""
+
+    def __repr__(self) -> str:
+        name = self.call.operation if self.call.model is None else f"{self.call.operation} {self.call.model}"
+        count = len(self.attempts)
+        # What cannot be printed, or is longer than a name is, is the caller's: escaped and cut.
+        return (
+            f"<Exchange {repr(name[:80])[1:-1]}: {self.outcome} after {self.duration_seconds * 1000:,.0f} ms, "
+            f"{count} attempt{'' if count == 1 else 's'}, {self.target[:80]!r}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The tree of the call, for a notebook; without content."""
+        from ._telemetry.console import html
+
+        return html(self)

@@ -21,17 +21,17 @@ class AsyncHttpxStream(AsyncObservedStream, httpx.AsyncByteStream):
 
 class ModelArkTransport(SyncTransport, httpx.BaseTransport):
     """
-    An httpx transport that observes ModelArk calls and, given a policy, routes them.
+    An httpx transport that observes ModelArk calls and, with a policy, routes them.
 
         httpx.Client(transport=byteplus_trace.ModelArkTransport())
 
     Everything that is not ModelArk's passes as it is. Used together with
-    `instrument()`, a call is told once.
+    `instrument()`, a call is recorded once.
 
     Args:
         transport: the transport that really sends; an `httpx.HTTPTransport` by default.
-        settings: those of `byteplus_trace.instrument()`. With none, those that
-            `instrument()` was given apply.
+        settings: those of `byteplus_trace.instrument()`. With none, those of
+            `instrument()` apply.
 
     Raises:
         SettingError: a setting cannot be followed.

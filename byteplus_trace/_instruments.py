@@ -117,6 +117,18 @@ BREAKER = Instrument(
     "modelark_breaker_state", "gauge", ("target", "operation"),
     "0 closed, 1 half-open, 2 open.",
     "modelark.breaker.state")  # fmt: skip
+BREAKER_OPENINGS = Instrument(
+    "modelark_breaker_openings_total", "counter", ("target", "operation", "source"),
+    "Openings of a breaker, by who saw the failures: this process (own) or another one (fleet).",
+    "modelark.breaker.openings")  # fmt: skip
+HEALTH_STORE_UP = Instrument(
+    "modelark_health_store_up", "gauge", ("store",),
+    "1 while health is shared through the store, 0 while this process goes on alone.",
+    "modelark.health_store.up")  # fmt: skip
+HEALTH_STORE_ERRORS = Instrument(
+    "modelark_health_store_errors_total", "counter", ("store", "reason"),
+    "Failures of the health store, and content in it that was not understood.",
+    "modelark.health_store.errors")  # fmt: skip
 STREAM_BREAKS = Instrument(
     "modelark_stream_breaks_total", "counter", ("operation", "target", "phase", "reason"),
     "Streams that failed, before or after their first output.",
@@ -137,9 +149,13 @@ BUILD_INFO = Instrument(
     "modelark_build_info", "gauge", ("version", "httpx", "httpx2", "opentelemetry"),
     "Always 1; the versions at work are the labels.",
     "modelark.build_info")  # fmt: skip
+INSTRUMENTED = Instrument(
+    "modelark_instrumented_time_seconds", "gauge", ("policy",),
+    "When instrument() was called, in Unix time; the label sums up the policy.",
+    "modelark.instrumented.time")  # fmt: skip
 
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, UNMEASURED, IN_FLIGHT, OLDEST,
-    RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, STREAM_BREAKS, DUPLICATES,
-    TELEMETRY_ERRORS, START_TIME, BUILD_INFO,
+    RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, BREAKER_OPENINGS,
+    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
 )  # fmt: skip

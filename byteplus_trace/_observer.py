@@ -1,23 +1,24 @@
 """
 Everything learnt about one exchange, while it happens.
 
-The edge reports each send, each reply and each part of the body; the observer passes each
-attempt and, once, the whole `Exchange` to the recorder. It finishes on the first of: the
+The edge reports each send, each reply and each part of the body to it; it gives the
+recorder each attempt and, once, the whole `Exchange`. It finishes on the first of: the
 protocol's last event, the end of the body, an exception, a close, being forgotten. Later
-reports are ignored, whichever thread makes them.
+ends are ignored, whichever thread reports them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
-from . import _background, _prices
-from ._call_end import Ending, How, ending, outcome_of, unreachable
+from . import _background, _forks, _prices
+from ._call_end import Assessment, End, How, assessment, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
 from ._telemetry.guard import fault, guard
@@ -25,7 +26,6 @@ from ._wire.body import Body
 from ._wire.tasks import ENDED
 
 if TYPE_CHECKING:
-    from ._routing.steps import FailureKind
     from ._telemetry.recorder import AttemptSpan, CallSpan
     from ._wire.families import Family
 
@@ -49,7 +49,7 @@ class _Over(msgspec.Struct):
     """An attempt that has ended, and what its body holds."""
 
     attempt: Attempt
-    end: Ending
+    found: Assessment
     answer: Answer
     body: Body | None
     error: BaseException | None
@@ -60,7 +60,7 @@ class Observer:
     One exchange, observed.
 
     `open_span` opens the call's span; None where the context asked for silence. `heard`
-    gets the exchange before it is recorded, silence or not.
+    gets the exchange, and the exception that ended it, before it is recorded, silence or not.
     """
 
     __slots__ = (
@@ -68,6 +68,7 @@ class Observer:
         "_call",
         "_call_span",
         "_capture",
+        "_cost",
         "_family",
         "_forks",
         "_heard",
@@ -88,13 +89,15 @@ class Observer:
         family: Family | None,
         open_span: Callable[[Call, int], CallSpan] | None,
         capture: bool,
-        heard: Callable[[Exchange], None] | None = None,
+        heard: Callable[[Exchange, BaseException | None], None] | None = None,
+        cost: Callable[[Call, Answer, int], Decimal | None] = _prices.cost,
     ) -> None:
         self._call = call
         self._family = family
         self._capture = capture
         self._heard = heard
-        self._forks = _background.forks
+        self._cost = cost
+        self._forks = _forks.count
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
@@ -117,7 +120,7 @@ class Observer:
                 fault("opening the span", error)
 
     def sends(self, sending: Sending) -> AttemptSpan | None:
-        """An attempt begins; the result says what to attach around the send."""
+        """An attempt begins. Returns its span, to attach around the send."""
         # Every time of a call derives from its one anchor: the wall clock may be set while it runs.
         started = time.perf_counter()
         attempt = self._open = _Open(sending, started, self._ns(started))
@@ -164,15 +167,12 @@ class Observer:
         except Exception as error:
             fault("reading the reply's head", error)
 
-    def attempt_over(
-        self, how: How, error: BaseException | None = None, kind: FailureKind | None = None
-    ) -> None:
-        """The attempt under way failed; another one, or the end, follows."""
+    def attempt_over(self, end: End) -> None:
+        """The attempt under way has failed; another one, or the end, follows."""
         attempt = self._open
         if attempt is not None:
             self._open = None
-            ended = time.perf_counter()
-            self._close(attempt, how, error, kind, ended, self._ns(ended))
+            self._close(attempt, end, self._ns(end.at))
 
     def served(self, number: int) -> dict[str, str | int | None]:
         """Who serves the call, for the caller to read: target, region, attempts, why it was moved."""
@@ -202,25 +202,17 @@ class Observer:
         """The body ended."""
         if self.body is not None:
             self.body.end()
-            self.finish("exhausted")
+            self.finish(End("exhausted"))
 
     def finish_soon(self, how: How) -> None:
         """As `finish`, but from where only a queue may be touched; the call ends now all the same."""
-        if self._pending and self._forks == _background.forks:
-            ended = time.perf_counter()
-            _background.put(lambda: self.finish(how, ended=ended))
+        if self._pending and self._forks == _forks.count:
+            end = End(how)
+            _background.put(lambda: self.finish(end))
 
-    def finish(
-        self,
-        how: How,
-        error: BaseException | None = None,
-        kind: FailureKind | None = None,
-        *,
-        kept: int | None = None,
-        ended: float | None = None,
-    ) -> None:
+    def finish(self, end: End, *, kept: int | None = None) -> None:
         """
-        The call has ended for its caller; only the first report counts.
+        The call has ended for its caller; only the first end counts.
 
         `kept` is the number of the attempt whose reply is handed on, where it is not
         the one in hand.
@@ -230,51 +222,38 @@ class Observer:
         except IndexError:
             return
         try:
-            self._finish(how, error, kind, kept, ended if ended is not None else time.perf_counter())
+            self._finish(end, kept)
         except Exception as own:
             fault("finishing", own)
 
-    def _finish(
-        self,
-        how: How,
-        error: BaseException | None,
-        kind: FailureKind | None,
-        kept: int | None,
-        ended: float,
-    ) -> None:
+    def _finish(self, end: End, kept: int | None) -> None:
         final: _Over | None
-        ended_ns = self._ns(ended)
+        ended_ns = self._ns(end.at)
         if self._open is not None:
             attempt, self._open = self._open, None
-            final = self._close(attempt, how, error, kind, ended, ended_ns)
+            final = self._close(attempt, end, ended_ns)
         elif kept is not None:
             final = next(over for over in self._over if over.attempt.number == kept)
-        elif error is not None and kind != "deadline":
-            final = next((over for over in self._over if over.error is error), None)
+        elif end.error is not None and end.kind != "deadline":
+            final = next((over for over in self._over if over.error is end.error), None)
         else:
             final = None
-        exchange = self._exchange(how, error, kind, final, ended)
+        exchange = self._exchange(end, final)
         if self._heard is not None:
-            self._heard(exchange)
+            self._heard(exchange, end.error)
         if self._call_span is not None:
             self._call_span.ends(exchange, ended_ns)
+        # The exceptions of failed attempts hold the frames that hold this.
+        self._over.clear()
 
-    def _close(
-        self,
-        attempt: _Open,
-        how: How,
-        error: BaseException | None,
-        kind: FailureKind | None,
-        ended: float,
-        ended_ns: int,
-    ) -> _Over:
+    def _close(self, attempt: _Open, end: End, ended_ns: int) -> _Over:
         sending, body = attempt.sending, self.body
         self.body = None
         answer = body.answer() if body is not None else Answer()
         if body is not None and body.fault is not None:
             fault("reading the body", body.fault)
         refusal = answer.error
-        end = ending(self._call, how, answer, status=attempt.status, body=body, error=error, kind=kind)
+        found = assessment(self._call, end, answer, status=attempt.status, body=body)
         closed = Attempt(
             # By position as far as it is long: a call with more than 15 keywords makes a dict of them first.
             sending.number,
@@ -285,19 +264,19 @@ class Observer:
             sending.url,
             sending.cause,
             attempt.started_ns,
-            duration_seconds=ended - attempt.started,
-            result=end.result,
-            reason=end.reason,
+            duration_seconds=end.at - attempt.started,
+            result=found.result,
+            reason=found.reason,
             status=attempt.status,
-            error_type=end.error_type,
+            error_type=found.error_type,
             error_code=refusal.code if refusal is not None else None,
             request_id=attempt.request_id or (refusal.request_id if refusal is not None else None),
             upstream_ms=attempt.upstream_ms,
             waited_seconds=sending.waited_seconds,
         )
-        if kind == "connect":
-            closed = replace(closed, unreachable=unreachable(error))
-        over = _Over(closed, end, answer, body, error)
+        if end.kind == "connect":
+            closed = replace(closed, unreachable=unreachable(end.error))
+        over = _Over(closed, found, answer, body, end.error)
         self._over.append(over)
         self._attempts.append(closed)
         if attempt.span is not None:
@@ -307,22 +286,15 @@ class Observer:
                 fault("closing the attempt span", own)
         return over
 
-    def _exchange(
-        self,
-        how: How,
-        error: BaseException | None,
-        kind: FailureKind | None,
-        final: _Over | None,
-        ended: float,
-    ) -> Exchange:
+    def _exchange(self, end: End, final: _Over | None) -> Exchange:
         call, started = self._call, self._started
         attempts = tuple(self._attempts)
         if final is not None:
-            attempt, end, answer, body = final.attempt, final.end, final.answer, final.body
+            attempt, found, answer, body = final.attempt, final.found, final.answer, final.body
             status, request_id, upstream_ms = attempt.status, attempt.request_id, attempt.upstream_ms
         else:
             answer, body = Answer(), None
-            end = ending(call, how, answer, error=error, kind=kind)
+            found = assessment(call, end, answer)
             status = request_id = upstream_ms = None
         target, region, host, port = call.region, call.region, call.host, call.port
         fallback_from, fallback_reason = None, None
@@ -346,7 +318,7 @@ class Observer:
                 answer = replace(answer, usage=None)
         cost_usd = None
         try:  # not `with guard`: it costs a call two functions more
-            cost_usd = _prices.cost(call, answer, self._started_ns)
+            cost_usd = self._cost(call, answer, self._started_ns)
         except Exception as error_of_ours:
             fault("estimating the cost", error_of_ours)
         return Exchange(
@@ -354,12 +326,12 @@ class Observer:
             call,
             attempts,
             answer,
-            outcome_of(end, how, kind, attempts),
+            outcome_of(found, end, attempts),
             self._started_ns,
-            ended - started,
+            end.at - started,
             status,
-            end.error_type,
-            end.reason,
+            found.error_type,
+            found.reason,
             first_chunk - started if first_chunk is not None else None,
             first_answer - started if first_answer is not None else None,
             last_chunk - started if last_chunk is not None else None,

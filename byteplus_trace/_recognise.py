@@ -3,7 +3,7 @@ What a request is: ModelArk's or not, and if so which call.
 
 Pure: strings in, a `Call` out. A place is ModelArk's when its host is a public one, when
 `base_urls` or a policy's target names it, or when it is Portkey's gateway and the
-request says that BytePlus is behind it.
+request names BytePlus as the provider behind it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ._apis import Api
 from ._facts import Call
 from ._regions import (
     ARK,
@@ -29,9 +30,10 @@ from ._regions import (
     region_of,
     spellings_of,
 )
+from ._wire.families import Family, family_of
 from ._wire.lenient_json import json_in
 from ._wire.reader import Asked
-from ._wire.routes import Route, match
+from ._wire.routes import match
 
 PORTKEY_HOST = "api.portkey.ai"
 PORTKEY_PREFIX = "x-portkey-"
@@ -71,9 +73,10 @@ class Place:
 
 
 class Addressed(NamedTuple):
-    """What a method and a URL say by themselves: the same for every call of one API in one place."""
+    """What follows from a method and a URL alone. The same for every call of one API at one place."""
 
-    route: Route
+    api: Api
+    family: Family | None
     path: str
     resource_id: str | None
     url: str
@@ -121,17 +124,17 @@ class Places:
             place = self.place_of(scheme, host, port, path)
         if place is None:
             return None
-        route, suffix, resource_id = match(method, path, place.prefix)
+        api, suffix, resource_id = match(method, path, place.prefix)
         named = f"[{host}]" if ":" in host else host
         url = f"{scheme}://{named}{path}" if port == standard else f"{scheme}://{named}:{port}{path}"
-        return Addressed(route, suffix, resource_id, url, port, place.region, place.provider)
+        return Addressed(api, family_of(api), suffix, resource_id, url, port, place.region, place.provider)
 
 
 class Recognised(msgspec.Struct):
-    """A call, the route that it took, and whether a gateway stands in front."""
+    """A call, how its API is read, and whether a gateway stands in front."""
 
     call: Call
-    route: Route
+    family: Family | None
     behind_gateway: bool
     cut_metadata: int
     """How many metadata values were too long."""
@@ -151,7 +154,7 @@ def recognise(
     metadata: Mapping[str, str],
 ) -> Recognised | None:
     """
-    Say which call a request is; None where it is not ModelArk's.
+    The call that a request makes; None where it is not ModelArk's.
 
     `headers` have lower-case names; those of `WANTED_HEADERS` and Portkey's are enough.
     `body` is None where it cannot be read without taking it from the caller.
@@ -159,8 +162,8 @@ def recognise(
     addressed = places.addressed(method, scheme, host, port, path)
     if addressed is None:
         return None
-    route, region = addressed.route, addressed.region
-    asked = route.family.asked(body, capture) if body and route.family is not None else _NOTHING_ASKED
+    api, family, region = addressed.api, addressed.family, addressed.region
+    asked = family.asked(body, capture) if body and family is not None else _NOTHING_ASKED
     behind_gateway = host == PORTKEY_HOST
     if behind_gateway:
         if not _is_byteplus(headers.get("x-portkey-provider", ""), asked.model):
@@ -168,12 +171,12 @@ def recognise(
         region = headers.get(REGION_HEADER, region)
         if not may_be_region(region):
             region = "unknown"
-    told, cut = _metadata(metadata, headers)
+    values, cut = _metadata(metadata, headers)
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(
         # By position, for a call with more than 15 keywords makes a dict of them first.
-        route.operation,
-        route.api,
+        api.operation,
+        api.name,
         method,
         addressed.url,
         host,
@@ -184,13 +187,13 @@ def recognise(
         model=asked.model,
         stream=asked.stream,
         params=asked.params,
-        metadata=told,
+        metadata=values,
         resource_id=addressed.resource_id,
         client_request_id=headers.get("x-client-request-id"),
         sdk_retry=int(retries) if retries.isdecimal() and len(retries) <= LONGEST_NUMBER else 0,
         content=asked.content,
     )
-    return Recognised(call, route, behind_gateway, cut)
+    return Recognised(call, family, behind_gateway, cut)
 
 
 def _is_byteplus(provider: str, model: str | None) -> bool:
@@ -202,13 +205,13 @@ def _is_byteplus(provider: str, model: str | None) -> bool:
 
 def _metadata(scope: Mapping[str, str], headers: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
     """The scope's key/values, the request's own on top, each at most 128 characters."""
-    given = headers.get("x-portkey-metadata")
+    sent = headers.get("x-portkey-metadata")
     trace_id = headers.get("x-portkey-trace-id")
-    if not scope and given is None and trace_id is None:
+    if not scope and sent is None and trace_id is None:
         return {}, 0
     values = dict(scope)
-    if given is not None:
-        values.update(_portkey_metadata(given))
+    if sent is not None:
+        values.update(_portkey_metadata(sent))
     if trace_id is not None:
         values["trace_id"] = trace_id
     cut = sum(len(value) > LONGEST_METADATA for value in values.values())

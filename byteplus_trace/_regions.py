@@ -1,23 +1,69 @@
 """
 Where ModelArk is.
 
-Nothing in a reply names the region, so it follows from the host alone (ModelArk docs
+No reply names its region, so the host alone decides (ModelArk docs
 1544106, Regions and endpoints, 2026-11). Adding a region is one row.
+
+On a public host the path begins with a prefix, which names the billing plan and the form
+of the API. Adding a plan is one row for each form.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_address
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote, urlsplit
 
 from ._errors import SettingError, shown
 
 MODELARK = "byteplus.modelark"
 ARK = "volcengine.ark"
+
+
+BillingPlan = Literal["metered", "coding", "agent"]
+BILLING_PLANS: tuple[BillingPlan, ...] = get_args(BillingPlan)
+
+Form = Literal["openai", "anthropic"]
+"""Whose API the paths and bodies are like."""
+
+# ModelArk documents no prefix of the agent plan in Anthropic's form (2026-11).
+PREFIXES: Mapping[tuple[BillingPlan, Form], str] = {
+    ("metered", "openai"): "/api/v3",
+    ("coding", "openai"): "/api/coding/v3",
+    ("agent", "openai"): "/api/plan/v3",
+    ("metered", "anthropic"): "/api/compatible",
+    ("coding", "anthropic"): "/api/coding",
+}
+
+
+class Prefix(NamedTuple):
+    """The beginning of a path on a public host, and what it means."""
+
+    path: str
+    plan: BillingPlan
+    form: Form
+
+
+# The longest first: `/api/coding/v3` begins with `/api/coding`.
+_PREFIXES = sorted(
+    (Prefix(path, plan, form) for (plan, form), path in PREFIXES.items()), key=lambda each: -len(each.path)
+)
+
+
+def prefix_of(path: str) -> Prefix | None:
+    """The prefix that a path on a public host begins with; None where it is not known."""
+    return next((each for each in _PREFIXES if f"{path}/".startswith(f"{each.path}/")), None)
+
+
+def prefix_at_end(path: str) -> Prefix | None:
+    """The prefix that a base URL's path ends with; None where it is not known."""
+    return next((each for each in _PREFIXES if path.endswith(each.path)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +74,21 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        return f"https://{self.host}/api/v3"
+        """
+        Where its API is; under `byteplus-trace simulate -- ...` the fake service.
+
+        Raises:
+            SettingError: other regions are simulated, and this one is not.
+        """
+        simulated = simulated_regions()
+        if not simulated:
+            return f"https://{self.host}{PREFIXES['metered', 'openai']}"
+        try:
+            return simulated[self.id]
+        except KeyError:
+            raise SettingError(
+                f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."
+            ) from None
 
 
 REGIONS = (
@@ -38,15 +98,35 @@ REGIONS = (
 )
 
 DEFAULT_REGION = "ap-southeast-1"
+SIMULATED_VARIABLE = "BYTEPLUS_TRACE_SIMULATED_REGIONS"
+"""Set by `byteplus-trace simulate -- ...` for the program that it runs: `REGION=BASE_URL`, comma-separated."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REGION_HEADER = "x-portkey-byteplus-region"
 """Portkey's header, by which a request asks for a region."""
 
 # What may stand in a path as it is; `%` is an escape already.
 _SAFE = "/%:@!$&'()*+,;="
+_PORT = re.compile(r"(?<=.):([0-9]{1,9})\Z")
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
+# What people call a region, for the sentence that names its id.
+_NICKNAMES = {
+    "ap-southeast-1": ("ap", "ap-southeast", "apac", "asia", "johor", "sea", "sg", "singapore"),
+    "eu-west-1": ("eu", "eu-west", "europe"),
+    "cn-beijing": ("beijing", "china", "cn"),
+}  # fmt: skip
+_BY_NICKNAME = {nickname: region for region, nicknames in _NICKNAMES.items() for nickname in nicknames}
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's loopback, by its name or its address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def region_named(name: str) -> Region:
@@ -54,9 +134,35 @@ def region_named(name: str) -> Region:
     try:
         return _BY_ID[name]
     except KeyError:
+        spelled = name.strip().lower().replace("_", "-").replace(" ", "-")
+        meant = _BY_NICKNAME.get(spelled, spelled)
         raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(name, _BY_ID)}"
+            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, _BY_ID)}"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def simulated_regions() -> Mapping[str, str]:
+    """
+    The base URLs of a fake service that stand in for the regions of this process; empty outside a simulation.
+
+    Raises:
+        SettingError: the variable is not understood, or leads away from this machine.
+    """
+    text = os.environ.get(SIMULATED_VARIABLE, "").strip()
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    simulated = {region: url for region, _, url in pairs}
+    for region, url in simulated.items():
+        try:
+            is_local = is_loopback(urlsplit(url).hostname or "")
+        except ValueError:
+            is_local = False
+        if not is_local:
+            raise SettingError(
+                f"{SIMULATED_VARIABLE}: {shown(region)} must have a base URL on this machine. The variable is for "
+                "`byteplus-trace simulate -- ...` to set: unset it."
+            )
+    return simulated
 
 
 def may_be_region(name: str) -> bool:
@@ -86,16 +192,17 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """
     The origin of a URL, in the sense of the web: scheme, host and port, in the one form in which they compare.
 
-    Raises:
-        ValueError: the port is none.
+    A port above 65535 is kept: a caller may write it, and what becomes of it is the HTTP library's to say.
     """
     parts = urlsplit(url)
     host = spellings_of(parts.hostname)[0] if parts.hostname is not None else None
-    return parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    written = _PORT.search(parts.netloc)
+    port = int(written[1]) if written is not None else None
+    return parts.scheme, host, port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def spellings_of(host: str) -> tuple[str, str]:
-    """A host in its own letters, in which hosts compare, and in ASCII (RFC 3492): httpx says now one, now the other."""
+    """A host in Unicode, the form in which hosts compare, and in ASCII (RFC 3492). httpx uses either of them."""
     labels = [_in_letters(label) for label in host.split(".")]
     in_ascii = [
         label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in labels
@@ -110,13 +217,13 @@ def _in_letters(label: str) -> str:
         letters = label[4:].encode("ascii").decode("punycode")
     except UnicodeError:
         return label
-    # `xn--a-` is no other spelling of `a`: it is no name at all, and not the host that a key was given for.
+    # `xn--a-` is not another spelling of `a`. It is no valid name, and a key for `a` must not be sent there.
     return label if letters.isascii() else letters
 
 
 @lru_cache(maxsize=1024)
 def address_of(url: str) -> str:
-    """A URL in the one form in which addresses compare: small letters up to its path, a host in its own, no usual port, escapes, no slash at the end."""
+    """Normalise a URL for comparison: lower case before the path, Unicode host, no default port, escaped path, no trailing slash."""
     scheme, host, port = origin_of(url)
     named = f"[{host}]" if host is not None and ":" in host else host
     at = named if port == DEFAULT_PORTS.get(scheme) else f"{named}:{port}"
@@ -133,7 +240,7 @@ def base_url(region: str) -> str:
     return region_named(region).base_url
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
+    close = get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
     return f" Did you mean {close[0]!r}?" if close else ""

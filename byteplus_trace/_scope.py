@@ -42,10 +42,17 @@ class metadata:  # noqa: N801 - it reads as a function at every place of use
 
         with byteplus_trace.metadata(user="u-7", team="search"):
             client.chat.completions.create(...)
+
+    A mapping does the same: `metadata({"team": "search"})`.
     """
 
-    def __init__(self, **values: object) -> None:
-        self._values = {key: str(value) for key, value in values.items() if value is not None}
+    def __init__(self, mapping: Mapping[str, object] | None = None, /, **values: object) -> None:
+        if mapping is not None and not isinstance(mapping, Mapping):
+            raise TypeError(
+                f"metadata takes key/values, such as metadata(team='search'), not a {type(mapping).__name__}."
+            )
+        values = {**(mapping or {}), **values}
+        self._values = {str(key): str(value) for key, value in values.items() if value is not None}
 
     # What was entered is known by the context alone: one block may be in use in many tasks, and left in
     # another context than it was entered in, where a token could not be given back.

@@ -25,17 +25,17 @@ class AsyncHttpx2Stream(AsyncObservedStream, httpx2.AsyncByteStream):
 
 class ModelArkTransport(SyncTransport, httpx2.BaseTransport):
     """
-    An httpx2 transport that observes ModelArk calls and, given a policy, routes them.
+    An httpx2 transport that observes ModelArk calls and, with a policy, routes them.
 
         httpx2.Client(transport=byteplus_trace.httpx2.ModelArkTransport())
 
     Everything that is not ModelArk's passes as it is. Used together with
-    `instrument()`, a call is told once.
+    `instrument()`, a call is recorded once.
 
     Args:
         transport: the transport that really sends; an `httpx2.HTTPTransport` by default.
-        settings: those of `byteplus_trace.instrument()`. With none, those that
-            `instrument()` was given apply.
+        settings: those of `byteplus_trace.instrument()`. With none, those of
+            `instrument()` apply.
 
     Raises:
         SettingError: a setting cannot be followed.

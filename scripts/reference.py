@@ -21,12 +21,12 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import byteplus_trace
 from byteplus_trace import _config, _facts, _prices
+from byteplus_trace._apis import APIS, OTHER
 from byteplus_trace._instruments import INSTRUMENTS, SECONDS
+from byteplus_trace._policy.replay import KINDS
 from byteplus_trace._regions import REGIONS
-from byteplus_trace._routing.replay import KINDS
 from byteplus_trace._telemetry import collectors, meter
 from byteplus_trace._telemetry.points import TOKEN_TYPES
-from byteplus_trace._wire.routes import OTHER, ROUTES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 
@@ -209,8 +209,8 @@ def _apis() -> Iterator[str]:
     yield "Told by the method and the end of the path. Calls of the operation `other` have an attempt span and counters, and make"
     yield "no GenAI claim."
     yield ""
-    rows = [(f"`{route.method} {route.pattern}`", route.operation, f"`{route.api}`") for route in ROUTES]
-    rows.append(("anything else under a base URL", OTHER.operation, f"`{OTHER.api}`"))
+    rows = [(f"`{api.method} {api.pattern}`", api.operation, f"`{api.name}`") for api in APIS]
+    rows.append(("anything else under a base URL", OTHER.operation, f"`{OTHER.name}`"))
     yield from _table(("request", "operation", "`byteplus.modelark.api`"), rows)
 
 
@@ -306,12 +306,12 @@ def _prices_known() -> Iterator[str]:
     table = _prices.table()
     yield "## Prices"
     yield ""
-    yield f'Costs are estimates, from a table last checked on {table.checked.isoformat()}; the vendor calls its own prices "for reference only".'
+    yield f'Costs are estimates, from a table last checked on {table.checked}; the vendor calls its own prices "for reference only".'
     yield "A model that is not in it has no cost, never another model's."
     yield ""
     yield from _table(
         ("models", "source", "read", "said by the vendor"),
-        [(", ".join(f"`{i}`" for i in row.ids), row.source, row.read.isoformat(), "yes" if row.official else "no") for row in table.rows],
+        [(", ".join(f"`{i}`" for i in row.ids), row.source, str(row.read), "yes" if row.official else "no") for row in table.rows],
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from byteplus_trace import Answer, Attempt, Call, Images, WireError
-from byteplus_trace._call_end import Ending, ending, outcome_of, unreachable
+from byteplus_trace._call_end import Assessment, End, assessment, outcome_of, unreachable
 
 CHAT = Call(
     "chat",
@@ -56,8 +56,8 @@ def images(generated=0, failed=0, complete=False):
     return Answer(images=Images(generated=generated, failed=failed), complete=complete)
 
 
-CANCELLED = Ending("cancelled")
-OK = Ending("ok")
+CANCELLED = Assessment("cancelled")
+OK = Assessment("ok")
 
 # What happened: the call, how it ended, the answer, what else was known; and what that is called.
 ENDINGS = {
@@ -65,31 +65,31 @@ ENDINGS = {
     "a stream's last event": (CHAT, "complete", WHOLE, {"status": 200, "body": STREAM}, OK),
     "a refusal with a code": (
         CHAT, "exhausted", error("RateLimitExceeded.EndpointRPMExceeded"), {"status": 429, "body": DOCUMENT},
-        Ending("error", "rate_limit", "RateLimitExceeded"),
+        Assessment("error", "rate_limit", "RateLimitExceeded"),
     ),
-    "a refusal without one": (CHAT, "exhausted", NOTHING, {"status": 502, "body": EMPTY}, Ending("error", "server_error", "502")),
-    "a refusal nobody read": (CHAT, "closed", NOTHING, {"status": 503, "body": EMPTY}, Ending("error", "server_error", "503")),
-    "a refusal nobody kept": (CHAT, "forgotten", NOTHING, {"status": 401, "body": EMPTY}, Ending("error", "auth", "401")),
+    "a refusal without one": (CHAT, "exhausted", NOTHING, {"status": 502, "body": EMPTY}, Assessment("error", "server_error", "502")),
+    "a refusal nobody read": (CHAT, "closed", NOTHING, {"status": 503, "body": EMPTY}, Assessment("error", "server_error", "503")),
+    "a refusal nobody kept": (CHAT, "forgotten", NOTHING, {"status": 401, "body": EMPTY}, Assessment("error", "auth", "401")),
     "a redirect": (CHAT, "exhausted", NOTHING, {"status": 307, "body": EMPTY}, OK),
-    "an empty 200": (CHAT, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Ending("error", "empty", "empty")),
-    "a page": (CHAT, "exhausted", NOTHING, {"status": 200, "body": DOCUMENT}, Ending("error", "empty", "empty")),
-    "an empty reply of an API that is not known": (OTHER, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Ending("error", "empty", "empty")),
+    "an empty 200": (CHAT, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Assessment("error", "empty", "empty")),
+    "a page": (CHAT, "exhausted", NOTHING, {"status": 200, "body": DOCUMENT}, Assessment("error", "empty", "empty")),
+    "an empty reply of an API that is not known": (OTHER, "exhausted", NOTHING, {"status": 200, "body": EMPTY}, Assessment("error", "empty", "empty")),
     "a body that cannot be read": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(begun=True, legible=False)}, OK),
-    "a stream that just stops": (CHAT, "exhausted", NOTHING, {"status": 200, "body": STREAM}, Ending("error", "cut", "cut")),
-    "a stream of nothing": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(streaming=True)}, Ending("error", "empty", "empty")),
+    "a stream that just stops": (CHAT, "exhausted", NOTHING, {"status": 200, "body": STREAM}, Assessment("error", "cut", "cut")),
+    "a stream of nothing": (CHAT, "exhausted", NOTHING, {"status": 200, "body": Body(streaming=True)}, Assessment("error", "empty", "empty")),
     "an error in a stream": (
         CHAT, "exhausted", error("InternalServiceError"), {"status": 200, "body": STREAM},
-        Ending("error", "server_error", "InternalServiceError"),
+        Assessment("error", "server_error", "InternalServiceError"),
     ),
     "an error without a code in a stream": (
-        CHAT, "exhausted", error(), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "stream_error"),
+        CHAT, "exhausted", error(), {"status": 200, "body": STREAM}, Assessment("error", "stream_error", "stream_error"),
     ),
     "an error of a new code in a stream": (
-        CHAT, "exhausted", error("Brand.New"), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "Brand"),
+        CHAT, "exhausted", error("Brand.New"), {"status": 200, "body": STREAM}, Assessment("error", "stream_error", "Brand"),
     ),
     "an event that failed": (
         CHAT, "exhausted", WHOLE, {"status": 200, "body": Body(streaming=True, begun=True, failed=True)},
-        Ending("error", "stream_error", "stream_error"),
+        Assessment("error", "stream_error", "stream_error"),
     ),
     "a reader who leaves": (CHAT, "closed", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
     "a reader who forgets": (CHAT, "forgotten", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
@@ -101,38 +101,41 @@ ENDINGS = {
     "some images": (IMAGE, "exhausted", images(1, 1, complete=True), {"status": 200, "body": DOCUMENT}, OK),
     "no image at all": (
         IMAGE, "exhausted", images(0, 2, complete=True), {"status": 200, "body": DOCUMENT},
-        Ending("error", "stream_error", "stream_error"),
+        Assessment("error", "stream_error", "stream_error"),
     ),
     "an SDK that raises on a failed image": (
-        IMAGE, "closed", images(1, 1), {"status": 200, "body": STREAM}, Ending("error", "stream_error", "stream_error"),
+        IMAGE, "closed", images(1, 1), {"status": 200, "body": STREAM}, Assessment("error", "stream_error", "stream_error"),
     ),
     "a reader who leaves good images": (IMAGE, "closed", images(1), {"status": 200, "body": STREAM}, CANCELLED),
-    "refused": (CHAT, "raised", NOTHING, {"error": httpx.ConnectError("x"), "kind": "connect"}, Ending("error", "connect", "ConnectError")),
-    "silent": (CHAT, "raised", NOTHING, {"error": httpx.ReadTimeout("x"), "kind": "timeout"}, Ending("error", "timeout", "ReadTimeout")),
-    "reset before the reply": (CHAT, "raised", NOTHING, {"error": httpx.ReadError("x"), "kind": "reset"}, Ending("error", "reset", "ReadError")),
+    "refused": (CHAT, "raised", NOTHING, {"error": httpx.ConnectError("x"), "kind": "connect"}, Assessment("error", "connect", "ConnectError")),
+    "silent": (CHAT, "raised", NOTHING, {"error": httpx.ReadTimeout("x"), "kind": "timeout"}, Assessment("error", "timeout", "ReadTimeout")),
+    "reset before the reply": (CHAT, "raised", NOTHING, {"error": httpx.ReadError("x"), "kind": "reset"}, Assessment("error", "reset", "ReadError")),
     "reset in the reply": (
         CHAT, "raised", NOTHING, {"error": httpx.ReadError("x"), "kind": "reset", "status": 200, "body": STREAM},
-        Ending("error", "cut", "ReadError"),
+        Assessment("error", "cut", "ReadError"),
     ),
     "idle": (
         CHAT, "raised", NOTHING, {"error": httpx.ReadTimeout("x"), "kind": "idle", "status": 200, "body": STREAM},
-        Ending("error", "idle", "ReadTimeout"),
+        Assessment("error", "idle", "ReadTimeout"),
     ),
     "reset after an error event": (
         CHAT, "raised", error("ServerOverloaded.Now"), {"error": httpx.ReadError("x"), "kind": "reset", "status": 200, "body": STREAM},
-        Ending("error", "cut", "ServerOverloaded"),
+        Assessment("error", "cut", "ServerOverloaded"),
     ),
     "cancelled": (CHAT, "raised", NOTHING, {"error": asyncio.CancelledError(), "kind": "cancelled"}, CANCELLED),
     "interrupted": (CHAT, "raised", NOTHING, {"error": KeyboardInterrupt()}, CANCELLED),
-    "somebody's own": (CHAT, "raised", NOTHING, {"error": LookupError("x"), "kind": "other"}, Ending("error", "reset", "LookupError")),
+    "somebody's own": (CHAT, "raised", NOTHING, {"error": LookupError("x"), "kind": "other"}, Assessment("error", "reset", "LookupError")),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", ENDINGS)
 def test_an_ending(what):
     call, how, answer, known, expected = ENDINGS[what]
+    known = dict(known)
 
-    assert expected == ending(call, how, answer, **known)
+    end = End(how, known.pop("error", None), known.pop("kind", None))
+
+    assert expected == assessment(call, end, answer, **known)
 
 
 def attempts(*targets):
@@ -153,7 +156,7 @@ def attempts(*targets):
     ]
 
 
-FAILED = Ending("error", "server_error", "500")
+FAILED = Assessment("error", "server_error", "500")
 
 # The ending of the last attempt, how, the kind of failure, the targets tried; and the outcome.
 OUTCOMES = {
@@ -164,7 +167,7 @@ OUTCOMES = {
     "failed": (FAILED, "exhausted", None, ["sg"], "error"),
     "failed everywhere": (FAILED, "exhausted", None, ["sg", "eu"], "error"),
     "out of time": (
-        Ending("error", "timeout", "ReadTimeout"),
+        Assessment("error", "timeout", "ReadTimeout"),
         "raised",
         "deadline",
         ["sg", "eu"],
@@ -178,9 +181,9 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("what", OUTCOMES)
 def test_an_outcome(what):
-    end, how, kind, targets, expected = OUTCOMES[what]
+    final, how, kind, targets, expected = OUTCOMES[what]
 
-    assert expected == outcome_of(end, how, kind, attempts(*targets))
+    assert expected == outcome_of(final, End(how, kind=kind), attempts(*targets))
 
 
 def caused(*errors):

@@ -24,10 +24,11 @@ import yaml
 import byteplus_trace
 from byteplus_trace import _regions, pytest_plugin
 from byteplus_trace._cli import COMMANDS, main
+from byteplus_trace._cli.program import KEYS, simulated
 from byteplus_trace._config import configure
 from byteplus_trace._edge.instrumentation import Instrumentation
 from byteplus_trace._instruments import INSTRUMENTS
-from byteplus_trace._routing import policy
+from byteplus_trace._policy import policy, targets
 from byteplus_trace._telemetry import attributes, recorder, semconv
 from byteplus_trace.pytest_plugin import modelark, modelark_exchanges  # noqa: F401 - fixtures for documented tests
 from byteplus_trace.testing import ModelArk
@@ -35,7 +36,6 @@ from byteplus_trace.testing import ModelArk
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CLIENTS = (httpx.Client, httpx2.Client, openai.OpenAI)
-KEYS = dict.fromkeys(("ARK_API_KEY", "ARK_API_KEY_SG", "ARK_API_KEY_EU"), "key")
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -59,26 +59,17 @@ def _blocks(languages):
 
 @pytest.fixture
 def here(monkeypatch):
-    """A fake ModelArk stands where the regions are; nothing is exported, and every registry is new."""
-
-    class Local(_regions.Region):
-        @property
-        def base_url(self):
-            return ark.base_url(self.id)
-
+    """This process as `byteplus-trace simulate -- ...` would start it; nothing is exported."""
     with ModelArk() as ark:
-        for region in ark.regions:
-            monkeypatch.setitem(
-                _regions._BY_ID, region.name, Local(region.name, "127.0.0.1", _regions.MODELARK)
-            )
-        places = ",".join(f"{url}={region}" for url, region in ark.base_urls.items())
-        monkeypatch.setenv("BYTEPLUS_TRACE_BASE_URLS", places)
+        for name, value in simulated(ark, {}).items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
-        for name, key in KEYS.items():
-            monkeypatch.setenv(name, key)
         monkeypatch.chdir(ROOT)
+        _regions.simulated_regions.cache_clear()
         yield ark
         byteplus_trace.uninstrument()
+    monkeypatch.undo()
+    _regions.simulated_regions.cache_clear()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -108,7 +99,7 @@ def test_documented_policies_and_settings_load(tmp_path, page, line, code):
     file = tmp_path / f"documented.{'json' if code.lstrip().startswith('{') else 'toml'}"
     file.write_text(code, encoding="utf-8")
 
-    configure({}, {**KEYS, "BYTEPLUS_TRACE_CONFIG": str(file)})
+    configure({}, {**dict.fromkeys(KEYS, "key"), "BYTEPLUS_TRACE_CONFIG": str(file)})
 
 
 @pytest.mark.parametrize(("page", "line", "code"), blocks("yaml"))
@@ -207,7 +198,7 @@ def test_the_page_of_the_commands_has_exactly_their_options(command, capsys):
 
 
 @pytest.mark.parametrize(
-    "kind", [policy.Policy, policy.Target, policy.Retry, policy.Breaker, policy.Deadline]
+    "kind", [policy.Policy, targets.Target, targets.Retry, targets.Breaker, targets.Deadline]
 )
 def test_the_policy_page_has_every_field_and_its_default(kind):
     text = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")

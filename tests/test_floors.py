@@ -11,18 +11,23 @@ import byteplus_trace
 PACKAGE = Path(byteplus_trace.__file__).parent
 
 FLOORS = {
-    "_version": 0, "_errors": 0, "_facts": 0, "_regions": 0, "_scope": 0, "_instruments": 0, "_forks": 0,
-    "_wire": 1, "_routing": 1, "_prices": 1, "_telemetry": 1, "prometheus": 1,
+    "_version": 0, "_apis": 0, "_errors": 0, "_facts": 0, "_regions": 0, "_scope": 0, "_instruments": 0, "_forks": 0,
+    "_wire": 1, "_policy": 1, "_routing": 1, "_classify": 1, "_prices": 1, "_pricefile": 1, "_telemetry": 1, "prometheus": 1,
     "_call_end": 2, "_observer": 2, "_background": 2, "_recognise": 2, "_config": 2,
     "_edge": 3,
     "": 4, "_httpx": 4, "httpx2": 4, "instrumentor": 4,
-    "_cli": 5, "__main__": 5, "_fake": 5, "testing": 5, "pytest_plugin": 5, "dashboards": 5,
+    "_cli": 5, "_watch": 5, "__main__": 5, "_fake": 5, "testing": 5, "pytest_plugin": 5, "dashboards": 5,
 }  # fmt: skip
-WINGS = ({"_wire"}, {"_routing", "_prices"}, {"_telemetry", "prometheus"})
+WINGS = (
+    {"_wire"},
+    {"_policy", "_routing", "_classify", "_prices", "_pricefile"},
+    {"_telemetry", "prometheus"},
+)
 TELLING = WINGS[2]
 
-# Floor 4 registers its classes with the edge, which builds clients' transports from them.
-UPWARD = {("_edge", "")}
+# Floor 4 registers its classes with the edge, which builds clients' transports from them. A notebook asks an
+# `Exchange` how it looks, which the telemetry wing knows.
+UPWARD = {("_edge", ""), ("_facts", "_telemetry")}
 
 
 def room_of(module: str) -> str:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from byteplus_trace import Call, Skip, _background
+from byteplus_trace._call_end import End
 from byteplus_trace._facts import Sending
 from byteplus_trace._observer import Observer
 from byteplus_trace._wire.families import chat
@@ -75,7 +76,7 @@ def streamed(observer, *parts):
 def reads(observer, part):
     """As an observed stream does it."""
     if observer.reads(part):
-        observer.finish("complete")
+        observer.finish(End("complete"))
 
 
 def test_a_stream_from_its_first_event_to_its_last(observer, recorder):
@@ -92,9 +93,9 @@ def test_a_stream_from_its_first_event_to_its_last(observer, recorder):
 LAST_WORDS = {
     "fed": lambda observer: reads(observer, OUTPUT),
     "exhausted": lambda observer: observer.exhausted(),
-    "closed": lambda observer: observer.finish("closed"),
+    "closed": lambda observer: observer.finish(End("closed")),
     "forgotten": lambda observer: observer.finish_soon("forgotten"),
-    "raised": lambda observer: observer.finish("raised", httpx.ReadError("x"), "reset"),
+    "raised": lambda observer: observer.finish(End("raised", httpx.ReadError("x"), "reset")),
 }
 
 
@@ -120,7 +121,7 @@ def test_of_many_threads_that_finish_one_does(recorder):
 
         def finish(observer=observer, ready=ready):
             ready.wait(5)
-            observer.finish("closed")
+            observer.finish(End("closed"))
 
         threads = [threading.Thread(target=finish) for _ in range(4)]
         for thread in threads:
@@ -147,10 +148,10 @@ def test_what_is_noticed_in_the_collector_is_recorded_later_with_the_time_of_the
 def test_a_call_over_two_targets(observer, recorder):
     observer.skips((Skip("eu-2", "cooldown"),))
     sends(observer)
-    observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
+    observer.attempt_over(End("raised", httpx.ConnectError("x"), "connect"))
     observer.waits(0.5, "backoff")
     sends(observer, 2, "sg", "retry")
-    observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
+    observer.attempt_over(End("raised", httpx.ConnectError("x"), "connect"))
     sends(observer, 3, "eu", "fallback")
     observer.replied(200, STREAM)
     reads(observer, OUTPUT + LAST + DONE)
@@ -168,11 +169,11 @@ def test_a_call_over_two_targets(observer, recorder):
 def test_all_failed_and_the_first_exception_is_the_callers(observer, recorder):
     first, second = httpx.ReadTimeout("first"), httpx.ConnectError("second")
     sends(observer)
-    observer.attempt_over("raised", first, "timeout")
+    observer.attempt_over(End("raised", first, "timeout"))
     sends(observer, 2, "eu", "fallback")
-    observer.attempt_over("raised", second, "connect")
+    observer.attempt_over(End("raised", second, "connect"))
 
-    observer.finish("raised", first, "timeout")
+    observer.finish(End("raised", first, "timeout"))
 
     (exchange,) = recorder.exchanges
     assert ("error", "ReadTimeout", "timeout") == (exchange.outcome, exchange.error_type, exchange.reason)
@@ -183,11 +184,11 @@ def test_all_failed_and_the_first_reply_is_the_callers(observer, recorder):
     sends(observer)
     observer.replied(429, DOCUMENT)
     reads(observer, b'{"error":{"code":"RateLimitExceeded.X","message":"no"}}')
-    observer.attempt_over("exhausted")
+    observer.attempt_over(End("exhausted"))
     sends(observer, 2, "eu", "fallback")
-    observer.attempt_over("raised", httpx.ConnectError("x"), "connect")
+    observer.attempt_over(End("raised", httpx.ConnectError("x"), "connect"))
 
-    observer.finish("exhausted", kept=1)
+    observer.finish(End("exhausted"), kept=1)
 
     (exchange,) = recorder.exchanges
     assert ("error", "RateLimitExceeded", "rate_limit", 429) == (
@@ -200,9 +201,9 @@ def test_all_failed_and_the_first_reply_is_the_callers(observer, recorder):
 
 def test_out_of_time_is_an_outcome_of_its_own(observer, recorder):
     sends(observer)
-    observer.attempt_over("raised", httpx.ReadTimeout("x"), "timeout")
+    observer.attempt_over(End("raised", httpx.ReadTimeout("x"), "timeout"))
 
-    observer.finish("raised", httpx.ReadTimeout("the deadline"), "deadline")
+    observer.finish(End("raised", httpx.ReadTimeout("the deadline"), "deadline"))
 
     (exchange,) = recorder.exchanges
     assert ("deadline", "ReadTimeout") == (exchange.outcome, exchange.error_type)
@@ -211,7 +212,7 @@ def test_out_of_time_is_an_outcome_of_its_own(observer, recorder):
 def test_a_call_that_was_never_sent_is_recorded_all_the_same(observer, recorder):
     observer.skips((Skip("sg", "breaker_open"),))
 
-    observer.finish("raised", httpx.ReadTimeout("no time"), "deadline")
+    observer.finish(End("raised", httpx.ReadTimeout("no time"), "deadline"))
 
     (exchange,) = recorder.exchanges
     assert ((), "deadline", "eu-west-1") == (exchange.attempts, exchange.outcome, exchange.region)
@@ -221,14 +222,16 @@ def test_reports_before_anything_was_sent_change_nothing(observer, recorder):
     reads(observer, OUTPUT)
     observer.replied(200, STREAM)
     observer.exhausted()
-    observer.attempt_over("exhausted")
+    observer.attempt_over(End("exhausted"))
 
     assert ["begins"] == recorder.events
 
 
 def test_without_a_span_nothing_is_recorded_and_the_exchange_is_still_heard():
     heard = []
-    observer = Observer(CALL, chat, None, capture=False, heard=heard.append)
+    observer = Observer(
+        CALL, chat, None, capture=False, heard=lambda exchange, _error: heard.append(exchange)
+    )
 
     streamed(observer, OUTPUT, LAST, DONE)
 

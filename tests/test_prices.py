@@ -8,20 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byteplus_trace import _prices
+from byteplus_trace import SettingError
 from byteplus_trace._facts import Images, Usage
-from byteplus_trace._prices import estimate, prices_checked, read_table, table
+from byteplus_trace._pricefile import load
+from byteplus_trace._prices import read_table, table
 
 TODAY = datetime.date(2026, 11, 24)
 
 
 def tokens(model, sent, output, cached=None, *, service_tier=None, batch=False, on=TODAY, audio=None):
     usage = Usage(input_tokens=sent, output_tokens=output, cache_read_tokens=cached, audio_input_tokens=audio)
-    return estimate(model, usage, None, on, service_tier=service_tier, batch=batch)
+    return table().estimate(model, usage, None, on, service_tier=service_tier, batch=batch)
 
 
 def images(model, generated, failed=0):
-    return estimate(model, None, Images(generated=generated, failed=failed, output_tokens=48_960), TODAY)
+    return table().estimate(
+        model, None, Images(generated=generated, failed=failed, output_tokens=48_960), TODAY
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,15 +107,15 @@ def test_audio_is_not_priced_as_text():
 
 
 def test_tokens_that_were_not_counted_have_no_price():
-    assert estimate("seed-1-6", Usage(input_tokens=10), None, TODAY) is None
-    assert estimate("seed-1-6", Usage(), None, TODAY) is None
-    assert estimate("seed-1-6", None, None, TODAY) is None
+    assert table().estimate("seed-1-6", Usage(input_tokens=10), None, TODAY) is None
+    assert table().estimate("seed-1-6", Usage(), None, TODAY) is None
+    assert table().estimate("seed-1-6", None, None, TODAY) is None
 
 
 def test_images_are_priced_though_the_tokens_beside_them_are_not():
     made = Images(generated=2)
 
-    assert Decimal("0.08") == estimate("seedream-4-5", Usage(output_tokens=9), made, TODAY)
+    assert Decimal("0.08") == table().estimate("seedream-4-5", Usage(output_tokens=9), made, TODAY)
 
 
 BOTH = """
@@ -136,28 +139,20 @@ starts = 2027-02-01
 
 
 @pytest.fixture
-def painter(monkeypatch):
-    monkeypatch.setattr(_prices, "table", lambda: read_table(BOTH))
-    remembered = (_prices._price_on, _prices._tiers_on)
-    for each in remembered:
-        each.cache_clear()
-    yield
-    for each in remembered:
-        each.cache_clear()
+def painter():
+    return read_table(BOTH)
 
 
-@pytest.mark.usefixtures("painter")
-def test_tokens_and_images_of_one_call_add_up():
+def test_tokens_and_images_of_one_call_add_up(painter):
     usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
 
-    assert Decimal("3.5") == estimate("painter", usage, Images(generated=1), TODAY)
-    assert Decimal("1.5") == estimate("painter", usage, None, TODAY, batch=True)
+    assert Decimal("3.5") == painter.estimate("painter", usage, Images(generated=1), TODAY)
+    assert Decimal("1.5") == painter.estimate("painter", usage, None, TODAY, batch=True)
 
 
-@pytest.mark.usefixtures("painter")
-def test_a_new_price_holds_from_its_day_on():
+def test_a_new_price_holds_from_its_day_on(painter):
     def on(day):
-        return estimate("painter", None, Images(generated=1), day)
+        return painter.estimate("painter", None, Images(generated=1), day)
 
     assert Decimal("0.5") == on(datetime.date(2027, 1, 31))
     assert Decimal("0.25") == on(datetime.date(2027, 2, 1))
@@ -176,7 +171,7 @@ def test_every_row_says_where_and_when_it_was_read(row):
     assert row.ids
     assert row.source.strip()
     assert type(row.read) is datetime.date
-    assert datetime.date(2026, 1, 1) <= row.read <= prices_checked()
+    assert datetime.date(2026, 1, 1) <= row.read <= table().checked
     assert type(row.official) is bool
     assert row.tokens or row.image is not None
 
@@ -215,7 +210,7 @@ models = st.sampled_from([model for row in table().rows for model in row.ids]) |
     batch=st.booleans(),
 )
 def test_an_estimate_never_raises_and_is_never_negative(model, usage, made, on, service_tier, batch):
-    cost = estimate(model, usage, made, on, service_tier=service_tier, batch=batch)
+    cost = table().estimate(model, usage, made, on, service_tier=service_tier, batch=batch)
 
     assert cost is None or (cost.is_finite() and cost >= 0)
 
@@ -230,3 +225,121 @@ def test_more_tokens_never_cost_less(model, sent, output, cached, more_sent, mor
     more = tokens(model, sent + more_sent, output + more_output, cached)
 
     assert less is more is None or less <= more
+
+
+ROW = {"ids": ["my-model-260101"], "tokens": {"input": 1, "output": 2.5}}
+MILLION = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+
+
+def own(**content):
+    """What a million tokens in and out cost by a user's table, by model."""
+    prices = load(content)
+    return lambda model: prices.estimate(model, MILLION, None, TODAY)
+
+
+def test_a_users_table_prices_models_that_ours_lacks_and_ours_prices_the_rest():
+    cost = own(price=[ROW])
+
+    assert Decimal("3.5") == cost("my-model-260101")
+    assert table().estimate("seed-1-6-250915", MILLION, None, TODAY) == cost("seed-1-6-250915")
+
+
+def test_a_contract_stands_before_our_price_also_where_it_names_the_family_alone():
+    cost = own(price=[{**ROW, "ids": ["seed-1-6"], "any_date": True}])
+
+    assert Decimal("3.5") == cost("seed-1-6-250915") == cost("seed-1-6")
+
+
+def test_a_contract_that_has_not_started_leaves_our_price():
+    cost = own(price=[{**ROW, "ids": ["seed-1-6-250915"], "starts": datetime.date(2030, 1, 1)}])
+
+    assert table().estimate("seed-1-6-250915", MILLION, None, TODAY) == cost("seed-1-6-250915")
+
+
+def test_a_discount_is_taken_off_our_prices_and_not_off_the_files_own():
+    plain = table().estimate("seed-1-6-250915", MILLION, None, TODAY)
+    cost = own(price=[ROW], discount=[{"off": 0.15}])
+
+    assert plain * Decimal("0.85") == cost("seed-1-6-250915")
+    assert Decimal("3.5") == cost("my-model-260101")
+
+
+def test_a_discount_may_be_for_some_models():
+    plain = table().estimate("seed-1-6-250915", MILLION, None, TODAY)
+    other = table().estimate("seed-2-0-lite-260428", MILLION, None, TODAY)
+    cost = own(discount=[{"ids": ["seed-1-6*"], "off": 0.5}])
+
+    assert plain / 2 == cost("seed-1-6-250915")
+    assert other == cost("seed-2-0-lite-260428")
+
+
+def test_a_discount_is_off_images_too():
+    assert Decimal("0.02") == load({"discount": [{"off": 0.5}]}).estimate("seedream-4-5-251128", None, Images(generated=1), TODAY)  # fmt: skip
+
+
+def test_a_file_may_be_toml_or_json(tmp_path):
+    (tmp_path / "prices.toml").write_text('[[price]]\nids = ["m"]\nimage = 0.1\nread = 2026-01-02\n')
+    (tmp_path / "prices.json").write_text('{"price": [{"ids": ["m"], "image": 0.1, "read": "2026-01-02"}]}')
+
+    for name in ("prices.toml", "prices.json"):
+        (row,) = load(tmp_path / name).rows
+        assert (Decimal("0.1"), datetime.date(2026, 1, 2)) == (row.image, row.read)
+        assert str(tmp_path / name) == row.source
+
+
+WRONG = {
+    "prices: 'prices' is not known (known: price, discount, checked) Did you mean 'price'?": {"prices": []},
+    "price: must be a list, not dict; write [[price]] above each": {"price": ROW},
+    "price[0]: must be a table, not str": {"price": ["m"]},
+    "price[0]: name the models, such as ids": {"price": [{"image": 1}]},
+    "price[0].ids: must be a list, not str": {"price": [{**ROW, "ids": "m"}]},
+    "price[0].ids: must be a list of models": {"price": [{**ROW, "ids": []}]},
+    "price[0]: give a price": {"price": [{"ids": ["m"]}]},
+    "price[0]: 'imgae' is not known": {"price": [{"ids": ["m"], "imgae": 1}]},
+    "Did you mean 'image'?": {"price": [{"ids": ["m"], "imgae": 1}]},
+    "price[0].image: must be a number of 0 or more, not '0.03'": {"price": [{"ids": ["m"], "image": "0.03"}]},
+    "price[0].image: must be a number of 0 or more, not -1": {"price": [{"ids": ["m"], "image": -1}]},
+    "price[0].image: must be a number of 0 or more, not nan": {"price": [{"ids": ["m"], "image": float("nan")}]},
+    "price[0].flex: must be a number": {"price": [{**ROW, "flex": True}]},
+    "price[0].tokens[0]: 'output' is missing: dollars for a million tokens": {"price": [{**ROW, "tokens": [{"input": 1}]}]},
+    "price[0].tokens[0]: 'cache' is not known": {"price": [{**ROW, "tokens": {"input": 1, "output": 1, "cache": 1}}]},
+    "price[0].tokens: the last one must have no 'up_to'": {"price": [{**ROW, "tokens": [{"input": 1, "output": 1, "up_to": 9}]}]},
+    "price[0].tokens: the last one": {"price": [{**ROW, "tokens": []}]},
+    "price[0].tokens[0].up_to: must be a number of tokens": {"price": [{**ROW, "tokens": [{"input": 1, "output": 1, "up_to": "9"}]}]},
+    "price[0].tokens[1]: the one before it has no 'up_to'": {"price": [{**ROW, "tokens": [ROW["tokens"], ROW["tokens"]]}]},
+    "price[0].tokens[1].up_to: must be more than": {"price": [{**ROW, "tokens": [{**ROW["tokens"], "up_to": 9}, {**ROW["tokens"], "up_to": 8}]}]},
+    "price[0].starts: must be a day, such as 2026-11-24, not 'soon'": {"price": [{**ROW, "starts": "soon"}]},
+    "price[0].read: must be a day": {"price": [{**ROW, "read": 2026}]},
+    "price[0].source: must be a text": {"price": [{**ROW, "source": 7}]},
+    "price[0].official: must be true or false": {"price": [{**ROW, "official": "no"}]},
+    "discount[0].off: must be a number of 0 or more, not None": {"discount": [{}]},
+    "discount[0].off: is a share, such as 0.15 for 15%, not 15": {"discount": [{"off": 15}]},
+    "discount[0].ids: no model of our table fits 'sead-*'": {"discount": [{"off": 0.1, "ids": ["sead-*"]}]},
+    "discount: must be a list, not float; write [[discount]] above each": {"discount": 0.1},
+    "prices=7 must be the path of a TOML or JSON file": 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_a_wrong_table_is_answered_in_the_users_words(reason):
+    with pytest.raises(SettingError) as refused:
+        load(WRONG[reason])
+
+    assert reason in str(refused.value)
+
+
+def test_a_price_file_that_is_not_there_is_named():
+    with pytest.raises(SettingError, match=r"The price file 'nowhere\.toml' cannot be read"):
+        load("nowhere.toml")
+
+
+def test_calls_cost_what_the_users_table_says(instrument, told, library, sg):
+    instrument(
+        prices={"price": [{"ids": ["seed-2-0-lite-260428"], "tokens": {"input": 0, "output": 1_000_000}}]}
+    )
+
+    with library.Client(headers={"Authorization": "Bearer k"}) as client:
+        client.post(sg + "/chat/completions", json={"model": "seed-2-0-lite-260428", "messages": [{"role": "user", "content": "hi"}]})  # fmt: skip
+
+    tokens = told.series("modelark_tokens_total", type="output")
+    assert tokens == told.series("modelark_cost_usd_total") == float(told.exchanges[0].cost_usd)

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -141,3 +142,9 @@ def test_the_changelog_knows_this_version():
     latest = re.search(r"^## \[(.+?)\]", text, re.MULTILINE)[1]
 
     assert latest in {"Unreleased", byteplus_trace.__version__}
+
+
+@pytest.mark.parametrize("error", [byteplus_trace.SettingError, byteplus_trace.ByteplusTraceError])
+def test_an_error_is_named_as_it_is_imported(error):
+    assert "byteplus_trace" == error.__module__
+    assert error is pickle.loads(pickle.dumps(error))

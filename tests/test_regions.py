@@ -65,3 +65,21 @@ def test_a_slip_of_the_pen_is_answered_with_what_was_meant(slip, meant):
     assert f"Region {slip!r} is not known" in str(caught.value)
     assert f"Did you mean {meant!r}?" in str(caught.value)
     assert all(region.id in str(caught.value) for region in REGIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("sg", "ap-southeast-1"),
+        ("Singapore", "ap-southeast-1"),
+        ("ap-southeast", "ap-southeast-1"),
+        ("AP_SOUTHEAST_1", "ap-southeast-1"),
+        ("eu", "eu-west-1"),
+        ("EU-WEST-1", "eu-west-1"),
+        ("Europe", "eu-west-1"),
+        ("china", "cn-beijing"),
+    ],
+)
+def test_a_regions_nickname_is_answered_with_its_name(name, meant):
+    with pytest.raises(SettingError, match=f"Did you mean '{meant}'"):
+        region_named(name)

@@ -351,3 +351,14 @@ def test_a_generator_that_is_forgotten_raises_nothing():
     gc.collect()
 
     assert {} == now()
+
+
+def test_a_mapping_is_as_good_as_keywords():
+    with byteplus_trace.metadata({"team": "a", "cost-centre": 7, "none": None}, user="u-1"):
+        assert {"team": "a", "cost-centre": "7", "user": "u-1"} == dict(current_metadata())
+
+
+@pytest.mark.parametrize("value", ["team", 7, [("team", "a")], print])
+def test_what_is_no_mapping_is_refused_with_the_two_that_are_right(value):
+    with pytest.raises(TypeError, match="metadata\\(team='search'\\)"):
+        byteplus_trace.metadata(value)

@@ -2,10 +2,11 @@
 `byteplus-trace`, and `python -m byteplus_trace`.
 
 A command is a module of this folder with two functions: `add_arguments(parser)` and
-`run(args) -> int`. Only the module of the command that was asked for is imported, so a
-missing extra stops that command alone, and `--help` costs nothing.
+`run(args) -> int`. Only the module of the command in question is imported, so a missing
+extra stops that command alone, and `--help` costs nothing. What stands after `--` is a
+program to run, which `args.program` holds.
 
-Exit status: 0 done, 1 failed, 2 asked for something that cannot be done, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 the request cannot be carried out, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,22 +19,31 @@ from importlib import import_module
 from typing import Any
 
 from .._errors import SettingError
+from .._regions import did_you_mean
 from .._version import __version__
 
 COMMANDS = {
     "demo": "watch real calls become spans and series, against a ModelArk inside this process",
+    "watch": "see the calls of your own program as they end, in a terminal or a browser",
     "doctor": "check what is installed, patched, reachable and misconfigured, and say what to do",
     "simulate": "run a fake ModelArk with two regions and scripted faults",
     "traffic": "drive steady, eventful traffic, so that dashboards have something to show",
+    "prices": "show the prices that costs are estimated with, their age and source",
     "dashboards": "write the Grafana dashboards and the Prometheus rules",
     "config": "check a policy file and show how it is understood",
 }
 
-# What an import that fails asks for: the package, and the extra that brings it.
+# The commands that run a program: `byteplus-trace simulate -- python app.py`.
+RUN_PROGRAMS = frozenset({"simulate", "watch"})
+
+# A package that may be missing, and the extra that installs it.
 EXTRAS = {
     "openai": "demo",
     "rich": "demo",
     "httpx2": "httpx2",
+    "textual": "watch",
+    "textual_serve": "watch",
+    "aiohttp": "watch",
     "grafana_foundation_sdk": "dashboards",
 }
 
@@ -41,14 +51,18 @@ EXTRAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    asked = next((word for word in arguments if not word.startswith("-")), None)
+    program: list[str] = []
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, program = arguments[:at], arguments[at + 1 :]
+    name = next((each for each in arguments if not each.startswith("-")), None)
     try:
-        return _run(arguments, asked)
+        return _run(arguments, name, program)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of a pipe has left; without this the interpreter complains once more at exit.
+        # Whoever read the pipe closed it; without this the interpreter complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except SettingError as error:
@@ -58,26 +72,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package not in EXTRAS:
             raise
         return _refuse(
-            f"'{asked}' needs {package}, which is not installed: pip install 'byteplus-trace[{EXTRAS[package]}]'",
+            f"'{name}' needs {package}, which is not installed: pip install 'byteplus-trace[{EXTRAS[package]}]'",
             1,
         )
 
 
-def _run(arguments: Sequence[str], asked: str | None) -> int:
+def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="byteplus-trace",
         description="See, measure and survive every BytePlus ModelArk call, inside your own process.",
         epilog="In your own application: import byteplus_trace; byteplus_trace.instrument()",
     )
+    if chosen is not None and chosen not in COMMANDS:
+        return _refuse(
+            f"{chosen!r} is no command (there is: {', '.join(COMMANDS)}).{did_you_mean(chosen, COMMANDS)}", 2
+        )
+    if program and chosen not in RUN_PROGRAMS:
+        return _refuse(
+            f"only {' and '.join(sorted(RUN_PROGRAMS & COMMANDS.keys()))} can run a program after '--'", 2
+        )
     parser.add_argument("--version", action="version", version=f"byteplus-trace {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     command: Any = None
     for name, promise in COMMANDS.items():
         its_own = subparsers.add_parser(name, help=promise)
-        if name == asked:
+        if name == chosen:
             command = import_module(f"{__name__}.{name}")
             command.add_arguments(its_own)
     parsed = parser.parse_args(arguments)
+    if command is None:
+        parser.print_help()
+        return 0
+    parsed.program = program
     return int(command.run(parsed))
 
 

@@ -1,8 +1,8 @@
 """
-The kinds of call that `traffic` makes: every API that costs money, and every way to go wrong that is the caller's own.
+The kinds of call that `traffic` makes: every API that costs money, and every mistake that a caller makes.
 
-A kind is a coroutine that makes one call, or the few that belong together, with plain
-httpx. It may raise what httpx raises.
+A kind is a coroutine that makes one call, or a few related ones, with plain httpx. It may
+raise what httpx raises.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SYSTEM = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a call needs: clients, where the regions are, and chance."""
+    """What a call needs: a client, the fake service, and a source of random numbers."""
 
     client: httpx.AsyncClient
     ark: ModelArk
@@ -50,7 +50,7 @@ class Caller:
     async def stream(
         self, path: str, body: dict[str, Any], region: str = HOME, most: int | None = None
     ) -> None:
-        """Read a stream; the reader leaves after `most` lines."""
+        """Read a stream; the reader stops after `most` lines."""
         async with self.client.stream(
             "POST", self.url(path, region), json={**body, "stream": True}
         ) as response:
@@ -75,7 +75,7 @@ async def chat(caller: Caller) -> None:
 
 
 async def short_chat(caller: Caller) -> None:
-    """The caller's own patience is short."""
+    """The caller's own timeout is short."""
     await caller.client.post(caller.url("/chat/completions"), json=caller.chat_body(), timeout=1.0)
 
 
@@ -177,7 +177,7 @@ async def video(caller: Caller) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of call, and how many of it are in the deck."""
+    """A kind of call, and how often it is in the deck."""
 
     name: str
     make: Callable[[Caller], Awaitable[None]]
@@ -199,7 +199,7 @@ KINDS = (
     Kind("eu chat", eu_chat, 2),
     Kind("eu streamed chat", eu_streamed_chat),
     Kind("endpoint chat", endpoint_chat),
-    Kind("left chat", abandoned_chat),
+    Kind("abandoned chat", abandoned_chat),
     Kind("forgotten chat", forgotten_chat),
     Kind("short chat", short_chat),
     Kind("refused chat", refused_chat),

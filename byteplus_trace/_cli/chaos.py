@@ -1,11 +1,11 @@
 """
-What goes wrong in `traffic`, and when: phases of half a minute in all, over and over.
+What goes wrong in `traffic`, and when: phases of half a minute together, repeated.
 
-A phase sets what each region does and names the kinds of call to make more of meanwhile,
-so that each fault meets a call that shows it even at a low rate. Between them the phases
-move every series: rate limits and cooldowns, overload and retries, a region that is down
-and its breaker, streams that break before and after their first output, images that
-may have been made, a service that answers with another model, nobody answering at all.
+A phase sets the faults of each region. It also names the kinds of call to make more often
+meanwhile, so that each fault meets a call that shows it, even at a low rate. Together the
+phases move every series: rate limits and cooldowns, overload and retries, a region that is
+down and its breaker, streams that break before and after their first output, images that
+may have been made, a service that answers with another model, and no answer at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPENT_MODEL = "skylark-embedding-vision-250328"
 
 
 def _fair(region: FakeRegion) -> None:
-    """Nothing goes wrong, but for one model whose quota is spent; each API and each model takes its own time."""
+    """No fault except one model whose quota is spent; each API and each model has its own delay."""
     region.fails(429, code="QuotaExceeded", on=SPENT_MODEL)
     region.delays(headers=0.03, first_event=0.08, between=0.01, on="chat")
     region.delays(headers=0.1, first_event=0.2, between=0.02, on="seed-2-0-pro-260328")
@@ -78,14 +78,14 @@ def _silent(region: FakeRegion) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many seconds in which the regions do this."""
+    """What the regions do for a number of seconds."""
 
     seconds: float
-    words: str
+    description: str
     home: Callable[[FakeRegion], None] = _fair
     away: Callable[[FakeRegion], None] = _fair
     more_of: tuple[str, ...] = ()
-    """Kinds of call that every other call is of."""
+    """Every second call is one of these kinds."""
 
 
 PHASES = (
@@ -104,13 +104,13 @@ CYCLE = sum(phase.seconds for phase in PHASES)
 
 
 def phase_at(seconds: float) -> Phase:
-    """The phase so long after the start."""
+    """The phase at that time after the start."""
     within = seconds % CYCLE
     return next(phase for phase, end in zip(PHASES, _ends(), strict=True) if within < end)
 
 
 def set_in(ark: ModelArk, phase: Phase) -> None:
-    """Let the regions do what the phase says, and forget what was before."""
+    """Set the faults of this phase, in place of the ones before."""
     for name, does in ((HOME, phase.home), (AWAY, phase.away)):
         region = ark.region(name)
         region.recovers()

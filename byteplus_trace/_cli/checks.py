@@ -1,12 +1,12 @@
 """
 What `doctor` looks at.
 
-A check is a function that looks at one thing and gives findings; `CHECKS` is their order. A
-finding is a failure only where the library could not do its work in this process; what
-costs a feature or may surprise is a warning. Whether calls would be seen is not guessed:
-each HTTP library makes one against a fake ModelArk on the loopback.
+A check is a function that looks at one thing and yields findings; `CHECKS` is their order. A
+finding is a failure only if the library could not work in this process. A feature that is
+missing, or a setting that may surprise, is a warning. Whether calls are seen is tested, not
+guessed: each HTTP library makes one call to a fake ModelArk on the loopback.
 
-Keys are looked for and never shown, not even in part.
+A key is looked for and never shown, not even in part.
 """
 
 from __future__ import annotations
@@ -23,26 +23,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from urllib.parse import urlsplit
 
 from .._errors import SettingError, shown_url
-from .._regions import MODELARK, REGIONS, Region
+from .._regions import MODELARK, REGIONS, SIMULATED_VARIABLE, Region, is_loopback
 from .._version import __version__
-from .demo_environment import settings_aside
-
-Status = Literal["ok", "warn", "fail"]
+from .findings import Finding, Status
 
 METRICS_PORT = 9464
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look at one thing found."""
-
-    status: Status
-    subject: str
-    found: str
-    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +51,7 @@ class Distribution:
     name: str
     needed: bool = False
     without: str = ""
-    """What there is not where it is not installed."""
+    """What is missing without it."""
 
 
 DISTRIBUTIONS = (
@@ -103,18 +92,18 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
     from .._config import PREFIX, VARIABLES, configure
 
     named = around.environ.get(PREFIX + "CONFIG", "").strip()
-    told = sorted(name for name in around.environ if name in VARIABLES and name != PREFIX + "CONFIG")
-    source = " and ".join([*([named] if named else []), *([", ".join(told)] if told else [])])
+    found = sorted(name for name in around.environ if name in VARIABLES and name != PREFIX + "CONFIG")
+    source = " and ".join([*([named] if named else []), *([", ".join(found)] if found else [])])
     try:
         config = configure({}, around.environ)
     except SettingError as error:
         yield Finding("fail", "settings", str(error), "instrument() refuses these settings: mend them first")
         return
-    yield Finding("ok", "settings", f"valid: {source}" if source else "none given; instrument()'s arguments and defaults hold")  # fmt: skip
+    yield Finding("ok", "settings", f"valid: {source}" if source else "none; the arguments and defaults of instrument() apply")  # fmt: skip
     if config.policy is None:
         yield Finding("ok", "policy", "none: calls are observed and never moved")
         return
-    from .._routing.warnings import warnings_of
+    from .._policy.warnings import warnings_of
 
     yield Finding("ok", "policy", "loaded: byteplus-trace config check shows how it is understood")
     for warning in warnings_of(config.policy):
@@ -123,7 +112,7 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "SDK retries",
-            "the Ark SDK sends again on its own, and its resends cannot be told from new calls",
+            "the Ark SDK sends again on its own, and its resends look like new calls",
             "with a policy, make its client with max_retries=0",
         )
 
@@ -157,6 +146,8 @@ def _seen(name: str, module: Any) -> Finding:
     import byteplus_trace
     from byteplus_trace.testing import ModelArk
 
+    from .demo_environment import settings_aside
+
     seen: list[object] = []
     with ModelArk(regions=("ap-southeast-1",)) as ark, settings_aside():
         byteplus_trace.instrument(
@@ -185,9 +176,9 @@ def _seen(name: str, module: Any) -> Finding:
     )
 
 
-# Instrumentations that also make a span of a model call: how they get on with ours.
-_STEPS_ASIDE = "its span stays the one GenAI span, and is given our attributes"
-_TWICE = "each call would be told twice: switch one off for these calls"
+# Instrumentations that also make a span of a model call, and what happens next to ours.
+_STEPS_ASIDE = "its span stays the only GenAI span, and carries our attributes"
+_TWICE = "each call would have two spans: switch one off for these calls"
 NEIGHBOURS: tuple[tuple[str, Status, str], ...] = (
     ("opentelemetry-instrumentation-genai-openai", "ok", _STEPS_ASIDE),
     ("opentelemetry-instrumentation-httpx", "ok", "silent around our send, unless http_spans='otel'"),
@@ -207,12 +198,12 @@ def _neighbours(_around: Surroundings) -> Iterator[Finding]:
             "does not know byteplus-trace",
             "install the package rather than putting it on the path",
         )
-    for distribution, status, words in NEIGHBOURS:
+    for distribution, status, effect in NEIGHBOURS:
         found = _version_of(distribution)
         if found is not None and status == "ok":
-            yield Finding("ok", "instrumentation", f"{distribution} {found}: {words}")
+            yield Finding("ok", "instrumentation", f"{distribution} {found}: {effect}")
         elif found is not None:
-            yield Finding(status, "instrumentation", f"{distribution} {found} is installed", words)
+            yield Finding(status, "instrumentation", f"{distribution} {found} is installed", effect)
 
 
 # Where calls go
@@ -233,6 +224,11 @@ def _key(around: Surroundings) -> Iterator[Finding]:
 
 
 def _regions(around: Surroundings) -> Iterator[Finding]:
+    if around.environ.get(SIMULATED_VARIABLE):
+        yield Finding(
+            "warn", "regions", f"{SIMULATED_VARIABLE} is set: a fake service stands in for ModelArk"
+        )
+        return
     if around.offline:
         return
     regions = [region for region in REGIONS if region.provider == MODELARK]
@@ -259,7 +255,7 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
         return Finding(
             "warn",
             subject,
-            f"{region.host}:443 cannot be reached: {_words(error)}",
+            f"{region.host}:443 cannot be reached: {_reason(error)}",
             "offline, or a firewall or proxy in between? Calls through HTTPS_PROXY may still work",
         )
 
@@ -269,16 +265,14 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
 
 def _providers(around: Surroundings) -> Iterator[Finding]:
     from .._telemetry.exporting import (
-        endpoint,
         exporter_names,
         is_disabled,
-        is_listening,
         missing_exporter,
         own_provider,
     )
 
-    told = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
-    yield Finding("ok", "OTEL_* variables", ", ".join(told) or "none set")
+    shown = [f"{name}={_shown(name, value)}" for name, value in sorted(around.environ.items()) if name.startswith("OTEL_")]  # fmt: skip
+    yield Finding("ok", "OTEL_* variables", ", ".join(shown) or "none set")
     if is_disabled(around.environ):
         yield Finding(
             "warn", "spans", "OTEL_SDK_DISABLED=true: none are made by our own provider", "unset it to have spans"
@@ -301,20 +295,74 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
     if not any(name.startswith("otlp") for name in names):
         yield Finding("ok", "spans", f"go where OTEL_TRACES_EXPORTER says: {', '.join(names) or 'none'}")
         return
+    yield from receiver(around)
+
+
+def receiver(around: Surroundings) -> Iterator[Finding]:
+    """Whether spans are accepted at the OTLP endpoint, for which one empty request is sent."""
+    from .._telemetry.exporting import endpoint, is_grpc, is_listening, is_proxied, traces_url
+
     where = endpoint(around.environ)
-    if is_listening(where, around.timeout_seconds):
-        yield Finding("ok", "spans", f"somebody listens at {shown_url(where)}")
-    else:
-        yield Finding(
-            "warn",
-            "spans",
-            f"nobody listens at {shown_url(where)}",
-            "start Jaeger (byteplus-trace dashboards DIR, then docker compose -f DIR/compose.yaml up), or set "
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
+    address, local = shown_url(where), _is_here(where)
+    if around.offline and not local:
+        yield Finding("ok", "spans", f"go to {address}, which was not tried")
+    elif not is_listening(where, around.timeout_seconds) and not is_proxied(where):
+        here = (
+            "byteplus-trace watch shows them in a terminal; or start Jaeger (byteplus-trace dashboards DIR, then "
+            "docker compose -f DIR/compose.yaml up), or set OTEL_EXPORTER_OTLP_ENDPOINT"
         )
+        there = "is OTEL_EXPORTER_OTLP_ENDPOINT right? A firewall in between, or a collector that is down?"
+        yield Finding("warn", "spans", f"nobody listens at {address}", here if local else there)
+    elif is_grpc(around.environ):
+        yield Finding("ok", "spans", f"somebody listens at {address}; over gRPC nothing was sent to try it")
+    else:
+        yield _tried(traces_url(around.environ), around)
 
 
-# By its name a variable that holds a secret, by its value one that has it inside.
+def _is_here(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _tried(url: str, around: Surroundings) -> Finding:
+    """Send an empty OTLP request, which is valid, and say what a receiver's answer means."""
+    import httpx
+    from opentelemetry.util.re import parse_env_headers
+
+    environ, address = around.environ, shown_url(url)
+    variable = "OTEL_EXPORTER_OTLP_HEADERS"
+    text = environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or environ.get(variable, "")
+    certificate = environ.get("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE") or environ.get(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )
+    try:
+        headers = {**parse_env_headers(text, liberal=True), "content-type": "application/x-protobuf"}
+        verify = ssl.create_default_context(cafile=certificate) if certificate else True
+        status = httpx.post(
+            url, content=b"", headers=headers, timeout=around.timeout_seconds, verify=verify
+        ).status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        # An exception's own words may hold the URL, with what is secret in it.
+        return Finding("warn", "spans", f"{address} gave no answer to OTLP ({type(error).__name__})", "does it speak OTLP over HTTP (port 4318), and with TLS as the URL says?")  # fmt: skip
+    if status < 300:
+        return Finding("ok", "spans", f"{address} accepts them")
+    if status in {401, 403}:
+        wrong = (
+            f"the credentials in {variable} are not accepted"
+            if text
+            else f"set {variable}, such as 'authorization=Bearer ...', as its vendor says"
+        )
+        return Finding("warn", "spans", f"{address} answered {status}: they are refused", wrong)
+    if status in {404, 405}:
+        return Finding("warn", "spans", f"{address} answered {status}: no OTLP receiver at this path", "OTEL_EXPORTER_OTLP_ENDPOINT is a base URL to which /v1/traces is added; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is")  # fmt: skip
+    return Finding(
+        "warn", "spans", f"{address} answered {status} to an empty OTLP request", "its own log says why"
+    )
+
+
+# A name that says that the variable holds a secret, or a value that has one inside.
 _SECRET = re.compile("HEADERS|KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 
 
@@ -334,7 +382,7 @@ def _metrics(around: Surroundings) -> Iterator[Finding]:
             yield Finding(
                 "warn",
                 "metrics port",
-                f"{port} cannot be had: {_words(error)}",
+                f"{port} cannot be had: {_reason(error)}",
                 "another process serves there? Give another metrics_port, or mount prometheus.metrics_app()",
             )
         else:
@@ -356,19 +404,19 @@ def _multiprocess(around: Surroundings) -> Iterator[Finding]:
             "fail", "PROMETHEUS_MULTIPROC_DIR", f"{named} cannot be written to", "give the workers the right to write"
         )  # fmt: skip
     else:
-        left = len(list(directory.glob("*.db")))
-        if left:
+        count = len(list(directory.glob("*.db")))
+        if count:
             yield Finding(
                 "warn",
                 "PROMETHEUS_MULTIPROC_DIR",
-                f"{named} holds {left} files",
+                f"{named} holds {count} files",
                 "where no worker is running they are from an earlier run, and still counted: empty it before the start",
             )
         else:
             yield Finding("ok", "PROMETHEUS_MULTIPROC_DIR", f"{named} is empty and can be written to")
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
@@ -385,7 +433,7 @@ CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
 
 
 def examine(around: Surroundings) -> list[Finding]:
-    """All findings, in the order of the checks; one that breaks is itself a finding."""
+    """All findings, in the order of the checks; a check that breaks is itself a finding."""
     findings: list[Finding] = []
     for check in CHECKS:
         try:

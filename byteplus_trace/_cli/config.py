@@ -2,7 +2,7 @@
 `byteplus-trace config check FILE`: how a file of settings or a policy is understood.
 
 The file is read exactly as `BYTEPLUS_TRACE_CONFIG` reads it, with `${NAME}` from this
-environment. Of a key is said that there is one, never any part of it.
+environment. A key is reported as set or missing; no part of it is shown.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import indent
+from typing import Any
 
 from .._config import PREFIX, Config, configure
-from .._errors import SettingError
-from .._routing.policy import Breaker, Deadline, Group, Policy, Retry, Target
-from .._routing.warnings import warnings_of
+from .._errors import SettingError, as_written
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Group, Retry, Target
+from .._policy.warnings import warnings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,21 +31,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "2 where it cannot.",
     )
     check.add_argument("file", metavar="FILE", help="TOML or JSON, as for BYTEPLUS_TRACE_CONFIG")
+    check.add_argument(
+        "--without-secrets",
+        action="store_true",
+        help="check a file whose ${NAME} are not set here, as in CI: a text stands in for each of them",
+    )
     check.add_argument("--strict", action="store_true", help="let a warning fail, for use in CI")
 
 
 def run(args: argparse.Namespace) -> int:
-    return check(args.file, os.environ, strict=args.strict)
+    return check(args.file, os.environ, strict=args.strict, without_secrets=args.without_secrets)
 
 
-def check(file: str, environ: Mapping[str, str], *, strict: bool = False) -> int:
+class _StandIns(dict[str, str]):
+    """An environment in which every variable has a value."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name) or (default if name.startswith(("OTEL_", PREFIX)) else "stand-in")
+
+
+def check(
+    file: str, environ: Mapping[str, str], *, strict: bool = False, without_secrets: bool = False
+) -> int:
     """Show one file; the exit status."""
     # Other BYTEPLUS_TRACE_* settings of this environment are not the file's.
     around = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
     try:
-        config = configure({}, around, file=file)
+        config = configure({}, _StandIns(around) if without_secrets else around, file=file)
     except SettingError as error:
-        print(f"This file cannot be followed:\n  {error}", file=sys.stderr)
+        print(f"This file cannot be followed:\n{indent(str(error), '  ')}", file=sys.stderr)
         return 2
     warnings = warnings_of(config.policy) if config.policy is not None else []
     for line in shown(config, file):
@@ -61,7 +78,7 @@ def shown(config: Config, file: str) -> Iterator[str]:
         return
     yield from _members(policy, 0)
     yield ""
-    yield f"replay       {', '.join(f'{kind}: {word}' for kind, word in policy.replay.items())}"
+    yield f"replay       {', '.join(f'{kind}: {replay}' for kind, replay in policy.replay.items())}"
     yield f"retry        {_retry(policy.retry)}"
     yield f"breaker      {_breaker(policy.breaker)}"
     yield f"deadline     {_deadline(policy.deadline)}"
@@ -78,34 +95,41 @@ _ORDERS = {
 
 
 def _members(group: Policy | Group, depth: int) -> Iterator[str]:
-    indent = "    " * depth
-    yield f"{indent}targets, {_ORDERS[group.mode]}{_moving(group.on_status_codes)}:"
+    margin = "    " * depth
+    yield f"{margin}targets, {_ORDERS[group.mode]}{_moving(group.on_status_codes)}:"
     for condition in group.conditions:
-        yield f"{indent}  where {dict(condition.query)} -> {condition.then}"
+        yield f"{margin}  where {dict(condition.query)} -> {as_written(condition.then)}"
     if group.mode == "conditional":
-        yield f"{indent}  otherwise -> {group.default or 'as the caller addressed it'}"
+        yield f"{margin}  otherwise -> {as_written(group.default) if group.default else 'as the caller addressed it'}"
     for number, member in enumerate(group.targets, 1):
         share = f", weight {member.weight:g}" if group.mode == "loadbalance" else ""
         if isinstance(member, Group):
-            yield f"{indent}  {number}. {member.name or 'group'}{share}"
+            yield f"{margin}  {number}. {as_written(member.name or 'group')}{share}"
             yield from _members(member, depth + 1)
         else:
-            yield f"{indent}  {number}. {member.name}{share}"
-            yield from (f"{indent}     {name:<11}{value}" for name, value in _facts(member))
+            yield f"{margin}  {number}. {as_written(member.name)}{share}"
+            yield from (f"{margin}     {name:<11}{value}" for name, value in _facts(member))
 
 
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
     yield "region", target.region
-    yield "base URL", target.address
+    base_url = as_written(target.base_url) if target.base_url is not None else None
+    yield "base URL", target.address if base_url == target.base_url else str(base_url)
+    if target.messages_base_url is not None:
+        yield "messages", as_written(target.messages_base_url)
+    yield "plan", target.bases.plan or "the caller's"
     yield "key", "set" if target.api_key is not None else "none: the caller's own, for calls addressed to it"
     if target.models:
-        yield "models", ", ".join(f"{model} -> {mapped}" for model, mapped in target.models.items())
+        yield (
+            "models",
+            ", ".join(f"{model} -> {as_written(mapped)}" for model, mapped in target.models.items()),
+        )
     if target.only is not None:
         yield "only", ", ".join(sorted(target.only))
     if target.zone is not None:
-        yield "zone", target.zone
+        yield "zone", as_written(target.zone)
     if target.quota_group is not None:
-        yield "quota", target.quota_group
+        yield "quota", as_written(target.quota_group)
     if target.override_params:
         yield "overrides", ", ".join(target.override_params)
     if target.request_timeout is not None:
@@ -158,5 +182,5 @@ def _listed(statuses: object) -> str:
     return ", ".join(map(str, found))
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,9 +1,10 @@
 """
-`byteplus-trace demo`: what one line gives, shown with the real openai SDK.
+`byteplus-trace demo`: what one line records, shown with the real openai SDK.
 
 Scene one makes one call of every kind; scene two (`outage.py`) takes a region down in the
-middle. The service is a fake ModelArk in this process, so it needs no key, no account and
-no network; the SDK, the spans and the series are the real ones.
+middle. The service is a fake ModelArk in this process, so no key, account or network is
+needed; the SDK, the spans and the series are the real ones. One screen unless `--all` asks
+for every tree and series.
 """
 
 from __future__ import annotations
@@ -18,16 +19,15 @@ from typing import Any
 
 import openai
 from openai import DefaultHttpxClient, OpenAI
-from rich.text import Text
+from rich.console import Group
 
 import byteplus_trace
 
+from .._instruments import COST, DUPLICATES, OPERATIONS
 from .._regions import DEFAULT_REGION
-from .._telemetry.exporting import is_disabled, is_listening
+from .._telemetry.exporting import is_disabled
 from .demo_environment import SERVICE, Stage, Trace
-from .render import Question, console, series, span_tree
-
-JAEGER = "http://localhost:16686"
+from .render import Question, console, heads, series, tree
 
 CHAT = "seed-2-0-pro-260328"
 THINKING = "seed-1-8-251228"
@@ -87,7 +87,7 @@ def failing_chat(client: OpenAI) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that an application does, and the code that does it, shortened."""
+    """What an application does, and its code, shortened."""
 
     name: str
     code: str
@@ -123,11 +123,12 @@ SCENES = ("calls", "outage")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Make real SDK calls to a fake ModelArk inside this process and show what is told of them. "
-        "Needs no key and no network; spans also go to a Jaeger or another OTLP receiver on localhost:4318, "
-        "or where OTEL_EXPORTER_OTLP_ENDPOINT says, if one listens."
+        "Make real SDK calls to a fake ModelArk inside this process and show what is recorded of them. "
+        "Needs no key and no network. If an OTLP receiver listens on localhost:4318, or where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT points, spans go there too."
     )
     parser.add_argument("--only", choices=SCENES, help="one of the two scenes")
+    parser.add_argument("--all", action="store_true", help="every call's tree, and the Prometheus series")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,67 +140,73 @@ def run(args: argparse.Namespace) -> int:
     traces: list[Trace] = []
     with Stage() as stage:
         if "calls" in scenes:
-            traces += _calls(stage, out)
+            traces += _calls(stage, out, everything=args.all)
         if "outage" in scenes:
             from . import outage
 
-            traces += outage.play(stage, out, new_client)
+            traces += outage.play(stage, out, new_client, everything=args.all)
         exported_to = stage.exported_to
-    _where_it_went(out, exported_to, traces)
-    surprises = [trace for trace in traces if not trace.as_expected]
-    for trace in surprises:
+    _what_next(out, exported_to, traces if args.all else [])
+    out.print(_sum(stage), style="bold")
+    unexpected = [trace for trace in traces if not trace.as_expected]
+    for trace in unexpected:
         print(
-            f"byteplus-trace: '{trace.root.name}' ended otherwise than it should: {trace.raised!r}",
+            f"byteplus-trace: '{trace.root.name}' did not end as it should: {trace.raised!r}",
             file=sys.stderr,
         )
-    return 1 if surprises else 0
+    return 1 if unexpected else 0
 
 
 def new_client(base_url: str, **options: Any) -> OpenAI:
-    """The openai SDK as anybody makes it, but for proxies, which have no business on the loopback."""
+    """The openai SDK as usual, but without proxies, which the loopback does not need."""
     return OpenAI(
         base_url=base_url, api_key="any", http_client=DefaultHttpxClient(trust_env=False), **options
     )
 
 
-def _calls(stage: Stage, out: Any) -> list[Trace]:
-    out.rule("[bold]One line, and every call is told[/]", align="left")
+def _calls(stage: Stage, out: Any, *, everything: bool) -> list[Trace]:
+    out.rule("[bold]One line, and every call is recorded[/]", align="left")
     out.print("byteplus_trace.instrument()", style="cyan")
-    out.print()
     home = stage.ark.region(DEFAULT_REGION)
     home.delays(headers=0.04, first_event=0.1, between=0.01)
     home.delays(headers=0.4, on="images")
-    told: list[tuple[str, Trace]] = []
+    traces: list[Trace] = []
     with stage.instrumented(), new_client(home.base_url) as client:
         for step in STEPS:
             if step.fails is not None:
                 home.fails(404, code="ModelNotOpen", times=1)
             with byteplus_trace.metadata(user=step.user, team="demo", session="s-1"):
-                told.append((step.code, stage.act(step.name, partial(step.work, client), step.fails)))
+                traces.append(stage.act(step.name, partial(step.work, client), step.fails))
     home.recovers()
-    out.print(span_tree(told))
+    for step, trace in zip(STEPS, traces, strict=True):
+        shown = everything or step.work in {streamed_chat, failing_chat}
+        out.print(Group(*(tree(trace, f"{step.name}  {step.code}") if shown else heads(trace))))
     out.print()
-    out.rule("[bold]The same calls as Prometheus series[/]", align="left")
-    out.print(series(stage, QUESTIONS))
-    out.print()
-    return [trace for _, trace in told]
+    if everything:
+        out.rule("[bold]The same calls as Prometheus series[/]", align="left")
+        out.print(series(stage, QUESTIONS))
+        out.print()
+    return traces
 
 
-def _where_it_went(out: Any, exported_to: str | None, traces: list[Trace]) -> None:
-    out.rule("[bold]Where it went, and what to type next[/]", align="left")
+def _what_next(out: Any, exported_to: str | None, traces: list[Trace]) -> None:
+    out.rule("[bold]In your own application[/]", align="left")
+    out.print("import byteplus_trace; byteplus_trace.instrument(console=True)", style="cyan")
     if exported_to is None:
-        out.print("Nobody takes spans yet. Jaeger, Prometheus and Grafana on this machine:")
-        out.print("  byteplus-trace dashboards modelark", style="cyan")
-        out.print("  docker compose -f modelark/compose.yaml up", style="cyan")
+        out.print("See calls live: [cyan]byteplus-trace watch[/]. Dashboards, with Docker:")
+        out.print(
+            "  byteplus-trace dashboards modelark; docker compose -f modelark/compose.yaml up", style="cyan"
+        )
     else:
-        jaeger = is_listening(JAEGER)
-        where = f"in Jaeger at {JAEGER}" if jaeger else f"at {exported_to}"
-        out.print(f"The traces are {where}, service {SERVICE}:")
+        out.print(f"The traces are at {exported_to}, service {SERVICE}.")
         for trace in traces:
-            link = f"link {JAEGER}/trace/{trace.id}" if jaeger else ""
-            out.print(Text.assemble(f"  {trace.root.name:<30}", (trace.id, link)))
+            out.print(f"  {trace.root.name:<30}{trace.id}")
     out.print()
-    out.print("In your own application, before or after any client is made:")
-    out.print("  import byteplus_trace", style="cyan")
-    out.print("  byteplus_trace.instrument(metrics_port=9464)", style="cyan")
-    out.print("Then [cyan]byteplus-trace doctor[/] says whether all is well.")
+
+
+def _sum(stage: Stage) -> str:
+    """What the series of all scenes add up to."""
+    calls, rescued = int(stage.total(OPERATIONS)), int(stage.total(OPERATIONS, "outcome", "rescued_"))
+    refused = int(stage.total(DUPLICATES, "action", "raised"))
+    cost = stage.total(COST)
+    return f"{calls} calls: {rescued} rescued, {refused} refused to be sent twice, about ${cost:.2f} in all."

@@ -1,10 +1,9 @@
 """
-Where the demo happens: a fake ModelArk, `instrument()` at work on it, and all that is told kept.
+Where the demo runs: a fake ModelArk, `instrument()`, and every span and series kept in memory.
 
-Nothing is taken from this process's own settings, so that the demo is the same
-everywhere: `BYTEPLUS_TRACE_*` is set aside, proxies are not used, every span is sampled,
-and the series live in a registry of their own. Spans also go out over OTLP where
-somebody listens.
+The demo is the same everywhere: `BYTEPLUS_TRACE_*` variables and proxies are ignored, every
+span is sampled, and the series have a registry of their own. If an OTLP receiver listens,
+spans go there too.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ import byteplus_trace
 
 from .._config import PREFIX
 from .._errors import shown_url
+from .._instruments import Instrument
 from .._telemetry.exporting import endpoint, is_listening
 from ..testing import ModelArk
 
@@ -71,15 +71,16 @@ def _context(span: ReadableSpan) -> SpanContext:
 
 
 class Stage:
-    """A fake ModelArk with two regions, and everything that is told of calls to it. A context manager."""
+    """A fake ModelArk with two regions, and the spans and series of calls to it. A context manager."""
 
     def __init__(self) -> None:
         self.ark = ModelArk()
         self.registry = CollectorRegistry()
+        self._registries: list[CollectorRegistry] = []
         self.logged: list[str] = []
-        """What the library said in its log."""
+        """The lines that the library logged."""
         self.exported_to = shown_url(endpoint()) if is_listening(endpoint()) else None
-        """Where somebody takes the spans, if anybody does."""
+        """Where spans are exported to; None if nothing listens there."""
         self._kept = InMemorySpanExporter()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create({SERVICE_NAME: SERVICE}), shutdown_on_exit=False
@@ -104,6 +105,7 @@ class Stage:
     def instrumented(self, **settings: Any) -> Iterator[None]:
         """`instrument()` with these settings, a registry of its own and what it logs in `logged`."""
         self.registry = CollectorRegistry()
+        self._registries.append(self.registry)
         logger = logging.getLogger("byteplus_trace")
         listening, propagates = _Listening(self.logged), logger.propagate
         logger.addHandler(listening)
@@ -125,7 +127,7 @@ class Stage:
 
     def act(self, name: str, work: Callable[[], object], expected: type[Exception] | None = None) -> Trace:
         """
-        Do something as an application would, under a span of its own, and give all that was told of it.
+        Do something as an application would, under a span of its own, and return its trace.
 
         Args:
             expected: how it is meant to fail; None: not at all.
@@ -142,20 +144,30 @@ class Stage:
         return Trace(self._kept.get_finished_spans(), raised, as_expected)
 
     def sums(self, name: str, by: tuple[str, ...], having: str = "") -> dict[tuple[str, ...], float]:
-        """A series of the registry, summed by some of its labels, where `having` is not empty; what is 0 left out."""
+        """A series of the registry, summed by some of its labels, where `having` is not empty; without those that are 0."""
         found: dict[tuple[str, ...], float] = {}
-        for labels, value in self._samples(name):
+        for labels, value in _samples(self.registry, name):
             if having and not labels.get(having):
                 continue
             key = tuple(labels.get(label, "") for label in by)
             found[key] = found.get(key, 0.0) + value
         return {key: value for key, value in found.items() if value}
 
-    def _samples(self, name: str) -> Iterator[tuple[Mapping[str, str], float]]:
-        for family in self.registry.collect():
-            for sample in family.samples:
-                if sample.name == name:
-                    yield sample.labels, sample.value
+    def total(self, instrument: Instrument, label: str = "", prefix: str = "") -> float:
+        """A series summed over all scenes, where that label has that prefix."""
+        return sum(
+            value
+            for registry in self._registries
+            for labels, value in _samples(registry, instrument.name)
+            if labels.get(label, "").startswith(prefix)
+        )
+
+
+def _samples(registry: CollectorRegistry, name: str) -> Iterator[tuple[Mapping[str, str], float]]:
+    for family in registry.collect():
+        for sample in family.samples:
+            if sample.name == name:
+                yield sample.labels, sample.value
 
 
 class _Listening(logging.Handler):
@@ -171,7 +183,7 @@ class _Listening(logging.Handler):
 
 @contextmanager
 def settings_aside() -> Iterator[None]:
-    """This process's own settings set aside: they may name a busy port, or a policy of real regions."""
+    """Ignore this process's own settings: they may name a busy port, or a policy of real regions."""
     aside = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
     try:
         yield

@@ -1,9 +1,9 @@
 """
 The demo's second scene: a region goes down in the middle, and callers do not notice.
 
-Each act sets what the home region does and then makes calls with the real openai SDK, under a
-policy of two targets. What is told of them is all read from their spans, from the series
-and from the fake's own log of requests.
+Each act sets the faults of the home region and then makes calls with the real openai SDK,
+under a policy of two targets. Everything shown is read from spans, from the series and from
+the fake's own log of requests.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from rich.console import Console, Group
 from rich.text import Text
 
-from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Retry, Target
+from .._telemetry.semconv import ATTEMPT_CAUSE, ERROR_TYPE, HTTP_STATUS, OPERATION_NAME, OUTCOME, TARGET
 from ..testing import REGIONS, FakeRegion
 from .demo_environment import Stage, Trace
-from .render import OWN, STYLES, Question, series, span_tree
+from .render import Question, series, tree
 
 HOME, AWAY = REGIONS
 # Seconds that the breaker stays open, and that a stream may take to its first output: short, for a demo.
@@ -52,7 +54,7 @@ class Act:
     """What the home region does, and what the application does meanwhile."""
 
     region: str
-    weather: Callable[[FakeRegion], None]
+    fault: Callable[[FakeRegion], None]
     calls: tuple[tuple[str, Callable[[OpenAI], None]], ...]
     fails: type[Exception] | None = None
 
@@ -80,7 +82,7 @@ def _resets_images(home: FakeRegion) -> None:
     home.resets(on="images")
 
 
-def _well_after_a_while(home: FakeRegion) -> None:
+def _well_later(home: FakeRegion) -> None:
     home.recovers()
     time.sleep(OPEN * 1.5)
 
@@ -91,7 +93,7 @@ ACTS = (
     Act("answers 503 ServerOverloaded", _overloaded, (("a chat, answered 503", chat),)),
     Act("refuses connections", _refuses, (("a chat, refused", chat), ("a chat", chat), ("an image, refused", image))),
     Act("resets an image it may have made", _resets_images, (("an image, cut off", image),), openai.APIConnectionError),
-    Act("is well again", _well_after_a_while, (("the first chat", chat), ("the next chat", chat))),
+    Act("is well again", _well_later, (("the first chat", chat), ("the next chat", chat))),
 )  # fmt: skip
 
 QUESTIONS = (
@@ -103,40 +105,45 @@ QUESTIONS = (
 )
 
 
-def play(stage: Stage, out: Console, new_client: Callable[[str], OpenAI]) -> list[Trace]:
-    """Play all acts and tell them; the traces of all calls."""
+def play(stage: Stage, out: Console, new_client: Callable[..., OpenAI], *, everything: bool) -> list[Trace]:
+    """Play all acts and print a row for each call; `everything` prints trees and series too. The traces of all calls."""
     out.rule("[bold]A region goes down, and the calls go on[/]", align="left")
     out.print("byteplus_trace.instrument(policy=Policy(targets=[sg, eu], ...))", style="cyan", markup=False)
     home = stage.ark.region(HOME)
     before = len(home.requests)
-    lines = [_row(*(name for name, _ in COLUMNS))]
+    rows = [_row(*(name for name, _ in COLUMNS))]
     traces: list[Trace] = []
-    with stage.instrumented(policy=_policy(stage)), new_client(home.base_url) as client:
+    # The policy sends again where that is safe, so the SDK need not: a failure is counted once.
+    with stage.instrumented(policy=_policy(stage)), new_client(home.base_url, max_retries=0) as client:
         for act in ACTS:
-            act.weather(home)
-            lines.append(Text(f"sg {act.region}", "bold"))
+            act.fault(home)
+            if everything:
+                rows.append(Text(f"sg {act.region}", "bold"))
             for name, work in act.calls:
                 trace = stage.act(name, partial(work, client), act.fails)
-                lines.append(_told(trace, stage))
+                rows.append(_of(trace, stage))
                 traces.append(trace)
+    out.print(Group(*rows))
+    sent = sum(request.api == "images" for request in home.requests[before:])
+    out.print(f"Images that reached sg: {sent}. It may be made and charged, so it is not sent again.")
+    out.print()
+    if everything:
+        _print_everything(stage, out, traces)
+    return traces
+
+
+def _print_everything(stage: Stage, out: Console, traces: list[Trace]) -> None:
     for line in stage.logged:
         out.print(f"its log: {line}", style="dim")
     out.print()
-    out.print(Group(*lines))
-    out.print()
-    out.print("Those that met it, as their traces show them:", style="bold")
-    out.print(span_tree(("", trace) for trace in traces if len(trace.spans) > 3 or _is_probe(trace)))
-    out.print()
-    sent = sum(request.api == "images" for request in home.requests[before:])
-    out.print(
-        f"Images that reached sg: {sent}. The one that was cut off may have been made and charged, "
-        "so it was not sent a second time."
-    )
+    out.print("Calls that met a fault, as their traces show them:", style="bold")
+    for trace in traces:
+        if len(trace.spans) > 3 or _is_probe(trace):
+            out.print(Group(*tree(trace, trace.root.name)))
     out.print()
     out.rule("[bold]The same, as Prometheus series[/]", align="left")
     out.print(series(stage, QUESTIONS))
     out.print()
-    return traces
 
 
 def _policy(stage: Stage) -> Policy:
@@ -152,57 +159,56 @@ def _policy(stage: Stage) -> Policy:
     )
 
 
-COLUMNS = (("", 23), ("the caller saw", 19), ("what was sent, and came", 26), ("sg's breaker", 13))
+COLUMNS = (("", 23), ("the caller saw", 19), ("sent, and its result", 26), ("sg's breaker", 13))
 
 
-def _row(*words: str | Text) -> Text:
+def _row(*cells: str | Text) -> Text:
     line = Text()
-    for word, (_, width) in zip(words, COLUMNS, strict=True):
-        cell = Text(word, "dim") if isinstance(word, str) else word.copy()
+    for each, (_, width) in zip(cells, COLUMNS, strict=True):
+        cell = Text(each, "dim") if isinstance(each, str) else each.copy()
         cell.truncate(width - 1, overflow="ellipsis", pad=True)
         line.append_text(cell).append(" ")
     line.rstrip()
     return line
 
 
-def _told(trace: Trace, stage: Stage) -> Text:
+def _of(trace: Trace, stage: Stage) -> Text:
     """One call as a row."""
-    told = trace.calls[-1].attributes or {}
-    outcome = type(trace.raised).__name__ if trace.raised is not None else str(told.get(OWN + "outcome", ""))
+    attributes = trace.calls[-1].attributes or {}
+    outcome, style = str(attributes.get(OUTCOME, "")), "bold"
+    if trace.raised is not None:
+        outcome, style = type(trace.raised).__name__, "bold yellow"
+    elif outcome.startswith("rescued"):
+        style = "bold cyan"
     return _row(
         Text("  " + trace.root.name),
-        Text(outcome, STYLES.get(outcome, "red")),
-        Text(", ".join(word for call in trace.calls for word in _sent(trace, call))),
-        _breaker(stage, str(told.get("gen_ai.operation.name", ""))),
+        Text(outcome, style),
+        Text(", ".join(each for call in trace.calls for each in _sent(trace, call))),
+        _breaker(stage, str(attributes.get(OPERATION_NAME, ""))),
     )
 
 
 def _sent(trace: Trace, call: ReadableSpan) -> Iterator[str]:
-    """The targets that were passed over and those that were asked, and what they answered, in order."""
+    """The targets that were skipped and those that were tried, and the result of each, in order."""
     reasons = {}
     for event in call.events:
-        told = event.attributes or {}
+        attributes = event.attributes or {}
         if event.name == "target.skipped":
-            yield f"({told.get('target')} {told.get('reason')})"
+            yield f"({attributes.get('target')} {attributes.get('reason')})"
         if event.name == "fallback":
-            reasons[told.get("from")] = told.get("reason")
+            reasons[attributes.get("from")] = attributes.get("reason")
     for attempt in trace.children(call):
-        told = attempt.attributes or {}
-        target, status = told.get(OWN + "target"), told.get("http.response.status_code")
-        failed = "error.type" in told
-        came = (
-            status
-            if status and not (failed and status == 200)
-            else reasons.get(target) or told.get("error.type")
-        )
-        yield f"{target} {'probe ' if told.get(OWN + 'attempt.cause') == 'probe' else ''}{came}"
+        attributes = attempt.attributes or {}
+        target, status, error = (attributes.get(name) for name in (TARGET, HTTP_STATUS, ERROR_TYPE))
+        result = status if status and not (error and status == 200) else reasons.get(target) or error
+        yield f"{target} {'probe ' if attributes.get(ATTEMPT_CAUSE) == 'probe' else ''}{result}"
 
 
 def _is_probe(trace: Trace) -> bool:
-    return any((span.attributes or {}).get(OWN + "attempt.cause") == "probe" for span in trace.spans)
+    return any((span.attributes or {}).get(ATTEMPT_CAUSE) == "probe" for span in trace.spans)
 
 
-_BREAKER = {0: Text("closed", "green"), 1: Text("half-open", "yellow"), 2: Text("open", "bold red")}
+_BREAKER = {0: Text("closed"), 1: Text("half-open", "yellow"), 2: Text("open", "bold yellow")}
 
 
 def _breaker(stage: Stage, operation: str) -> Text:

@@ -1,19 +1,28 @@
 """
-`byteplus-trace simulate`: the fake ModelArk in the foreground, one port per region.
+`byteplus-trace simulate`: a fake ModelArk in the foreground, one port per region.
 
-Faults stand from the start; an outage refuses connections from one second to another,
-counted from the start, so that fallbacks and recoveries can be watched.
+`byteplus-trace simulate -- python app.py` runs a program to which this fake is ModelArk: no key
+is needed, and nothing leaves this machine.
+
+Faults apply from the start. An outage refuses connections between two times, in seconds
+from the start, so that fallbacks and recoveries can be watched.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TextIO
 
+from .._errors import SettingError
 from ..testing import REGIONS, FakeRegion, ModelArk
+from .program import run_program, simulated
 
 _KINDS: dict[str, Callable[[FakeRegion], None]] = {
     "hang": FakeRegion.hangs,
@@ -45,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--port", type=int, default=8501, help="the first region's port, the next one's is one more (8501; 0: free ones)"
+        "--port", type=int, help="the first region's port, the next one's is one more (8501; 0, or with a program: free ones)"
     )  # fmt: skip
     parser.add_argument("--region", action="append", metavar="REGION", help=f"a region, repeatable ({', '.join(REGIONS)})")  # fmt: skip
     parser.add_argument(
@@ -71,13 +80,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--between", type=float, default=0.0, metavar="SECONDS", help="between the events of a stream"
     )
     parser.add_argument(
-        "--for", dest="lasts", type=float, metavar="SECONDS", help="stop by itself after so long"
+        "--for", dest="lasts", type=float, metavar="SECONDS", help="stop by itself after that time"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C, or run a program and serve until it ends."""
     names = tuple(args.region or REGIONS)
+    if args.program and args.lasts is not None:
+        raise SettingError("--for stops the service, and a program ends by itself: leave one of them out.")
     for scripted in (*args.fault, *args.outage):
         if scripted.region not in names:
             print(
@@ -85,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 2
-    ports = [args.port + at if args.port else 0 for at in range(len(names))]
+    port = args.port if args.port is not None else 0 if args.program else 8501
+    ports = [port + at if port else 0 for at in range(len(names))]
     ark = ModelArk(names, ports=ports, keeps=1000)
     try:
         ark.start()
@@ -99,8 +111,10 @@ def run(args: argparse.Namespace) -> int:
         return 1
     try:
         _prepare(ark, args)
-        _tell(ark)
-        _serve(ark, args.outage, args.lasts)
+        if args.program:
+            return _run(args.program, ark, args.outage)
+        _print_addresses(ark)
+        _serve(ark, args.outage, args.lasts, sys.stdout)
     except KeyboardInterrupt:
         pass
     finally:
@@ -122,20 +136,29 @@ def _prepare(ark: ModelArk, args: argparse.Namespace) -> None:
             region.fails(int(status), code=code or None)
 
 
-def _tell(ark: ModelArk) -> None:
+def _print_addresses(ark: ModelArk) -> None:
     for url, name in ark.base_urls.items():
         print(f"{name}  {url}\n{_EXAMPLE.format(url=url)}\n")
     pairs = ", ".join(f'"{url}": "{name}"' for url, name in ark.base_urls.items())
     print(f"byteplus_trace.instrument(base_urls={{{pairs}}})\n\nCtrl-C stops.", flush=True)
 
 
-def _serve(ark: ModelArk, outages: list[Outage], lasts: float | None) -> None:
+def _run(program: list[str], ark: ModelArk, outages: list[Outage]) -> int:
+    """Run a program against the fake; its exit status."""
+    print(
+        f"byteplus-trace: ModelArk is simulated on this machine for: {shlex.join(program)}", file=sys.stderr
+    )
+    threading.Thread(target=_serve, args=(ark, outages, None, sys.stderr), daemon=True).start()
+    return run_program(program, simulated(ark, os.environ))
+
+
+def _serve(ark: ModelArk, outages: list[Outage], lasts: float | None, out: TextIO) -> None:
     begun = time.monotonic()
-    turns = sorted(
+    changes = sorted(
         [(outage.begins, outage.region, False) for outage in outages]
         + [(outage.ends, outage.region, True) for outage in outages]
     )
-    for at, name, up in turns:
+    for at, name, up in changes:
         if lasts is not None and at >= lasts:
             break
         time.sleep(max(0.0, begun + at - time.monotonic()))
@@ -143,9 +166,8 @@ def _serve(ark: ModelArk, outages: list[Outage], lasts: float | None) -> None:
             ark.region(name).accepts()
         else:
             ark.region(name).refuses()
-        print(
-            f"{at:7.1f} s  {name} {'accepts connections again' if up else 'refuses connections'}", flush=True
-        )
+        change = "accepts connections again" if up else "refuses connections"
+        print(f"{at:7.1f} s  {name} {change}", file=out, flush=True)
     if lasts is not None:
         time.sleep(max(0.0, begun + lasts - time.monotonic()))
         return

@@ -2,9 +2,9 @@
 `byteplus-trace traffic`: steady, eventful traffic, so that every panel has something to show.
 
 Plain httpx clients call a fake ModelArk of two regions in this process, under a policy,
-while its regions go through the phases of `chaos.py`. Kinds of call come from a
-shuffled deck, so that each comes round however low the rate. Spans go where the `OTEL_*`
-variables say; the series are served by the library's own exporter.
+while its regions go through the phases of `chaos.py`. Kinds of call are drawn from a
+shuffled deck, so that each is made now and then, however low the rate. Spans go where the
+`OTEL_*` variables say; the library's own exporter serves the series.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import byteplus_trace
 
 from .. import prometheus
 from .._facts import Exchange
-from .._routing.policy import Breaker, Deadline, Policy, Retry, Target
+from .._policy.policy import Policy
+from .._policy.targets import Breaker, Deadline, Retry, Target
 from ..testing import ModelArk
 from .calls import BY_NAME, KINDS, Caller, Kind
 from .chaos import AWAY, HOME, SPENT_MODEL, phase_at, set_in
@@ -38,7 +39,7 @@ TEAMS = ("search", "search", "search", "shop", "shop", "support")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Call a fake ModelArk of two regions, whose faults come round every half minute, and serve the "
+        "Call a fake ModelArk of two regions, whose faults repeat every half minute, and serve the "
         "series for Prometheus. Spans go where the OTEL_* variables say, else to localhost:4318."
     )
     parser.add_argument("--duration", type=_positive, metavar="SECONDS", help="default: until Ctrl-C")
@@ -99,10 +100,10 @@ def _instrumented(ark: ModelArk, on_exchange: Callable[[Exchange], None]) -> Ite
 
 
 def _policy(ark: ModelArk) -> Policy:
-    """Times are short, so that what takes minutes in earnest comes round in seconds."""
+    """Times are short: what takes minutes in production takes seconds here."""
     sg, eu = ark.base_url(HOME), ark.base_url(AWAY)
     targets = [
-        # Its key was revoked, and the next one's quota is spent: an embedding finds out, and moves on.
+        # Its key is revoked, and the quota of the next one is spent: an embedding moves on from both.
         Target("sg-old", region=HOME, base_url=sg, api_key="revoked", only={"embeddings"}),
         Target(
             "sg-trial",
@@ -125,7 +126,7 @@ def _policy(ark: ModelArk) -> Policy:
 
 
 async def _drive(ark: ModelArk, rate: float, duration: float | None, random: Random) -> None:
-    """Start calls at the rate until the time is up or somebody wants an end."""
+    """Start calls at the rate until the time is up or a signal arrives."""
     ended = _ended_by_signal()
     calls: set[asyncio.Task[None]] = set()
     deck = _deck(random)
@@ -144,7 +145,7 @@ async def _drive(ark: ModelArk, rate: float, duration: float | None, random: Ran
             if now is not phase:
                 phase = now
                 set_in(ark, phase)
-                print(f"{time.monotonic() - began:6.0f} s  {phase.words}", flush=True)
+                print(f"{time.monotonic() - began:6.0f} s  {phase.description}", flush=True)
             more = phase.more_of if number % 2 else ()
             kind = BY_NAME[random.choice(more)] if more else next(deck)
             with byteplus_trace.metadata(team=random.choice(TEAMS), user=f"u-{random.randrange(20)}"):
@@ -160,13 +161,13 @@ async def _drive(ark: ModelArk, rate: float, duration: float | None, random: Ran
 
 
 async def _call(kind: Kind, caller: Caller) -> None:
-    """One call; that it may fail is what it is for."""
+    """Make one call, which is meant to fail sometimes."""
     with suppress(httpx.HTTPError):
         await kind.make(caller)
 
 
 def _deck(random: Random) -> Iterator[Kind]:
-    """Kinds in a shuffled order, all of them before any comes again."""
+    """Kinds in a shuffled order, each as often as its cards before the deck is shuffled again."""
     while True:
         cards = [kind for kind in KINDS for _ in range(kind.cards)]
         random.shuffle(cards)
@@ -174,7 +175,7 @@ def _deck(random: Random) -> Iterator[Kind]:
 
 
 def _ended_by_signal() -> asyncio.Event:
-    """Set by Ctrl-C, or by whoever ends this process politely."""
+    """An event that Ctrl-C or SIGTERM sets."""
     ended = asyncio.Event()
     if sys.platform != "win32":
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,19 +1,20 @@
 """
-The end of a process: calls that are still open are told as abandoned, and spans are exported.
+The end of a process: calls that are still open are recorded as abandoned, and spans are exported.
 
 An interpreter ends with `atexit`. A child that `multiprocessing` forks, itself or in a fork
 server, ends without; it runs the finalizers of `multiprocessing.util`.
 
 Laws:
-- It costs a call nothing. Which ones are open is asked of the garbage collector, once, at the end.
-- The exit takes a second more at most where spans are not taken, and three where they are on their way.
-- No thread is started: at the end of the interpreter none can be.
+- It costs a call nothing: the garbage collector lists the open ones, once, at the end.
+- The exit takes at most one second longer where nobody accepts spans, and three where they are being sent.
+- No thread is started: at the end of the interpreter none can start.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import sys
 import threading
 from multiprocessing import parent_process, util
 
@@ -24,7 +25,7 @@ from .._telemetry.provider import own_providers
 
 PATIENCE_SECONDS = 1.0
 MORE_SECONDS = 2.0
-"""Where nothing speaks against it, for a collector that is far away."""
+"""For a slow collector that has refused nothing."""
 
 _at_work = False
 
@@ -46,21 +47,23 @@ def _in_child(_end: object) -> None:
 
 
 def abandon_first() -> None:
-    """Have `abandon` called before what was registered so far: an application's provider shuts itself down there."""
+    """Have `abandon` called before all that was registered so far, where an application's provider shuts itself down."""
     atexit.unregister(abandon)
     atexit.register(abandon)
 
 
 def end(*, last: bool = True) -> None:
-    """Tell what is open and export it; `last`: nothing comes after it, so what exports is shut down."""
+    """Record what is open and export it. With `last` nothing follows, so the providers are shut down."""
     abandon()
+    with guard("leaving the health store"):
+        leave_health_stores()
     if own_providers:
         with guard("exporting at the end"):
             _export(last)
 
 
 def abandon() -> None:
-    """Tell what is open, unless the process still waits for a thread, whose call may go on."""
+    """Record what is open, unless the process still waits for a thread, whose call may go on."""
     here = threading.current_thread()
     if not all(each.daemon or each is here for each in threading.enumerate()):
         return
@@ -69,6 +72,13 @@ def abandon() -> None:
             if type(each) is Observer:
                 each.finish_soon("forgotten")
         _background.drain(PATIENCE_SECONDS)
+
+
+def leave_health_stores() -> None:
+    """Where one was ever joined: the room that knows it is only loaded then."""
+    room = sys.modules.get(f"{__package__}.health_store")
+    if room is not None:
+        room.leave_all()
 
 
 def _export(last: bool) -> None:

@@ -1,4 +1,4 @@
-"""The only control flow that exists twice: drive a plan by performing its steps."""
+"""The only control flow that exists twice: drive a plan by executing its steps."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from .. import _background
 from .._routing.steps import Deliver, Plan, Result, Step
 
 
-def run(plan: Plan, perform: Callable[[Step], Result]) -> Deliver:
-    """Perform each step and send the plan what came of it, until it says how to deliver."""
+def run(plan: Plan, execute: Callable[[Step], Result]) -> Deliver:
+    """Execute each step and send the plan its result, until the plan returns how to deliver."""
     try:
         step = next(plan)
         while True:
-            step = plan.send(perform(step))
+            step = plan.send(execute(step))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
     finally:
         plan.close()
 
 
-async def arun(plan: Plan, perform: Callable[[Step], Awaitable[Result]]) -> Deliver:
+async def arun(plan: Plan, execute: Callable[[Step], Awaitable[Result]]) -> Deliver:
     """As `run`, awaiting."""
     try:
         step = next(plan)
         while True:
-            step = plan.send(await perform(step))
+            step = plan.send(await execute(step))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
     except GeneratorExit:  # perhaps in the garbage collector, where a plan may take no lock

@@ -1,7 +1,7 @@
 """
-Performing a plan's steps for one call: what both colours share.
+Executing a plan's steps for one call: what both colours share.
 
-The two performers in `performers.py` add only what differs: calling the inner transport,
+The two executors in `executors.py` add only what differs: calling the inner transport,
 reading parts, sleeping and closing.
 """
 
@@ -9,45 +9,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._call_end import End
 from .._facts import Answer, Sending
 from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
-from .._telemetry.guard import fault, guard
+from .._telemetry.guard import fault
 from .._wire.retry_after import retry_after
-from .._wire.usage_filter import strainer
-from .library import Library, content_of, failure_of, wanted_headers
+from .connections import was_unprocessed
+from .library import REDIRECTED, Library, failure_of
+from .received import Received
 from .rewrite import asks_usage, injected, origin, outgoing, rewritten_body, target_url
 from .timeouts import Limits, WireWatch, died_silently
 
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptSpan
     from .instrumentation import Begun, Instrumentation
+    from .router import Routed
 
 MOST_HELD_EVENTS = 64
 MOST_HELD_BYTES = 256 * 1024
 LARGEST_HELD_DOCUMENT = 32 * 1024 * 1024
 
 
-class Held:
-    """A reply in hand, and what was read of it."""
-
-    __slots__ = ("drained", "headers", "number", "parts", "response", "rest", "size")
-
-    def __init__(self, response: Any, number: int) -> None:
-        self.response = response
-        self.number = number
-        self.headers: dict[str, str] = {}
-        """Those that are looked at."""
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.rest: Any = None
-        """The iterator that reading goes on with, once begun."""
-        self.drained = False
-
-
-class Performer:
+class Executor:
     """One call's steps, up to where the colours part."""
 
     colour: str
@@ -58,10 +44,10 @@ class Performer:
         instrumentation: Instrumentation,
         request: Any,
         begun: Begun,
+        routed: Routed,
         transport_for: Callable[[Any], Any],
     ) -> None:
-        assert begun.routed is not None, "what no policy moves is sent without a plan"
-        self.routed = begun.routed
+        self.routed = routed
         self.library = library
         self.instrumentation = instrumentation
         self.request = request
@@ -71,10 +57,14 @@ class Performer:
         self.body = body = begun.body
         self.transport_for = transport_for
         self.asks_usage = body is not None and asks_usage(instrumentation.config, call)
-        self.in_hand: Held | None = None
-        self.kept: Held | None = None
+        self.in_hand: Received | None = None
+        self.kept: Received | None = None
         self.sent: Any = None
-        self.word: BaseException | None = None
+        self.held_bytes = 0
+        """Of the reply in hand, what was read before it may be handed on."""
+        self.failure: Failure | None = None
+        """Of the last send that raised, and then the one that the caller is to have."""
+        self.final_error: BaseException | None = None
         """The exception that the caller is to have."""
         self.limits = Limits(None, None)
         self.until: float | None = None
@@ -86,7 +76,7 @@ class Performer:
         self.observer.skips(step.skipped)
         if step.replays:
             self.observer.duplicate = self.observer.duplicate or "replayed"
-        url = target_url(self.library, self.request.url, step.base_url, self.call.path)
+        url = target_url(self.library, self.request.url, step.base_url, step.path)
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         span = self.observer.sends(
@@ -120,6 +110,7 @@ class Performer:
             self.request,
             url=url,
             api_key=step.api_key,
+            forwarded=frozenset(self.routed.router.policy.forward_headers),
             body=body,
             stripped=self.stripped,
             injected=headers,
@@ -131,48 +122,47 @@ class Performer:
     def trace_extension(self, wire: WireWatch) -> Any:
         raise NotImplementedError
 
-    def received(self, response: Any, step: Send) -> Held:
-        """Response headers came."""
-        held = self.in_hand = Held(response, step.number)
+    def received(self, response: Any, step: Send) -> Received:
+        """Take a reply, of which the headers were received."""
+        received = self.in_hand = Received(response, self.observer, step.number)
         if origin(self.sent.url) != origin(self.request.url):
             # The client would keep them for the host that its caller addressed, and send them there.
             response.headers.pop("set-cookie", None)
-        headers = held.headers = wanted_headers(response.headers)
-        content = content_of(response)
-        if content is not None:
-            headers.pop("content-encoding", None)
-            held.parts, held.drained = [content], True
-        self.observer.replied(response.status_code, headers)
+        self.held_bytes = 0
         streaming = self.observer.body is not None and self.observer.body.streaming
         idles = self.limits.headers_received(step.idle_seconds if streaming else None)
         self.observer.idle_seconds = step.idle_seconds if idles else None
-        if content is not None and self.observer.body is not None:
-            self.observer.body.feed(content)
-            self.observer.body.end()
-        return held
+        return received
 
     def remaining_seconds(self) -> float | None:
-        """What is left of the attempt's share of the deadline."""
+        """The attempt's remaining share of the deadline."""
         return max(self.until - time.monotonic(), 0.0) if self.until is not None else None
 
-    def reply(self, held: Held) -> Reply:
-        """What the plan is told of a reply."""
+    def reply(self, received: Received) -> Reply:
+        """A reply, as the plan sees it."""
         code = None
         body = self.observer.body
-        if held.response.status_code >= 400 and held.drained and body is not None:
+        if received.response.status_code >= 400 and received.drained and body is not None:
             error = body.answer().error
             code = error.code if error is not None else None
         return Reply(
-            status=held.response.status_code,
+            status=received.response.status_code,
             code=code,
-            retry_after_seconds=retry_after(held.headers, time.time()),
+            retry_after_seconds=retry_after(received.headers, time.time()),
             streaming=body is not None and body.streaming,
         )
 
-    def hold(self, held: Held, part: bytes) -> bool:
-        """Take a peeked part; true when enough was seen."""
-        held.parts.append(part)
-        held.size += len(part)
+    def hold(self, received: Received, part: bytes) -> bool:
+        """Hold back a part of the body. Returns true when enough was seen."""
+        received.parts.append(part)
+        self.held_bytes += len(part)
+        try:
+            return self._shows_enough(part)
+        except Exception as error:
+            fault("looking at a reply", error)
+            return True
+
+    def _shows_enough(self, part: bytes) -> bool:
         body = self.observer.body
         if body is None:
             return True
@@ -180,24 +170,24 @@ class Performer:
         if not body.legible:
             return True
         if not body.streaming:
-            return held.size > LARGEST_HELD_DOCUMENT
+            return self.held_bytes > LARGEST_HELD_DOCUMENT
         return (
             body.first_chunk_at is not None
             or body.failed
             or body.ended
             or body.events >= MOST_HELD_EVENTS
-            or held.size >= MOST_HELD_BYTES
+            or self.held_bytes >= MOST_HELD_BYTES
         )
 
-    def drained(self, held: Held) -> None:
-        """The peeked body came to its end."""
-        held.drained = True
+    def drained(self, received: Received) -> None:
+        """The body was read to its end."""
+        received.drained = True
         body = self.observer.body
         if body is not None:
             body.end()
 
-    def peeked(self, held: Held) -> Peeked:
-        """What the plan is told of a held body."""
+    def peeked(self, received: Received) -> Peeked:
+        """What was read of a body, as the plan sees it."""
         body = self.observer.body
         answer = body.answer() if body is not None else Answer()
         if body is None or not body.legible:
@@ -207,30 +197,59 @@ class Performer:
             return Peeked(output=True)
         if answer.error is not None or body.failed:
             return Peeked(failed=True, code=code)
-        ended = (held.drained or body.ended) and self.call.operation != "other"
+        ended = (received.drained or body.ended) and self.call.operation != "other"
         # What could not be read may have been an answer all the same.
         is_empty = ended and not answer.complete and not body.begins_document
         return Peeked(empty=True) if is_empty else Peeked(output=True)
 
     def raised(self, error: Exception) -> Failure:
-        """What the plan is told of an exception; the attempt is over."""
+        """An exception, as the plan sees it; the attempt is over."""
+        self.failure = Failure("other", reached=True, error=error)
         named, reached = failure_of(error)
         wire, began = self.wire, self.in_hand is not None
         if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and died_silently(error)
-        self.observer.attempt_over("raised", error, named)
-        return Failure(named, reached, stale, error)
+        counted = False
+        if named == "reset":
+            if not began and was_unprocessed(error, wire.stream_id if wire is not None else None):
+                reached, stale = False, True
+            counted = not self.routed.router.losses.is_new(error)
+        self.failure = Failure(named, reached, stale, error, counted)
+        self.observer.attempt_over(End("raised", error, named))
+        return self.failure
 
-    def is_unsent_by_a_fault_of_ours(self, error: BaseException) -> bool:
-        """Whether we and not the HTTP library failed, before anything was sent: then the call goes as if we were not here."""
-        if self.sent is not None or error is self.word or not isinstance(error, Exception):
-            return False
+    def is_for_caller(self, error: BaseException) -> bool:
+        """Whether an exception is the one that the caller is to have, or a cancellation, and no fault of ours."""
+        return error is self.final_error or not isinstance(error, Exception)
+
+    def forget_errors(self) -> None:
+        """Break the circle of an exception, its traceback, the frames there, and this."""
+        self.failure = self.final_error = None
+
+    def salvaged(self, error: BaseException) -> Received | None:
+        """
+        The reply to hand on although executing the plan failed, for a fault of ours costs the policy and not the call.
+
+        None where nothing was sent: then the call goes out as if we were not here.
+
+        Raises:
+            the HTTP library's last exception, where there is no reply.
+        """
         fault("performing a call", error)
-        return True
+        if self.in_hand is not None:
+            return self.in_hand
+        if self.kept is not None:
+            self.observer.finish(End("exhausted"), kept=self.kept.number)
+            return self.kept
+        if self.sent is not None:
+            self.failure = self.failure or Failure("other", reached=True)
+            self._raise()
+        self.observer.finish(End("raised", error))
+        return None
 
     def too_late(self, cause: Exception | None) -> Failure:
-        """A peek took longer than it may: the library's own word for that."""
+        """A read took longer than it may: the library's own exception for that."""
         error = self.library.read_timeout("The reply took too long to begin.", request=self.request)
         error.__cause__ = cause
         return self.raised(error)
@@ -238,10 +257,10 @@ class Performer:
     def keep(self) -> None:
         """Set the reply in hand aside, in case nothing better comes."""
         self.kept = self.in_hand
-        self.observer.attempt_over("exhausted")
+        self.observer.attempt_over(End("exhausted"))
 
-    def deliverable(self, delivery: Deliver) -> Held:
-        """The reply to hand on; where it is to be an exception, that is raised."""
+    def deliverable(self, delivery: Deliver) -> Received:
+        """The reply to hand on. Raises where the caller is to have an exception."""
         self.observer.skips(delivery.skipped)
         self.routed.served = delivery.served
         if delivery.spared:
@@ -249,22 +268,33 @@ class Performer:
             self.observer.duplicate = self.observer.duplicate or "raised"
         if delivery.failure is not None:
             self.routed.router.raises(self.routed, delivery)
-            word = self._final_failure(delivery.failure)
-            came_of = word.__context__
-            try:
-                raise word
-            finally:
-                # Raised here, it would come of what its caller is handling: SDKs call again while they do that.
-                word.__context__ = came_of or word.__context__
-        held = self.kept if delivery.kept else self.in_hand
-        assert held is not None, "a plan delivers only what it was sent"
+            self.failure = delivery.failure
+            del delivery  # the frame of a function that is left by an exception lives as long as that
+            self._raise()
+        received = self.kept if delivery.kept else self.in_hand
+        assert received is not None, "a plan delivers only a reply that it was sent"
         if delivery.kept:
-            self.observer.finish("exhausted", kept=held.number)
-        with guard("marking the response"):
-            self._mark(held, final=delivery.final)
-        return held
+            self.observer.finish(End("exhausted"), kept=received.number)
+        try:
+            self._mark(received, final=delivery.final)
+        except Exception as error:
+            fault("marking the response", error)
+        return received
 
-    def _final_failure(self, failure: Failure) -> BaseException:
+    def _raise(self) -> NoReturn:
+        """Raise the exception of `failure`."""
+        error = self._final_error()
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            # An SDK calls again while it handles an exception, which Python would make the context of this one.
+            error.__context__ = context or error.__context__
+            del error, context
+
+    def _final_error(self) -> BaseException:
+        failure = self.failure
+        assert failure is not None, "there is something to raise"
         error = failure.error
         if failure.kind == "deadline":
             last = self.library.read_timeout("The policy's deadline is spent.", request=self.request)
@@ -272,38 +302,21 @@ class Performer:
             error = last
         if error is None:
             error = self.library.read_timeout("No target answered.", request=self.request)
-        self.observer.finish("raised", error, failure.kind)
-        self.word = error
+        self.observer.finish(End("raised", error, failure.kind))
+        self.final_error = error
         return error
 
-    def _mark(self, held: Held, final: bool) -> None:
-        """Say on the response who served."""
-        served = self.observer.served(held.number)
+    def _mark(self, received: Received, final: bool) -> None:
+        """Name in the response who served."""
+        response = received.response
+        served = self.observer.served(received.number)
         facts = {key: str(value) for key, value in served.items() if value is not None}
         for key, value in facts.items():
-            held.response.headers[f"x-byteplus-trace-{key.replace('_', '-')}"] = value
-        held.response.extensions["byteplus_trace"] = served
+            response.headers[f"x-byteplus-trace-{key.replace('_', '-')}"] = value
+        response.extensions["byteplus_trace"] = served
         if final:
-            held.response.headers["x-should-retry"] = "false"
-
-    def settle(self, held: Held, stream: Callable[..., Any]) -> Any:
-        """Put the observed stream into a response and hand it on."""
-        response = held.response
-        if content_of(response) is None:
-            response.stream = stream(
-                response.stream,
-                self.observer,
-                held=held.parts,
-                rest=held.rest,
-                whole=held.drained,
-                strained=self._strainer(held),
-            )
-        body = self.observer.body
-        if held.drained:
-            self.observer.exhausted()
-        elif body is not None and body.ended:
-            self.observer.finish("complete")
-        return response
-
-    def _strainer(self, held: Held) -> Any:
-        return strainer(held.headers) if self.asks_usage and held.response.status_code < 400 else None
+            response.headers["x-should-retry"] = "false"
+        if 300 <= response.status_code < 400:
+            # Its client follows it with a request that has these extensions. A new dictionary, for this one
+            # may be the caller's own.
+            self.request.extensions = {**self.request.extensions, REDIRECTED: True}

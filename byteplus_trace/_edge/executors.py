@@ -1,4 +1,4 @@
-"""Performing a plan's steps, in two colours: what blocks and what awaits, and nothing else."""
+"""Executing a plan's steps, in two colours: what blocks and what awaits, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,34 +8,45 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import nullcontext, suppress
 from typing import Any, assert_never
 
+from .._call_end import End
 from .._routing.steps import Discard, Failure, Keep, Peek, Result, Send, Step, Wait
 from .._telemetry.guard import guard
-from .execution import Held, Performer
+from .execution import Executor
+from .received import Received
 from .timeouts import WireWatch
 from .watchdog import Alarm, watchdog
 
 KEPT_WITHIN_SECONDS = 1.0
-"""What is left of a failed stream comes at once or not at all."""
+"""The rest of a failed stream arrives at once or not at all."""
 AFTER_THE_LIBRARY_SECONDS = 0.05
 
 
-class SyncPerformer(Performer):
-    """Performs steps, blocking."""
+class SyncExecutor(Executor):
+    """Executes steps, blocking."""
 
     colour = "Sync"
 
     def __call__(self, step: Step) -> Result:
-        """Perform it; a reply that fails meanwhile is closed, for without that a pool counts it as open for ever."""
+        """
+        Execute it. A reply that fails meanwhile is closed: else its pool would count it as open for ever.
+
+        After a fault of ours the reply stays open, for its caller may get it all the same.
+        """
         try:
-            result = self._perform(step)
+            result = self._execute(step)
+        except Exception:
+            raise
         except BaseException:
             self._close()
             raise
-        if isinstance(result, Failure):
-            self._close()
-        return result
+        try:
+            if isinstance(result, Failure):
+                self._close()
+            return result
+        finally:
+            del result  # its exception holds this frame
 
-    def _perform(self, step: Step) -> Result:
+    def _execute(self, step: Step) -> Result:
         match step:
             case Send():
                 return self._send(step)
@@ -46,7 +57,7 @@ class SyncPerformer(Performer):
                 time.sleep(step.seconds)
                 return None
             case Discard():
-                self.observer.attempt_over("exhausted")
+                self.observer.attempt_over(End("exhausted"))
                 self._close()
                 return None
             case Keep():
@@ -59,7 +70,7 @@ class SyncPerformer(Performer):
 
     def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], None]:
         def trace(event: str, info: Any) -> None:
-            wire.note(event)
+            wire.note(event, info)
             if wire.outer is not None:
                 wire.outer(event, info)
 
@@ -75,74 +86,76 @@ class SyncPerformer(Performer):
         finally:
             if span is not None:
                 span.detach(token)
-        held = self.received(response, step)
-        if response.status_code >= 400 and not held.drained:
-            failure = self._read(held, self.remaining_seconds())
-            if failure is not None:
-                return failure
-        return self.reply(held)
+        received = self.received(response, step)
+        unread = response.status_code >= 400 and not received.drained
+        return (self._read(received, self.remaining_seconds()) if unread else None) or self.reply(received)
 
     def _peek(self, step: Peek) -> Result:
-        held = self.in_hand
-        assert held is not None, "a plan peeks only at a reply"
-        return (None if held.drained else self._read(held, step.timeout_seconds)) or self.peeked(held)
+        received = self.in_hand
+        assert received is not None, "a plan peeks only at a reply"
+        return (None if received.drained else self._read(received, step.timeout_seconds)) or self.peeked(
+            received
+        )
 
-    def _read(self, held: Held, timeout_seconds: float | None) -> Result:
-        held.rest = held.rest if held.rest is not None else iter(held.response.stream)
-        cut = Cut(held.response, timeout_seconds)
+    def _read(self, received: Received, timeout_seconds: float | None) -> Result:
+        received.rest = received.rest if received.rest is not None else iter(received.response.stream)
+        cut = Cut(received.response, timeout_seconds)
         try:
             with cut:
-                for part in held.rest:
-                    if self.hold(held, part):
+                for part in received.rest:
+                    if self.hold(received, part):
                         return None
                     if cut.is_due:
                         return self.too_late(None)
             # A body that ends with its connection ends where that was cut, and nothing raises.
             if cut.made:
                 return self.too_late(None)
-            self.drained(held)
+            self.drained(received)
         except Exception as error:
             return self.too_late(error) if cut.made else self.raised(error)
         return None
 
     def _read_on(self) -> None:
         """Have all of a reply that may yet be delivered, as far as it comes soon."""
-        held = self.in_hand
-        if held is None or held.rest is None or held.drained:
+        received = self.in_hand
+        if received is None or received.rest is None or received.drained:
             return
-        with suppress(Exception), Cut(held.response, KEPT_WITHIN_SECONDS):
-            for part in held.rest:
-                held.parts.append(part)
-        held.drained = True
+        with suppress(Exception), Cut(received.response, KEPT_WITHIN_SECONDS):
+            for part in received.rest:
+                received.parts.append(part)
+        received.drained = True
 
     def _close(self) -> None:
-        held, self.in_hand = self.in_hand, None
-        if held is not None:
+        received, self.in_hand = self.in_hand, None
+        if received is not None:
             with guard("closing a reply that is not used"):
-                if isinstance(held.rest, Generator):
-                    held.rest.close()
-                held.response.stream.close()
+                if isinstance(received.rest, Generator):
+                    received.rest.close()
+                received.response.stream.close()
 
 
-class AsyncPerformer(Performer):
-    """Performs steps, awaiting."""
+class AsyncExecutor(Executor):
+    """Executes steps, awaiting."""
 
     colour = "Async"
 
     async def __call__(self, step: Step) -> Result:
         """As the sync one."""
         try:
-            result = await self._perform(step)
-        except GeneratorExit:  # nothing may be awaited any more
+            result = await self._execute(step)
+        except (Exception, GeneratorExit):  # after the second nothing may be awaited
             raise
         except BaseException:
             await self._close()
             raise
-        if isinstance(result, Failure):
-            await self._close()
-        return result
+        try:
+            if isinstance(result, Failure):
+                await self._close()
+            return result
+        finally:
+            del result  # as above
 
-    async def _perform(self, step: Step) -> Result:
+    async def _execute(self, step: Step) -> Result:
         match step:
             case Send():
                 return await self._send(step)
@@ -155,7 +168,7 @@ class AsyncPerformer(Performer):
                 await anyio.sleep(step.seconds)
                 return None
             case Discard():
-                self.observer.attempt_over("exhausted")
+                self.observer.attempt_over(End("exhausted"))
                 await self._close()
                 return None
             case Keep():
@@ -168,7 +181,7 @@ class AsyncPerformer(Performer):
 
     def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], Any]:
         async def trace(event: str, info: Any) -> None:
-            wire.note(event)
+            wire.note(event, info)
             if wire.outer is not None:
                 await wire.outer(event, info)
 
@@ -187,28 +200,29 @@ class AsyncPerformer(Performer):
                 span.detach(token)
         if scope is not None and scope.cancelled_caught:
             return self.too_late(None)
-        held = self.received(response, step)
-        if response.status_code >= 400 and not held.drained:
-            failure = await self._read(held, self.remaining_seconds())
-            if failure is not None:
-                return failure
-        return self.reply(held)
+        received = self.received(response, step)
+        unread = response.status_code >= 400 and not received.drained
+        return (await self._read(received, self.remaining_seconds()) if unread else None) or self.reply(
+            received
+        )
 
     async def _peek(self, step: Peek) -> Result:
-        held = self.in_hand
-        assert held is not None, "a plan peeks only at a reply"
-        return (None if held.drained else await self._read(held, step.timeout_seconds)) or self.peeked(held)
+        received = self.in_hand
+        assert received is not None, "a plan peeks only at a reply"
+        return (
+            None if received.drained else await self._read(received, step.timeout_seconds)
+        ) or self.peeked(received)
 
-    async def _read(self, held: Held, timeout_seconds: float | None) -> Result:
+    async def _read(self, received: Received, timeout_seconds: float | None) -> Result:
         import anyio
 
-        held.rest = held.rest if held.rest is not None else aiter(held.response.stream)
+        received.rest = received.rest if received.rest is not None else aiter(received.response.stream)
         try:
             with anyio.move_on_after(timeout_seconds) as scope:
-                async for part in held.rest:
-                    if self.hold(held, part):
+                async for part in received.rest:
+                    if self.hold(received, part):
                         return None
-                self.drained(held)
+                self.drained(received)
         except Exception as error:
             return self.raised(error)
         if scope.cancelled_caught:
@@ -219,21 +233,21 @@ class AsyncPerformer(Performer):
         """Have all of a reply that may yet be delivered, as far as it comes soon."""
         import anyio
 
-        held = self.in_hand
-        if held is None or held.rest is None or held.drained:
+        received = self.in_hand
+        if received is None or received.rest is None or received.drained:
             return
         with suppress(Exception), anyio.move_on_after(KEPT_WITHIN_SECONDS):
-            async for part in held.rest:
-                held.parts.append(part)
-        held.drained = True
+            async for part in received.rest:
+                received.parts.append(part)
+        received.drained = True
 
     async def _close(self) -> None:
-        held, self.in_hand = self.in_hand, None
-        if held is not None:
+        received, self.in_hand = self.in_hand, None
+        if received is not None:
             with guard("closing a reply that is not used"):
-                if isinstance(held.rest, AsyncGenerator):
-                    await held.rest.aclose()
-                await held.response.stream.aclose()
+                if isinstance(received.rest, AsyncGenerator):
+                    await received.rest.aclose()
+                await received.response.stream.aclose()
 
 
 def _in_time(seconds: float | None) -> Any:
@@ -255,9 +269,9 @@ class Cut:
     Bounds a blocking read without touching the caller's own timeouts.
 
     httpcore reads the timeout of a body once, so a limit for its first part only cannot
-    be given to it. After that time the connection is shut down instead, from the watchdog's
+    be set on it. After that time the connection is shut down instead, from the watchdog's
     thread, which the read then notices. A connection of HTTP/2 is shared with other
-    calls and is left alone: there the time is looked at between parts only.
+    calls and is not touched: there the time is looked at between parts only.
     """
 
     def __init__(self, response: Any, seconds: float | None) -> None:
@@ -279,7 +293,7 @@ class Cut:
         import socket
 
         with self._reading, guard("cutting a silent stream"):
-            # What was read may have given its connection back, to a call of somebody else's.
+            # A body that was read has returned its connection to the pool, and another call may use it now.
             if self._read:
                 return
             self.made = True

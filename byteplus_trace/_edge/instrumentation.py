@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .. import _background
+from .. import _background, _prices
 from .._config import Config, configure
-from .._facts import Call
+from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import REGION_HEADER
+from .._regions import REGION_HEADER, simulated_regions
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
-from .._telemetry.guard import guard
+from .._telemetry.guard import fault, guard
 from .._telemetry.meter import MeterSink
 from .._telemetry.provider import Meters, Tracers
 from .._telemetry.recorder import Recorder, Settings
@@ -32,25 +32,27 @@ from .library import wanted_headers
 from .router import Routed, Router
 
 if TYPE_CHECKING:
+    from .._policy.policy import Policy
     from .._telemetry.metric_exporting import OwnMeterProvider
 
 logger = logging.getLogger("byteplus_trace")
 
+LONGEST_SUMMARY = 200
 CONFIG_HEADER = "x-portkey-config"
 
 
 class Begun(msgspec.Struct):
-    """A call under way: who watches, what is needed to send it, who decides."""
+    """A call under way: its observer, what is needed to send it, and its policy."""
 
     observer: Observer
     call: Call
     body: bytes | None
     stripped: bool
-    """Portkey's headers are taken off."""
+    """Portkey's headers are to be removed."""
     behind_gateway: bool
-    """It goes to a gateway, which gets it as the caller wrote it."""
+    """It goes to a gateway, and is never changed."""
     routed: Routed | None
-    """What a policy makes of it; None where none moves it."""
+    """The routed call; None where no policy applies."""
 
 
 class Instrumentation:
@@ -63,7 +65,7 @@ class Instrumentation:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
-        """A call that no policy moves leaves otherwise than its caller sent it."""
+        """A call that no policy moves is changed before it is sent."""
         tracers = Tracers(config.tracer_provider, config.service_name, abandon_first)
         own = self._own_meter_provider(config)
         self.meters = Meters(config.meter_provider, own)
@@ -82,13 +84,18 @@ class Instrumentation:
             else None,
             Settings(
                 http_spans=config.http_spans,
+                propagate=config.propagate,
                 capture=config.capture_content,
                 redact=config.redact,
                 on_exchange=config.on_exchange,
+                show=_console() if config.console else None,
             ),
         )
+        self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
-        self.router = Router(config.policy, self.sink) if config.policy is not None else None
+        self.router = (
+            Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
+        )
         if self.router is None:
             self.sink.start_targets()
         self.server: Server | None = None
@@ -100,6 +107,7 @@ class Instrumentation:
             httpx2=_version_of("httpx2"),
             opentelemetry=_version_of("opentelemetry-api"),
         )
+        self.sink.started(_summary(config.policy), time.time())
         _background.start()
         end_with_process()
 
@@ -141,7 +149,7 @@ class Instrumentation:
             self.server = serve(self.config.metrics_port, self.config.metrics_addr, self.config.registry)
 
     def begin(self, request: Any, silent: bool, caller: Callable[[], object]) -> Begun | None:
-        """Say which call a request is and set it going; None where it is not ours."""
+        """Recognise a request and begin to observe it. None where it is not ours."""
         url = request.url
         headers = wanted_headers(request.headers)
         body = getattr(request, "_content", None)
@@ -166,26 +174,29 @@ class Instrumentation:
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         routed, heard = None, None
-        if direct and self.router is not None and self.router.moves(found.call):
-            # Before anybody watches: where it fails, the call is sent once, and told.
-            with guard("planning a call"):
+        if direct and self.router is not None and self.router.moves(found.call, request):
+            # Before the observer is made: where it fails, the call is sent once, and recorded.
+            try:
                 routed = self.router.route(found.call, request, body, caller)
                 heard = routed.heard
+            except Exception as error:
+                fault("planning a call", error)
         if stripped:
             self._warn_of_unheeded(headers, moved=routed is not None)
         observer = Observer(
             found.call,
-            found.route.family,
+            found.family,
             None if silent else self.recorder.begin,
             self.config.capture_content,
             heard,
+            self.cost,
         )
         if routed is not None and routed.resent:
             observer.duplicate = "sdk_resend"
         return Begun(observer, found.call, body, stripped, found.behind_gateway, routed)
 
     def strips(self, request: Any) -> bool:
-        """Whether a request carries Portkey's headers straight to ModelArk, which they are to leave without."""
+        """Whether a request carries Portkey's headers straight to ModelArk, which is not to see them."""
         url = request.url
         addressed = self.places.addressed(request.method, url.scheme, url.host, url.port, _path(url))
         if addressed is None or url.host == PORTKEY_HOST:
@@ -193,7 +204,7 @@ class Instrumentation:
         return _has_portkeys(wanted_headers(request.headers))
 
     def _warn_of_unheeded(self, headers: Mapping[str, str], *, moved: bool) -> None:
-        """Say once of each of Portkey's headers that it is not followed."""
+        """Log once for each of Portkey's headers that it is not followed."""
         why = {CONFIG_HEADER: "a request cannot choose its policy; give the config to instrument(policy=...)"}
         if not moved:
             why[REGION_HEADER] = "no policy moves this call"
@@ -202,7 +213,7 @@ class Instrumentation:
             logger.warning("A request carries %s, which is not followed: %s.", header, why[header])
 
     def sending(self, transport: Any, library: str, colour: str) -> Any:
-        """What really sends: the transport itself, or OpenTelemetry's own around it where that is to tell of the send."""
+        """The transport that sends: itself, or wrapped by OpenTelemetry's instrumentation where that records HTTP spans."""
         if self.config.http_spans == "otel":
             with guard("asking OpenTelemetry for HTTP spans"):
                 from .._telemetry.other_instrumentations import instrumented_by_otel
@@ -211,7 +222,7 @@ class Instrumentation:
         return transport
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Tell what is waiting to be told, and have it exported, all in that time."""
+        """Record what waits for that, and have it exported, all within that time."""
         ends_at = time.monotonic() + timeout_seconds
         drained = _background.drain(timeout_seconds)
         return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0), self.meters) and drained
@@ -219,16 +230,35 @@ class Instrumentation:
     def shutdown(self) -> None:
         """Stop what was started."""
         _background.drain()
+        if self.router is not None:
+            self.router.stop_sharing()
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
         self.meters.shutdown()
 
 
+def _summary(policy: Policy | None) -> str:
+    """A policy in one line, without its keys and addresses; `none` without one."""
+    if policy is None:
+        return "none"
+    names = ", ".join(target.name for target in policy.leaves)
+    return f"{policy.mode} over {names}"[:LONGEST_SUMMARY]
+
+
+def _console() -> Callable[[Exchange], None]:
+    from .._telemetry.console import show
+
+    return show
+
+
 def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
+    places += [Place.at(url, region) for region, url in simulated_regions().items()]
     if config.policy is not None:
-        places += [Place.at(target.address, target.region) for target in config.policy.leaves]
+        places += [
+            Place.at(base, target.region) for target in config.policy.leaves for base in target.bases.forms
+        ]
     return places
 
 
@@ -240,7 +270,7 @@ def _has_portkeys(headers: Mapping[str, str]) -> bool:
 
 
 def _path(url: Any) -> str:
-    """The path as it leaves, its escapes kept: `%2F` separates nothing and `%3F` begins no query."""
+    """The path as it is sent, escapes kept: `%2F` separates nothing and `%3F` begins no query."""
     return url.raw_path.partition(b"?")[0].decode("ascii")  # type: ignore[no-any-return]
 
 

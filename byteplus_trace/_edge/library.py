@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from .._facts import FailureKind
 from .._recognise import PORTKEY_PREFIX, WANTED_HEADERS
-from .._routing.steps import FailureKind
 
 
 class URL(Protocol):
@@ -43,6 +43,9 @@ class Library:
 
 # Our module that registers the library of that name.
 MODULES = {"httpx": "byteplus_trace._httpx", "httpx2": "byteplus_trace.httpx2"}
+
+REDIRECTED = "byteplus_trace.redirected"
+"""The extension of a request that follows a redirect: no policy moves it, else two regions could redirect it for ever."""
 
 _libraries: dict[str, Library] = {}
 
@@ -100,7 +103,7 @@ def lowered(headers: Any) -> dict[str, str]:
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
 
 
-_TOLD = WANTED_HEADERS | {
+_WANTED = WANTED_HEADERS | {
     "content-encoding",
     "content-type",
     "retry-after",
@@ -126,7 +129,7 @@ class _Names(dict[bytes, str]):
 
     def __missing__(self, key: bytes) -> str:
         name = key.decode("latin-1").lower()
-        name = name if name in _TOLD or name.startswith(PORTKEY_PREFIX) else ""
+        name = name if name in _WANTED or name.startswith(PORTKEY_PREFIX) else ""
         if len(self) < _MOST_NAMES:
             self[key] = name
         return name

@@ -24,7 +24,7 @@ def switch_on(arguments: dict[str, Any], *, automatic: bool = False) -> None:
     """
     Make an instrumentation of these arguments the active one, and patch.
 
-    One that is `automatic`, that nobody in the program asked for, gives way to the first that somebody does.
+    An `automatic` one, which nobody in the program asked for, is replaced by the first that somebody asks for.
     """
     global _arguments, _automatic
     if is_disabled():

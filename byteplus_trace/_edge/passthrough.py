@@ -1,9 +1,9 @@
 """
-A call that no policy moves: sent once, where its caller addressed it, and watched.
+A call that no policy moves: sent once, where its caller addressed it, and observed.
 
-The caller's own request leaves and its own response comes back, unless a setting asks
+The caller's own request goes out and its own response comes back, unless a setting asks
 for more: a trace context put in, usage asked for, HTTP spans of OpenTelemetry's own.
-A call to a gateway is left as it is, whatever the settings say.
+A call to a gateway is never changed, whatever the settings say.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._call_end import End
 from .._facts import Sending
-from .._wire.usage_filter import strainer
-from .library import Library, content_of, failure_of, library_named, wanted_headers
+from .._telemetry.guard import fault
+from .library import Library, failure_of, library_named
+from .received import Received
 from .rewrite import asks_usage, injected, outgoing, rewritten_body
 
 if TYPE_CHECKING:
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
     from .instrumentation import Begun, Instrumentation
 
 
-class Once:
-    """One send: what leaves, through which transport, and what becomes of what came."""
+class SingleSend:
+    """One send: the request that goes out, the transport that sends it, and the reply's way to the caller."""
 
-    __slots__ = ("_attempt_span", "_observer", "_strains", "_token", "request", "transport")
+    __slots__ = ("_attempt_span", "_filters_usage", "_observer", "_token", "request", "transport")
 
     def __init__(
         self,
@@ -37,7 +39,7 @@ class Once:
     ) -> None:
         call = begun.call
         self._observer = begun.observer
-        self._strains = False
+        self._filters_usage = False
         self.request = request
         self.transport = transport
         sending = Sending(1, call.region, call.region, call.host, call.port, call.url)
@@ -57,8 +59,8 @@ class Once:
         body = None
         if begun.body is not None and asks_usage(config, begun.call):
             body = rewritten_body(begun.body, {}, include_usage=True)
-            self._strains = True
-        if begun.stripped or headers or self._strains:
+            self._filters_usage = True
+        if begun.stripped or headers or self._filters_usage:
             self.request = outgoing(
                 library,
                 self.request,
@@ -66,32 +68,27 @@ class Once:
                 body=body,
                 stripped=begun.stripped,
                 injected=headers,
-                plain_encoding=self._strains,
+                plain_encoding=self._filters_usage,
             )
 
-    def left(self) -> None:
-        """The send is over, whatever came of it."""
+    def sent(self) -> None:
+        """The send is over, whether it brought a reply or an exception."""
         if self._attempt_span is not None:
             self._attempt_span.detach(self._token)
 
     def forgotten(self) -> None:
-        """Nobody waits any more, and it may be the collector that says so."""
+        """Nobody waits any more. This may be called by the garbage collector."""
         self._observer.finish_soon("forgotten")
 
-    def failed(self, error: BaseException) -> None:
-        """The library raised, or somebody stopped waiting."""
-        self._observer.finish("raised", error, failure_of(error)[0])
+    def raised(self, error: BaseException) -> None:
+        """The library raised, or the caller stopped waiting."""
+        self._observer.finish(End("raised", error, failure_of(error)[0]))
 
-    def came(self, response: Any, stream: Callable[..., Any]) -> Any:
-        """The response to hand on, observed."""
-        observer, headers, content = self._observer, wanted_headers(response.headers), content_of(response)
-        if content is None:
-            observer.replied(response.status_code, headers)
-            strained = strainer(headers) if self._strains and response.status_code < 400 else None
-            response.stream = stream(response.stream, observer, strained=strained)
-        else:
-            headers.pop("content-encoding", None)
-            observer.replied(response.status_code, headers)
-            observer.reads(content)
-            observer.exhausted()
-        return response
+    def delivered(self, response: Any, stream: Callable[..., Any]) -> Any:
+        """The response for the caller, observed; as it is where that fails."""
+        try:
+            return Received(response, self._observer).delivered(stream, filters_usage=self._filters_usage)
+        except Exception as error:
+            fault("taking a reply", error)
+            self._observer.finish(End("closed"))
+            return response

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
-from .._telemetry.guard import guard
+from .._forks import ForkSafeLock
+from .._telemetry.guard import fault
 from .instrumentation import Instrumentation
 from .library import MODULES, library_named
 from .transport import Transport
@@ -28,29 +30,33 @@ logger = logging.getLogger("byteplus_trace")
 POINT = "_transport_for_url"
 CLIENTS = (("Client", "transport"), ("AsyncClient", "async_transport"))
 
+_lock = ForkSafeLock()
+"""Held while clients are patched: a library may be imported by one thread while another instruments."""
 _loaded: dict[str, ModuleType] = {}
 _watching: set[str] = set()
 
 
 def install() -> None:
-    """Patch the libraries that are loaded, and each other one when it comes."""
+    """Patch the libraries that are loaded, and each other one when it is imported."""
     for name in MODULES:
         if name in _watching:
             continue
         _watching.add(name)
-        wrapt.register_post_import_hook(_came, name)
-    for module in list(_loaded.values()):
-        _patch(module)
+        wrapt.register_post_import_hook(_imported, name)
+    with _lock:
+        for module in _loaded.values():
+            _patch(module)
 
 
 def remove() -> None:
     """Take the patches off, where they are still the outermost; elsewhere they stay and do nothing."""
-    for module in _loaded.values():
-        for client, _ in CLIENTS:
-            kind = getattr(module, client)
-            point = kind.__dict__.get(POINT)
-            if isinstance(point, _Point):
-                setattr(kind, POINT, point.__wrapped__)
+    with _lock:
+        for module in _loaded.values():
+            for client, _ in CLIENTS:
+                kind = getattr(module, client)
+                point = kind.__dict__.get(POINT)
+                if isinstance(point, _Point):
+                    setattr(kind, POINT, point.__wrapped__)
 
 
 def is_patched(name: str) -> bool:
@@ -62,15 +68,16 @@ def is_patched(name: str) -> bool:
 
 
 class _Point(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
-    """Our wrapper, told from others'."""
+    """Marks wrappers that are ours."""
 
 
-def _came(module: ModuleType) -> None:
+def _imported(module: ModuleType) -> None:
     name = module.__name__  # httpx2 may stand in for httpx, by its own alias_httpx()
-    if name not in _loaded:
-        _loaded[name] = module
-        if Instrumentation._active is not None:
-            _patch(module)
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = module
+            if Instrumentation._active is not None:
+                _patch(module)
 
 
 def _patch(module: ModuleType) -> None:
@@ -99,12 +106,16 @@ def _patch(module: ModuleType) -> None:
 def _wrapper(name: str, colour: str) -> Callable[..., Any]:
     ours: Any = None
 
-    def transport_for_url(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+    def transport_for_url(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        if client is None and args:
+            # Called as it stands in the class, as another patcher may: the client is its first argument.
+            client, *args = args
+            wrapped = partial(wrapped, client)
         found = wrapped(*args, **kwargs)
         instrumentation = Instrumentation._active
         if instrumentation is None:
             return found
-        with guard("finding the transport"):
+        try:  # not `guard`: every request of every client passes here
             nonlocal ours
             if ours is None:
                 # Not when the library is patched: it may be our own module for it that imports it just then.
@@ -112,6 +123,8 @@ def _wrapper(name: str, colour: str) -> Callable[..., Any]:
             url = args[0] if args else kwargs["url"]
             if instrumentation.places.may_be(url.host) and not isinstance(found, Transport):
                 return ours.around(found, instrumentation, wrapped)
+        except Exception as error:
+            fault("finding the transport", error)
         return found
 
     return transport_for_url

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._apis import BY_NAME
 from .._config import Config
 from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
+from .._routing.forwarding import credential, travelling_query, travels
 from .._telemetry.guard import guard
 from .._wire.json_patch import spliced
 from .._wire.lenient_json import UNREADABLE, json_in
@@ -25,18 +27,17 @@ from .library import Library
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptSpan
 
-# What was given to one origin and is no other's business (docs/routing.md, Bodies, keys, headers).
-CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
 
-
-def target_url(library: Library, url: Any, base_url: str | None, suffix: str) -> Any:
-    """The URL of a call at a target: its base URL, the call's path suffix, the caller's query."""
+def target_url(library: Library, url: Any, base_url: str | None, path: str) -> Any:
+    """The URL of a call at a target: its base URL, the call's path, and what of the caller's query travels there."""
     if base_url is None:
         return url
-    there = library.url(base_url.rstrip("/") + suffix)
-    if origin(there) == origin(url) and there.raw_path == url.raw_path.partition(b"?")[0]:
+    there = library.url(base_url + path)
+    is_same = origin(there) == origin(url)
+    if is_same and there.raw_path == url.raw_path.partition(b"?")[0]:
         return url
-    return there.copy_with(query=url.query) if url.query else there
+    query = url.query if is_same else travelling_query(url.query.decode("ascii")).encode("ascii")
+    return there.copy_with(query=query) if query else there
 
 
 def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool) -> bytes:
@@ -51,10 +52,10 @@ def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool)
     try:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except UNREADABLE:
-        given = json_in(body)
-        if not isinstance(given, dict):
+        document = json_in(body)
+        if not isinstance(document, dict):
             return body
-        return spliced(body, _written(changes, include_usage, given.get("stream_options")))
+        return spliced(body, _written(changes, include_usage, document.get("stream_options")))
     options = fields.get("stream_options")
     written = _written(changes, include_usage, json_in(options) if options is not None else None)
     return msgspec.json.encode({**fields, **{name: msgspec.Raw(value) for name, value in written.items()}})
@@ -65,8 +66,7 @@ def asks_usage(config: Config, call: Call) -> bool:
     return (
         config.include_usage
         and call.stream
-        and call.operation == "chat"
-        and call.path.endswith("/chat/completions")
+        and BY_NAME[call.api].usage_on_request
         and not call.params.get("include_usage")
     )
 
@@ -81,7 +81,7 @@ def injected(span: AttemptSpan | None) -> dict[str, str]:
 
 
 def _written(changes: Mapping[str, Any], include_usage: bool, options: Any) -> dict[str, bytes]:
-    """The fields that change, as JSON; `options` are the stream's, as the caller gave them."""
+    """The fields that change, as JSON. `options` are the caller's `stream_options`."""
     if include_usage and "stream_options" not in changes:
         usage = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         changes = {**changes, "stream_options": usage}
@@ -94,6 +94,7 @@ def outgoing(
     *,
     url: Any,
     api_key: str | None = None,
+    forwarded: frozenset[str] = frozenset(),
     body: bytes | None = None,
     stripped: bool = False,
     injected: Mapping[str, str] | None = None,
@@ -101,16 +102,16 @@ def outgoing(
     plain_encoding: bool = False,
     trace: Any = None,
 ) -> Any:
-    """A copy of a request with what must change, changed."""
+    """A copy of a request with what must change, changed; `forwarded` are headers that travel to another origin too."""
     headers = request.headers.copy()
     moved = origin(url) != origin(request.url)
     for name in list(headers):
         lower = name.lower()
-        if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and lower in CREDENTIALS):
+        if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and not travels(lower, forwarded)):
             del headers[name]
     if moved:
         headers["Host"] = url.netloc.decode("ascii")
-    if api_key is not None:
+    if api_key is not None and api_key != credential(headers):
         headers.pop("x-api-key", None)
         headers["Authorization"] = f"Bearer {api_key}"
     if injected:

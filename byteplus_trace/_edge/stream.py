@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._call_end import End
 from .library import failure_of
 
 if TYPE_CHECKING:
@@ -36,11 +37,10 @@ class _Observed:
         self,
         inner: Any,
         observer: Observer,
-        *,
         held: Sequence[bytes] = (),
         rest: Any = None,
         whole: bool = False,
-        strained: Filter | None = None,
+        usage_filter: Filter | None = None,
     ) -> None:
         self._inner = inner
         self._observer = observer
@@ -49,23 +49,23 @@ class _Observed:
         self._reading = rest
         """What `aclose` closes: an async generator does not close what it iterates over."""
         self._whole = whole
-        self._strained = strained
+        self._usage_filter = usage_filter
 
     def _take_held(self) -> Sequence[bytes]:
         held, self._held = self._held, ()
-        if self._strained is not None:
-            return [self._strained.feed(part) for part in held]
+        if self._usage_filter is not None:
+            return [self._usage_filter.feed(part) for part in held]
         return held
 
     def _ended(self) -> bytes:
         """The body is at its end; what a filter still holds back."""
         self._observer.exhausted()
-        return b"" if self._strained is None else self._strained.flush()
+        return b"" if self._usage_filter is None else self._usage_filter.flush()
 
     def _broke(self, error: BaseException) -> None:
         kind = failure_of(error)[0]
         idle = kind == "timeout" and self._observer.idle_seconds is not None
-        self._observer.finish("raised", error, "idle" if idle else kind)
+        self._observer.finish(End("raised", error, "idle" if idle else kind))
 
     def __del__(self) -> None:
         self._observer.finish_soon("forgotten")
@@ -79,11 +79,11 @@ class ObservedStream(_Observed):
             if self._held:
                 yield from self._take_held()
             if not self._whole:
-                reads, strained = self._observer.reads, self._strained
+                reads, usage_filter = self._observer.reads, self._usage_filter
                 for part in self._inner if self._rest is None else self._rest:
                     if reads(part):
-                        self._observer.finish("complete")
-                    yield part if strained is None else strained.feed(part)
+                        self._observer.finish(End("complete"))
+                    yield part if usage_filter is None else usage_filter.feed(part)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -110,12 +110,12 @@ class AsyncObservedStream(_Observed):
             for part in self._take_held():
                 yield part
             if not self._whole:
-                reads, strained = self._observer.reads, self._strained
+                reads, usage_filter = self._observer.reads, self._usage_filter
                 reading = self._reading = aiter(self._inner) if self._rest is None else self._rest
                 async for part in reading:
                     if reads(part):
-                        self._observer.finish("complete")
-                    yield part if strained is None else strained.feed(part)
+                        self._observer.finish(End("complete"))
+                    yield part if usage_filter is None else usage_filter.feed(part)
         except GeneratorExit:
             raise
         except BaseException as error:

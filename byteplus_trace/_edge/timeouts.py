@@ -27,13 +27,13 @@ class Limits:
         self.phase_begins()
 
     def phase_begins(self) -> None:
-        """Give each phase that may begin now what is left."""
+        """Give each phase that may begin now the remaining time."""
         if self._until is None:
             return
-        left = max(self._until - time.monotonic(), SHORTEST)
+        remaining = max(self._until - time.monotonic(), SHORTEST)
         for phase in ("connect", "read", "write", "pool"):
             own = self._own.get(phase)
-            self.timeouts[phase] = left if own is None else min(own, left)
+            self.timeouts[phase] = remaining if own is None else min(own, remaining)
 
     def headers_received(self, idle_seconds: float | None) -> bool:
         """
@@ -61,22 +61,26 @@ class WireWatch:
         self._limits = limits
         self.connected = False
         self.request_began = False
+        self.stream_id: int | None = None
+        """Of HTTP/2."""
 
     @property
     def reused(self) -> bool:
         return self.request_began and not self.connected
 
-    def note(self, event: str) -> None:
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore reports an event."""
         if event.endswith(".started"):
             self._limits.phase_begins()
         if event.endswith(("connect_tcp.started", "connect_unix_socket.started")):
             self.connected = True
         elif event.endswith("send_request_headers.started"):
             self.request_began = True
+            self.stream_id = info.get("stream_id")
 
 
 def died_silently(error: Exception) -> bool:
-    """A connection that ended before a byte of a reply came over it."""
+    """A connection that ended before a byte of a reply was received."""
     name = type(error).__name__
     return name in {"ReadError", "WriteError"} or (
         name == "RemoteProtocolError" and "without sending" in str(error)

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar, assert_never
 
+from .._call_end import End
 from .._telemetry.guard import fault, guard
 from .._telemetry.recorder import is_silent
 from .drive import arun, run
-from .executors import AsyncPerformer, SyncPerformer
-from .instrumentation import Begun, Instrumentation
+from .execution import Executor
+from .executors import AsyncExecutor, SyncExecutor
+from .instrumentation import Instrumentation
 from .kill_switch import is_disabled
 from .library import Library, library_named
-from .passthrough import Once
+from .passthrough import SingleSend
+from .received import Received
 from .rewrite import outgoing
 
+E = TypeVar("E", bound=Executor)
 
-class Transport:
+
+class Unobserved(NamedTuple):
+    """A request that passes as it is."""
+
+    request: Any
+
+
+class Transport(Generic[E]):
     """
     A transport that observes ModelArk calls, and routes them where a policy says so.
 
@@ -33,7 +44,7 @@ class Transport:
 
     library_name: str
     observed_stream: Callable[..., Any]
-    colour: str
+    executor: type[E]
     transport: Any
 
     def _settle(self, settings: dict[str, Any]) -> None:
@@ -61,63 +72,74 @@ class Transport:
     def library(self) -> Library:
         return library_named(self.library_name)
 
-    def _begin(self, request: Any, caller: Callable[[], object]) -> Any:
-        """The call that this request is, to be performed (`Begun`) or sent `Once`; else the request that is to pass."""
+    def _begin(self, request: Any, caller: Callable[[], object]) -> SingleSend | E | Unobserved:
+        """Recognise a request: a call that no policy moves, one whose plan is to be executed, or none of ours."""
         if self._passes:
-            return request
+            return Unobserved(request)
         begun = None
         try:
             instrumentation = self.instrumentation
             begun = instrumentation.begin(request, is_silent(), caller)
             if begun is None:
-                return request
-            if begun.routed is not None:
-                return begun
-            return Once(begun, request, self.transport, instrumentation, self.library_name, self.colour)
+                return Unobserved(request)
+            if begun.routed is None:
+                colour = self.executor.colour
+                return SingleSend(begun, request, self.transport, instrumentation, self.library_name, colour)
+            return self.executor(
+                self.library, instrumentation, request, begun, begun.routed, self._transport_for
+            )
         except Exception as error:
             fault("beginning a call", error)
             if begun is not None:
-                begun.observer.finish("raised", error)
-            return self._unwatched(request)
+                begun.observer.finish(End("raised", error))
+            return self._unobserved(request)
 
-    def _unwatched(self, request: Any) -> Any:
-        """The request as it passes where a fault of ours left nobody to watch it: what is never to leave stays all the same."""
+    def _unobserved(self, request: Any) -> Unobserved:
+        """The request as it passes after a fault of ours. What may never leave the process is taken off all the same."""
         with guard("passing a request"):
             if self.instrumentation.strips(request):
-                return outgoing(self.library, request, url=request.url, stripped=True)
-        return request
+                return Unobserved(outgoing(self.library, request, url=request.url, stripped=True))
+        return Unobserved(request)
 
 
-class SyncTransport(Transport):
+class SyncTransport(Transport[SyncExecutor]):
     """The sync colour."""
 
-    colour = "Sync"
+    executor = SyncExecutor
 
     def handle_request(self, request: Any) -> Any:
-        begun = self._begin(request, threading.get_ident)
-        if isinstance(begun, Once):
-            try:
-                response = begun.transport.handle_request(begun.request)
-            except BaseException as error:
-                begun.failed(error)
-                raise
-            finally:
-                begun.left()
-            return begun.came(response, self.observed_stream)
-        if isinstance(begun, Begun):
-            return self._perform(request, begun)
-        return self.transport.handle_request(begun)
+        call = self._begin(request, threading.get_ident)
+        match call:
+            case SingleSend():
+                try:
+                    response = call.transport.handle_request(call.request)
+                except BaseException as error:
+                    call.raised(error)
+                    raise
+                finally:
+                    call.sent()
+                return call.delivered(response, self.observed_stream)
+            case SyncExecutor():
+                return self._execute(call)
+            case Unobserved():
+                return self.transport.handle_request(call.request)
+            case _ as never:
+                assert_never(never)
 
-    def _perform(self, request: Any, begun: Begun) -> Any:
-        performer = SyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
+    def _execute(self, call: SyncExecutor) -> Any:
+        received: Received | None
         try:
-            held = performer.deliverable(run(performer.routed.plan, performer))
+            received = call.deliverable(run(call.routed.plan, call))
         except BaseException as error:
-            begun.observer.finish("raised", error)
-            if performer.is_unsent_by_a_fault_of_ours(error):
-                return self.transport.handle_request(self._unwatched(request))
-            raise
-        return performer.settle(held, self.observed_stream)
+            if call.is_for_caller(error):
+                call.observer.finish(End("raised", error))
+                raise
+            received = call.salvaged(error)
+        finally:
+            call.forget_errors()
+        if received is None:
+            return self.transport.handle_request(self._unobserved(call.request).request)
+        return received.delivered(self.observed_stream, filters_usage=call.asks_usage)
 
     def close(self) -> None:
         self.transport.close()
@@ -130,42 +152,50 @@ class SyncTransport(Transport):
         self.transport.__exit__(*exc)
 
 
-class AsyncTransport(Transport):
+class AsyncTransport(Transport[AsyncExecutor]):
     """The async colour."""
 
-    colour = "Async"
+    executor = AsyncExecutor
 
     async def handle_async_request(self, request: Any) -> Any:
-        begun = self._begin(request, _task)
-        if isinstance(begun, Once):
-            try:
-                response = await begun.transport.handle_async_request(begun.request)
-            except GeneratorExit:  # nobody waits any more; perhaps it is the collector that says so
-                begun.forgotten()
-                raise
-            except BaseException as error:
-                begun.failed(error)
-                raise
-            finally:
-                begun.left()
-            return begun.came(response, self.observed_stream)
-        if isinstance(begun, Begun):
-            return await self._perform(request, begun)
-        return await self.transport.handle_async_request(begun)
+        call = self._begin(request, _task)
+        match call:
+            case SingleSend():
+                try:
+                    response = await call.transport.handle_async_request(call.request)
+                except GeneratorExit:  # nobody waits any more; perhaps the garbage collector says so
+                    call.forgotten()
+                    raise
+                except BaseException as error:
+                    call.raised(error)
+                    raise
+                finally:
+                    call.sent()
+                return call.delivered(response, self.observed_stream)
+            case AsyncExecutor():
+                return await self._execute(call)
+            case Unobserved():
+                return await self.transport.handle_async_request(call.request)
+            case _ as never:
+                assert_never(never)
 
-    async def _perform(self, request: Any, begun: Begun) -> Any:
-        performer = AsyncPerformer(self.library, self.instrumentation, request, begun, self._transport_for)
+    async def _execute(self, call: AsyncExecutor) -> Any:
+        received: Received | None
         try:
-            held = performer.deliverable(await arun(performer.routed.plan, performer))
+            received = call.deliverable(await arun(call.routed.plan, call))
         except GeneratorExit:  # as above
-            begun.observer.finish_soon("forgotten")
+            call.observer.finish_soon("forgotten")
             raise
         except BaseException as error:
-            begun.observer.finish("raised", error)
-            if performer.is_unsent_by_a_fault_of_ours(error):
-                return await self.transport.handle_async_request(self._unwatched(request))
-            raise
-        return performer.settle(held, self.observed_stream)
+            if call.is_for_caller(error):
+                call.observer.finish(End("raised", error))
+                raise
+            received = call.salvaged(error)
+        finally:
+            call.forget_errors()
+        if received is None:
+            return await self.transport.handle_async_request(self._unobserved(call.request).request)
+        return received.delivered(self.observed_stream, filters_usage=call.asks_usage)
 
     async def aclose(self) -> None:
         await self.transport.aclose()

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from .._classify import Moving, Verdict
 from .._facts import Skip, SkipReason
-from .classify import Moving, Verdict
 from .order import Candidate, shared_group
 from .steps import Failure, Wait
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .policy import Deadline
+from .._policy.targets import Deadline
 
 # A timer may fire a little early: what is left then is no time to try anything in.
 _NO_TIME = 0.005

@@ -20,7 +20,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .._facts import Cause, Reason, Skip
+from .._facts import Cause, FailureKind, Reason, Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Send:
     cause: Cause
     number: int
     """From 1, over the whole call."""
+    path: str = ""
+    """What follows `base_url`."""
     model: str | None = None
     """The model to write into the body; None: the caller's own."""
     override_params: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class Send:
     timeout_seconds: float | None = None
     """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
     share_seconds: float | None = None
-    """The most that it may take to the end of a refusal's body too: its share of the deadline."""
+    """The most that it may take to the end of a refusal's body too."""
     waited_seconds: float = 0.0
     skipped: tuple[Skip, ...] = ()
     """Targets passed over since the last send."""
@@ -99,9 +101,6 @@ class Reply:
     """It is a `text/event-stream`."""
 
 
-FailureKind = Literal["connect", "pool", "timeout", "idle", "reset", "deadline", "cancelled", "other"]
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The HTTP library raised. `reached`: the server may have seen the request."""
@@ -111,6 +110,8 @@ class Failure:
     stale_connection: bool = False
     """A reused idle connection died with no byte of a reply: the server closed it before it saw us."""
     error: BaseException | None = field(default=None, compare=False, repr=False)
+    is_counted: bool = False
+    """Another call on the same connection has reported its loss: the target failed once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from .. import _facts as facts
+from .._apis import BY_NAME
 from . import semconv as sc
 from .semconv import OWN
 
@@ -53,7 +54,6 @@ _IMAGE_PARAMS: _Params = (
     ("has_negative_prompt", OWN + "image.has_negative_prompt", bool),
 )
 _OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}
-_OUTPUT_TYPE_OF_API = {"images": "image", "video_task_create": "video"}
 
 # The attribute of each count of `Usage`, in its order.
 _USAGE = (
@@ -97,7 +97,7 @@ def start_attributes(call: facts.Call) -> Attributes:
             _put_params(attributes, _IMAGE_PARAMS, call.params)
     if call.api == "images":
         attributes[sc.IMAGE_REQUESTED] = _images_requested(call.params)
-    output_type = _OUTPUT_TYPE_OF_API.get(call.api)
+    output_type = BY_NAME[call.api].output_type
     if output_type is not None:
         attributes[sc.OUTPUT_TYPE] = output_type
     if call.client_request_id is not None:

@@ -8,7 +8,6 @@ the label values that it had admitted.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -19,7 +18,9 @@ from .._forks import ForkSafeLock
 from .._instruments import (
     BREAKER,
     BUILD_INFO,
+    HEALTH_STORE_UP,
     IN_FLIGHT,
+    INSTRUMENTED,
     INSTRUMENTS,
     OLDEST,
     SECONDS,
@@ -28,6 +29,7 @@ from .._instruments import (
 )
 from .bounds import Bound
 from .in_flight import IDLE, InFlight
+from .multiprocess import multiprocess_directory, reserve
 from .zero_series import EVERY_OPERATION
 
 if TYPE_CHECKING:
@@ -39,13 +41,15 @@ LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
-# Over processes, calls in flight add up, the oldest call and the worst breaker count, and only living processes report versions.
+# Over processes, calls in flight add up, the oldest call, the worst breaker and the worst store count, and only living processes report versions.
 GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
     OLDEST.name: "livemin",
     BREAKER.name: "livemax",
     START_TIME.name: "livemin",
     BUILD_INFO.name: "livemax",
+    HEALTH_STORE_UP.name: "livemin",
+    INSTRUMENTED.name: "livemax",
 }
 
 
@@ -155,6 +159,8 @@ def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str]
         series = _by_registry.get(registry)
         if series is None:
             several = multiprocess_directory() is not None
+            if several:
+                reserve()
             # Of several processes, the gauges of calls under way wait for the first call: those that a parent has,
             # `prometheus_client` sets to 0 in each child, and a call that began at 0 would have hung since 1970.
             series = Series(
@@ -237,22 +243,3 @@ def _register(registry: CollectorRegistry, collectors: Iterable[Any]) -> None:
             "Where byteplus_trace was taken out of sys.modules and imported again, its first copy is still at work: "
             "restart the process, or the notebook's kernel."
         ) from error
-
-
-def multiprocess_directory() -> str | None:
-    """Where the workers leave their numbers; None where there is one process."""
-    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not directory:
-        return None
-    if not os.path.isdir(directory):
-        raise SettingError(
-            f"PROMETHEUS_MULTIPROC_DIR={directory!r} is not a directory: make it, empty, before the first worker starts."
-        )
-    from prometheus_client import values
-
-    # Chosen when it is imported, by the same variable.
-    if values.ValueClass is values.MutexValue:
-        raise SettingError(
-            f"PROMETHEUS_MULTIPROC_DIR={directory!r} was set after prometheus_client was imported, which writes nothing there then: set it before, best in the environment that the process starts with."
-        )
-    return directory

@@ -6,6 +6,9 @@ the default endpoint, and as it comes the OTLP exporter then spends 8 seconds of
 four log lines on one span. So ours says one line for each outage. It tries as often as the SDK's
 does, and does not where somebody waits for it, nobody listens and nobody ever did. And what could
 not be exported is remembered, for the SDK's `force_flush` only says that it was tried.
+
+To the loopback spans go every half second and not every five, unless `OTEL_BSP_SCHEDULE_DELAY`
+says otherwise: who watches there wants to see a call when it has ended.
 """
 
 from __future__ import annotations
@@ -30,17 +33,15 @@ from opentelemetry.sdk.trace.export import (
 )
 
 from .._errors import SettingError, shown, shown_url
-from .._regions import DEFAULT_PORTS
+from .._regions import DEFAULT_PORTS, is_loopback
 
 logger = logging.getLogger("byteplus_trace")
 
 Signal = Literal["TRACES", "METRICS"]
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
+LOOPBACK_DELAY_MILLIS = 500
 TRACES_EXPORTERS = "opentelemetry_traces_exporter"
-NOBODY = (
-    "nobody listens. Start {receiver} there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_{signal}_EXPORTER=none"
-)
 
 
 def own_provider(
@@ -84,6 +85,17 @@ def exporter_names(
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     """Where OTLP traces go, by the standard variables."""
     return otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT)[1]
+
+
+def traces_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The URL to which the exporter over HTTP sends traces."""
+    variable, url = otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT)
+    return url if variable == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" else f"{url.rstrip('/')}/v1/traces"
+
+
+def is_grpc(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the variables ask for the exporter over gRPC."""
+    return otlp_setting(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
 
 
 def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -136,6 +148,13 @@ def is_proxied(url: str) -> bool:
     return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
+def _is_local(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
 class OwnTracerProvider(TracerProvider):
     """
     The SDK's, with a flush that knows whether the spans arrived.
@@ -150,7 +169,9 @@ class OwnTracerProvider(TracerProvider):
         )
         self._exporters = exporters
         for exporter in exporters:
-            self.add_span_processor(BatchSpanProcessor(exporter))
+            self.add_span_processor(
+                BatchSpanProcessor(exporter, schedule_delay_millis=_delay_millis(exporter, os.environ))
+            )
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Whether all that ended since the last flush was exported."""
@@ -193,6 +214,8 @@ class Watched(SpanExporter):
     """Somebody waits for what is exported: a flush, the exit."""
     troubled = False
     """The last export failed."""
+    is_local = False
+    """It exports to this machine."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -228,12 +251,13 @@ class Watched(SpanExporter):
 class OverHttp(Watched):
     """The OTLP exporter, whose own log lines are held back; one of ours when an outage begins."""
 
-    receiver = "Jaeger"
+    start = "Run 'byteplus-trace watch' to see them, start Jaeger"
     drops = "OpenTelemetry spans are dropped, as %s does not take them: %s."
 
     def __init__(self, inner: Any, url: str) -> None:
         super().__init__(inner)
         self._url = url
+        self.is_local = _is_local(url)
         self._taken = False
         self._reported = False
         self._thread: int | None = None
@@ -242,9 +266,8 @@ class OverHttp(Watched):
         self._logger.addFilter(self)
 
     def _export(self, batch: Any, **options: Any) -> Any:
-        nobody = NOBODY.format(receiver=self.receiver, signal=self.signal)
         if self.awaited and not self._taken and not self._may_listen():
-            self.lose(nobody)
+            self.lose(self._nobody())
             return self.failure
         self._thread, self._why = threading.get_ident(), None
         try:
@@ -256,8 +279,15 @@ class OverHttp(Watched):
         if result is self.success:
             self._taken, self._reported = True, False
         else:
-            self.lose(self._why or "it failed" if self._may_listen() else nobody)
+            self.lose(self._why or "it failed" if self._may_listen() else self._nobody())
         return result
+
+    def _nobody(self) -> str:
+        """What to do where nothing listens."""
+        none = f"OTEL_{self.signal}_EXPORTER=none"
+        if self.is_local:
+            return f"nobody listens. {self.start} there, set OTEL_EXPORTER_OTLP_ENDPOINT, or {none}"
+        return f"nobody listens. Check OTEL_EXPORTER_OTLP_ENDPOINT, or set {none}"
 
     def _may_listen(self) -> bool:
         return is_proxied(self._url) or is_listening(self._url)
@@ -299,6 +329,13 @@ def _exporter(name: str, environ: Mapping[str, str]) -> Watched:
     raise SettingError(
         f"OTEL_TRACES_EXPORTER={shown(name)}: no exporter of that name is installed. Use otlp, console or none, or install the package that provides {shown(wanted)}."
     )
+
+
+def _delay_millis(exporter: Watched, environ: Mapping[str, str]) -> int | None:
+    """How long an ended span waits for others; None: as the SDK has it."""
+    if exporter.is_local and not environ.get("OTEL_BSP_SCHEDULE_DELAY"):
+        return LOOPBACK_DELAY_MILLIS
+    return None
 
 
 def http_endpoint(environ: Mapping[str, str], signal: Signal = "TRACES") -> str:

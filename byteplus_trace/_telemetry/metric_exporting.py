@@ -145,7 +145,7 @@ class MetricsOverHttp(OverHttp):
     signal = METRICS
     success = MetricExportResult.SUCCESS
     failure = MetricExportResult.FAILURE
-    receiver = "a collector"
+    start = "Start a collector"
     drops = "OpenTelemetry metrics are dropped, as %s does not take them: %s."
 
     @property

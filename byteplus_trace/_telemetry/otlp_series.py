@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isinf
-from typing import Any
 from weakref import finalize
 
 from opentelemetry import trace
@@ -189,67 +188,3 @@ def otlp_series_of(meters: Meters, metadata_labels: Sequence[str], max_models: i
         sums.series.models.most = max_models
     sums.histograms()
     return sums.series
-
-
-class _Pair:
-    """The child of a series in two places."""
-
-    __slots__ = ("_children",)
-
-    def __init__(self, *children: Any) -> None:
-        self._children = children
-
-    def inc(self, amount: float = 1) -> None:
-        for each in self._children:
-            each.inc(amount)
-
-    def set(self, value: float) -> None:
-        for each in self._children:
-            each.set(value)
-
-    def observe(self, seconds: float, exemplar: Mapping[str, str] | None = None) -> None:
-        for each in self._children:
-            each.observe(seconds, exemplar)
-
-    def begins(self, key: object, started_ns: int) -> None:
-        for each in self._children:
-            each.begins(key, started_ns)
-
-    def ends(self, key: object) -> None:
-        for each in self._children:
-            each.ends(key)
-
-
-class Both:
-    """The series in two places at once; each bounds its labels for itself."""
-
-    __slots__ = ("_places", "children", "exemplars", "in_flight", "metadata_labels", "models")
-
-    def __init__(self, *places: Series) -> None:
-        self._places = places
-        self.metadata_labels = places[0].metadata_labels
-        self.models = places[0].models
-        self.exemplars = any(each.exemplars for each in places)
-        self.children: dict[Instrument, dict[tuple[str, ...], _Pair]] = {row: {} for row in INSTRUMENTS}
-        self.in_flight: dict[str, _Pair] = {}
-
-    def child(self, instrument: Instrument, values: tuple[str, ...]) -> _Pair:
-        found = self.children[instrument].get(values)
-        if found is None:
-            found = _Pair(*(each.child(instrument, values) for each in self._places))
-            if all(values in each.children[instrument] for each in self._places):  # as they are, not `other`
-                self.children[instrument][values] = found
-        return found
-
-    def start_gauges(self) -> None:
-        for each in self._places:
-            each.start_gauges()
-
-    def in_flight_of(self, operation: str) -> _Pair:
-        if operation not in self.in_flight:
-            self.in_flight[operation] = _Pair(*(each.in_flight_of(operation) for each in self._places))
-        return self.in_flight[operation]
-
-    def idle(self) -> None:
-        for each in self._places:
-            each.idle()

@@ -20,6 +20,7 @@ from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
     BREAKER,
+    BREAKER_OPENINGS,
     COST,
     DUPLICATES,
     FALLBACKS,
@@ -99,6 +100,8 @@ def at_start(targets: Targets) -> Iterator[Start]:
         yield IN_FLIGHT, (operation,)
     for (target, _), breaker in product(targets.named, BREAKERS):
         yield BREAKER, (target, breaker)
+        for source in ("own", "fleet"):
+            yield BREAKER_OPENINGS, (target, breaker, source)
 
 
 def of_call(call: Call, targets: Targets) -> Iterator[Start]:

@@ -1,8 +1,8 @@
 """
 The API families: how the requests and the replies of each are read.
 
-Where content capture is on, content is gathered beside what is always read, by a module
-that is not even imported otherwise.
+Content capture gathers content beside what is always read. Its module is imported only
+where capture is on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from .._apis import Api, Form
 from .._facts import Answer
 from .chat import ChatReader
 from .embeddings import EmbeddingsReader
@@ -36,9 +37,9 @@ class Family:
 
     make_reader: Callable[[], Reader]
     content: str | None = None
-    """The form of its content; None where none of it is ever told."""
+    """The form of its content; None where none of it is ever exported."""
     silent: bool = False
-    """Its replies say nothing that a person could read."""
+    """Its replies have no readable content."""
     counts_inputs: bool = False
 
     def asked(self, body: bytes, capture: bool) -> Asked:
@@ -89,3 +90,19 @@ images = Family(ImagesReader, "images")
 embeddings = Family(EmbeddingsReader, "embeddings", silent=True, counts_inputs=True)
 tasks = Family(TaskReader)
 plain = Family(PlainReader)
+
+_FAMILIES: dict[Form, Family] = {
+    "chat": chat,
+    "responses": responses,
+    "fetched": fetched,
+    "messages": messages,
+    "images": images,
+    "embeddings": embeddings,
+    "tasks": tasks,
+    "plain": plain,
+}
+
+
+def family_of(api: Api) -> Family | None:
+    """How this API is read; None for a download, which is only counted."""
+    return _FAMILIES[api.form] if api.form is not None else None

@@ -7,7 +7,7 @@ once more, whole, and fitted field by field. That is slower, and rare.
 
 msgspec also refuses documents that `json.loads`, and so every SDK, takes: with a byte
 order mark, with `NaN`, with half of a character (`\\ud83d`, an emoji cut by `max_tokens`).
-Such a one is written anew as JSON for both. That is slow, and rarer still.
+Such a document is first rewritten as strict JSON. That is slow, and rarer still.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ T = TypeVar("T", bound=msgspec.Struct)
 D = TypeVar("D")
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
-"""What is raised for bytes that are no JSON, or none that anyone should send."""
+"""What is raised for bytes that are no JSON, or not of the type asked for."""
 
 # In whichever encoding `json.loads` would find it.
 _OBJECT_BEGINS = re.compile(rb"[\xef\xbb\xbf\xfe\xff\x00\s]*\{").match
 
+LARGEST_FOR_PYTHON = 1024 * 1024
+"""Bytes of a document that Python's `json` is asked to read: it takes 20 ms for a megabyte."""
+_BOM = b"\xef\xbb\xbf"
+
 _any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
 _RAW = msgspec.Raw | None
+_NOTHING = frozenset({b"null", b'""', b"{}"})
 
 
 class Shape(Generic[T]):
@@ -42,7 +47,7 @@ class Shape(Generic[T]):
 
     def __init__(self, struct: type[T]) -> None:
         self.decode = msgspec.json.Decoder(struct).decode
-        """As `read`, where nothing is out of the way; raises one of `UNREADABLE` where something is."""
+        """As `read`, for a document in which every field has its type; raises one of `UNREADABLE` for any other."""
         self._struct = struct
 
     def read(self, data: bytes) -> T | None:
@@ -50,8 +55,26 @@ class Shape(Generic[T]):
         try:
             return self.decode(data)
         except UNREADABLE:
-            content = json_in(data)
-            return _fields(content, self._struct) if isinstance(content, dict) else None
+            return self._fitted(data) if len(data) <= LARGEST_FOR_PYTHON else self._large(data)
+
+    def _fitted(self, data: bytes) -> T | None:
+        content = json_in(data)
+        return _fields(content, self._struct) if isinstance(content, dict) else None
+
+    def _large(self, data: bytes) -> T | None:
+        """As `_fitted`, for a document that an event loop waits for: it is decoded whole only where a field is of another type."""
+        data = _without_constants(data)
+        try:
+            return self.decode(data)
+        except msgspec.ValidationError:
+            return self._fitted(data)
+        except UNREADABLE:
+            return None
+
+
+def holds(value: msgspec.Raw | None) -> bool:
+    """Whether a raw value is something: not null, an empty text or an empty object. It is never decoded or copied."""
+    return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING)
 
 
 def take_over(known: T, update: T) -> None:
@@ -91,14 +114,23 @@ def begins_object(data: bytes) -> bool:
 
 
 def _written_anew(data: bytes) -> bytes:
-    """An object that `json.loads` takes, as JSON in the strict sense: what no text or number can be is left out."""
+    """An object that `json.loads` reads, as strict JSON: without what is no valid text or number."""
     if not begins_object(data):
         raise ValueError("no object")
+    if len(data) > LARGEST_FOR_PYTHON:
+        return _without_constants(data)
     content = json.loads(data, parse_constant=_no_number, parse_float=_number)
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _no_number(_word: str) -> None:
+def _without_constants(data: bytes) -> bytes:
+    """A large document in which no number is spelled as a name. In texts that hold one it is replaced too."""
+    for name in (b"-Infinity", b"Infinity", b"NaN"):
+        data = data.replace(name, b"null")
+    return data.removeprefix(_BOM)
+
+
+def _no_number(_literal: str) -> None:
     return None
 
 
@@ -114,7 +146,7 @@ def _fields(content: dict[str, Any], struct: type[T]) -> T:
 
 
 def _fitted(value: Any, kind: Any) -> Any:
-    """The value as that kind, in part where only a part of it fits."""
+    """The value as that type; where only a part of it fits, that part."""
     if kind == _RAW:
         return msgspec.Raw(msgspec.json.encode(value))
     try:

@@ -1,7 +1,7 @@
 """
-What a reader of one API family is: the mouth that bytes go into and facts come out of.
+What a reader of one API family does: bytes in, facts out.
 
-A reader is made for one reply and fed either one whole document or the events of a
+A reader is made for one reply. It takes either one whole document or the events of a
 stream, never both. It reads liberally: an unknown field, event or type is normal, a
 missing one is `None`, and nothing that a server sends makes it raise.
 """
@@ -9,11 +9,15 @@ missing one is `None`, and nothing that a server sends makes it raise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
 from .._facts import Answer, Content
+from .lenient_json import Shape
+from .sse import DONE
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 # What an event of a stream was, added up. Plain integers: a flag enum costs more than the decoding.
 NOTHING = 0
@@ -22,9 +26,17 @@ OUTPUT = 1
 VISIBLE = 2
 """It carries text that a person would see (or an image), not only reasoning."""
 END = 4
-"""It ends the stream by the protocol's own word."""
+"""It is the event that ends the stream."""
 FAILED = 8
 """It carries an error."""
+
+
+_EMPTY = frozenset({b"", b"null", b'""'})
+
+
+def unread(data: bytes) -> int:
+    """What an event is that no reader can read: output, unless it is empty. A caller may understand it."""
+    return NOTHING if data.strip() in _EMPTY else OUTPUT
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -36,20 +48,40 @@ class Asked(msgspec.Struct, frozen=True):
     content: Content | None = None
 
 
+class EventReader(Generic[T]):
+    """How readers of events begin: with the event that ends a stream, and with one that cannot be read."""
+
+    __slots__ = ("_complete",)
+    _shape: ClassVar[Shape[Any]]
+
+    def __init__(self) -> None:
+        self._complete = False
+
+    def event(self, name: str, data: bytes) -> int:
+        if data == DONE:
+            self._complete = True
+            return END
+        event = self._shape.read(data)
+        return self._event(name, event, data) if event is not None else unread(data)
+
+    def _event(self, name: str, event: T, data: bytes) -> int:
+        raise NotImplementedError
+
+
 class Reader(Protocol):
     """Reads one reply."""
 
     def event(self, name: str, data: bytes) -> int:
-        """Take one event of a stream (its `data`, joined) and say what it was: OUTPUT | VISIBLE | END | FAILED."""
+        """Take one event of a stream (its `data`, joined). Returns what it was: OUTPUT | VISIBLE | END | FAILED."""
 
     def document(self, body: bytes) -> bool:
         """Take a whole, decompressed, non-streamed body. False where it is no JSON object at all."""
 
     def answer(self) -> Answer:
         """
-        All that was learnt so far; may be asked for at any time.
+        What was read so far; may be called at any time.
 
         It is `complete` only where the reply has what a reply of this API must have. That
-        something arrived is not enough: `{}`, another API's document or a lone `[DONE]`
-        answer nothing.
+        something arrived is not enough: `{}`, another API's document or a lone `[DONE]` is
+        no answer.
         """

@@ -12,6 +12,7 @@ an evaluation reads a few hundred samples and not days of every series.
 
 from __future__ import annotations
 
+from .._classify import CALLERS_OWN, MODEL_GONE, Verdict, codes_of
 from .._facts import Reason
 from .._instruments import (
     ATTEMPT_DURATION,
@@ -24,7 +25,6 @@ from .._instruments import (
     SKIPPED,
     TOKENS,
 )
-from .._routing.classify import CALLERS_OWN, MODEL_GONE, Verdict, codes_of
 from .overview import CANCELLED, FAILED, SPENT
 from .promql import Lens, Not, renamed, share, total
 from .resilience import LED_PAST

@@ -5,8 +5,8 @@ import pytest
 from byteplus_trace import Policy, Target
 from byteplus_trace._edge import instrumentation as built
 from byteplus_trace._edge import router
-from byteplus_trace._edge.execution import Performer
-from byteplus_trace._edge.passthrough import Once
+from byteplus_trace._edge.execution import Executor
+from byteplus_trace._edge.passthrough import SingleSend
 from byteplus_trace._telemetry import guard
 from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.chat import ChatReader
@@ -21,7 +21,7 @@ def broken(*args, **kwargs):
 @pytest.fixture(
     params=[
         (built, "recognise"),
-        (Once, "__init__"),
+        (SingleSend, "__init__"),
         (Body, "__init__"),
         (ChatReader, "document"),
         (ChatReader, "answer"),
@@ -48,7 +48,7 @@ def test_a_fault_of_ours_costs_telemetry_and_never_the_call(fault, http, instrum
 def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
     monkeypatch, http, instrument, told, sg, ark
 ):
-    monkeypatch.setattr(Performer, "prepare", broken)
+    monkeypatch.setattr(Executor, "prepare", broken)
     guard.strict = False
     instrument(
         policy=Policy([Target("sg", region="ap-southeast-1", base_url=ark.base_url("ap-southeast-1"))])
@@ -64,7 +64,13 @@ def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
 @pytest.mark.parametrize("routed", [True, False])
 @pytest.mark.parametrize(
     "place",
-    [(built, "recognise"), (router, "plan"), (built, "Observer"), (Once, "__init__"), (Performer, "prepare")],
+    [
+        (built, "recognise"),
+        (router, "plan"),
+        (built, "Observer"),
+        (SingleSend, "__init__"),
+        (Executor, "prepare"),
+    ],
     ids=lambda place: place[1],
 )
 def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_down(

@@ -3,7 +3,7 @@
 import pytest
 
 from byteplus_trace import SettingError
-from byteplus_trace._routing.conditions import checked_query, fits
+from byteplus_trace._policy.conditions import checked_query, fits
 
 FITS = [
     ({"metadata.plan": "paid"}, True),

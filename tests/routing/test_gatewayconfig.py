@@ -3,7 +3,7 @@
 import pytest
 
 from byteplus_trace import Breaker, Policy, Retry, SettingError
-from byteplus_trace._routing.gatewayconfig import REFUSED, is_gateway_config
+from byteplus_trace._policy.gatewayconfig import REFUSED, is_gateway_config
 
 SG, EU = "ap-southeast-1", "eu-west-1"
 BYTEPLUS = {"provider": "byteplus", "api_key": "key"}

@@ -3,7 +3,7 @@
 import pytest
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry
-from byteplus_trace._routing.policy import Condition, Group
+from byteplus_trace._policy.targets import Condition, Group
 from byteplus_trace._routing.resend import Prior
 from byteplus_trace._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
 
@@ -458,6 +458,24 @@ def test_when_all_fail_the_caller_gets_the_first_reply(world, two, call):
     assert Deliver(kept=True, final=True, attempts=2) == trip.delivered
 
 
+@pytest.mark.parametrize("alone", [{"only": {"images"}}, {"zone": "eu"}, {"api_key": None}])
+def test_where_one_target_alone_can_serve_a_call_its_sdk_goes_on_repeating_it(alone, world, two, call):
+    """Alone an SDK sends three times; a policy must not make that two."""
+    zone = {"zone": "sg"} if "zone" in alone else {}
+
+    trip = world(two(eu=alone, sg=zone)).play(call(), Reply(503), Reply(503))
+    repeated = world(two(eu=alone, sg=zone)).play(call(sdk_retry=1), Reply(503))
+
+    assert (["sg", "sg"], False) == (trip.targets, trip.delivered.final)
+    assert (["sg"], False) == (repeated.targets, repeated.delivered.final)
+
+
+def test_where_one_target_alone_can_serve_a_call_that_may_have_run_its_sdk_is_stopped(world, two, call):
+    trip = world(two(eu={"only": {"chat"}})).play(call("images"), Reply(500))
+
+    assert (["sg"], True) == (trip.targets, trip.delivered.final)
+
+
 def test_a_reply_is_worth_more_than_an_exception_before_it(world, two, call):
     trip = world(two(retry=ONCE)).play(call(), CONNECT, Reply(503))
 
@@ -658,10 +676,32 @@ def test_a_call_addressed_to_a_zone_stays_in_it(world, target, call):
     assert ["sg", "eu"] == world(policy).play(call(), CONNECT).targets
 
 
-def test_an_encrypted_call_never_moves(world, two, call):
-    trip = world(two()).play(call(region=EU), CONNECT, headers={"x-is-encrypted": "true"})
+STAYING = {
+    "encrypted": [{"x-session-token": "token"}, {"x-encrypt-info": "{}", "x-is-encrypted": "true"}],
+    "signed": [
+        {"x-signature": "0a1b"},
+        {"signature-input": "sig1=()"},
+        {"authorization": "AWS4-HMAC-SHA256 Credential=AK/20261101/region/ark/request, Signature=0a1b"},
+        {"authorization": "HMAC-SHA256 Credential=AK, Signature=0a1b"},
+    ],
+}
 
-    assert ["eu"] == trip.targets
+
+@pytest.mark.parametrize(
+    ("reason", "headers"), [(reason, each) for reason in STAYING for each in STAYING[reason]]
+)
+def test_a_call_that_one_place_alone_can_take_never_moves(world, two, call, reason, headers):
+    trip = world(two()).play(call(region=EU), CONNECT, headers=headers)
+
+    assert (["eu"], [("sg", reason)]) == (trip.targets, trip.skips)
+
+
+@pytest.mark.parametrize("said", ["true", "false", ""])
+def test_a_call_that_is_only_marked_as_encrypted_moves(world, two, call, said):
+    """VeADK marks every call, and sends plain JSON."""
+    trip = world(two()).play(call(region=EU), CONNECT, headers={"x-is-encrypted": said})
+
+    assert ["sg", "eu"] == trip.targets
 
 
 def test_a_call_that_no_target_can_serve_travels_as_it_was(world, two, call):

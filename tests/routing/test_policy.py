@@ -8,8 +8,8 @@ import pytest
 
 import byteplus_trace
 from byteplus_trace import Breaker, Deadline, Policy, Retry, SettingError, Target
-from byteplus_trace._routing.policy import Condition, Group
-from byteplus_trace._routing.warnings import warnings_of
+from byteplus_trace._policy.targets import Condition, Group
+from byteplus_trace._policy.warnings import warnings_of
 
 SG, EU = "ap-southeast-1", "eu-west-1"
 
@@ -35,6 +35,11 @@ WRONG = {
     "a name has no '/'": lambda: Target("a/b", region=SG),
     "the name must be a text": lambda: Target("", region=SG),
     "retry={...} must be a Retry(...)": lambda: sg(retry={"per_target": 2}),
+    "retry=3 must be a Retry(...). Write Retry(per_target=3).": lambda: sg(retry=3),
+    "breaker=2 must be a Breaker(...). Write Breaker(consecutive=2).": lambda: Policy(targets=[sg()], breaker=2),
+    "deadline=60 must be a Deadline(...). Write Deadline(total=60).": lambda: Policy(targets=[sg()], deadline=60),
+    "deadline=0.5 must be a Deadline(...). Write Deadline(total=0.5).": lambda: Policy(targets=[sg()], deadline=0.5),
+    "deadline={...} must be a Deadline(...). Write Deadline(**{...})": lambda: Policy(targets=[sg()], deadline={"total": 60}),
     "targets is empty. Name at least one Target": lambda: Policy(targets=[]),
     "targets must be a list of Target": lambda: Policy(targets=sg()),
     "targets may hold Target and Group, not a str; Policy.load() reads plain tables": lambda: Policy(targets=["sg"]),
@@ -312,11 +317,31 @@ UNREADABLE = {
     "policy.targets must be a list of tables, not str": ({"targets": "sg"}, {}),
     "policy.targets[0] must be a table, not str": ({"targets": ["sg"]}, {}),
     "retry: 'per_targt' is not known": ({"targets": [], "retry": {"per_targt": 1}}, {}),
+    "deadline must be a table, not int. Write deadline.total = 60.": ({"targets": [], "deadline": 60}, {}),
+    "retry must be a table, not int. Write policy.targets[0].retry.per_target = 2.": ({"targets": [{"name": "a", "region": SG, "retry": 2}]}, {}),
+    "breaker must be a table, not int. Write breaker.consecutive = 3.": ({"targets": [], "breaker": 3}, {}),
     "policy.conditions[0]: 'then' is missing": ({"targets": [{"name": "a", "region": SG}], "conditions": [{"query": {}}]}, {}),
     "cannot be read: No such file": ("/nowhere/policy.toml", {}),
     "is not valid JSON": ("{not json", {}),
     "A policy is a table with targets, not list": ([], {}),
 }  # fmt: skip
+
+
+def test_all_variables_that_are_missing_are_named_at_once():
+    with pytest.raises(SettingError) as refused:
+        Policy.load(TABLE, {"ARK_EU": ""})
+
+    assert ["ARK_SG is not set", "ARK_EU is empty"] == [
+        line.partition("variable ")[2].partition(".")[0] for line in str(refused.value).splitlines()
+    ]
+
+
+@pytest.mark.parametrize("name", ["policy.yaml", "policy.yml"])
+def test_yaml_is_refused_with_what_makes_json_of_it(tmp_path, name):
+    (tmp_path / name).write_text("targets:\n- name: sg\n  region: ap-southeast-1\n")
+
+    with pytest.raises(SettingError, match=r"is YAML, .* > policy\.json"):
+        Policy.load(tmp_path / name)
 
 
 @pytest.mark.parametrize("said", UNREADABLE)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
-from byteplus_trace._routing.policy import Group
-from byteplus_trace._routing.replay import may_run_twice
+from byteplus_trace._policy.replay import may_run_twice
+from byteplus_trace._policy.targets import Group
 from byteplus_trace._routing.steps import Failure, Peek, Peeked, Reply, Send, Wait
 
 SG, EU = "ap-southeast-1", "eu-west-1"
@@ -190,7 +190,7 @@ def _may_have_run_in_there(came):
 KNOWN_REFUSALS = set(CODES) - {None, "InternalServiceError", "SomethingNew"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(
     policy=policies(),
     calls=st.lists(st.tuples(APIS, st.booleans(), seconds(10)), min_size=1, max_size=5),
@@ -224,7 +224,7 @@ def _check_slots(here):
     here.clock.now = before
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50)
 @given(policy=policies(), weather=st.lists(weathers, min_size=1, max_size=6), steps=st.integers(1, 8))
 def test_a_call_dropped_at_any_step_leaves_no_slot_taken(world, call, policy, weather, steps):
     here = world(policy)

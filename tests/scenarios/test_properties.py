@@ -297,7 +297,7 @@ def ask(client, at, kind):
     return seen
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(given_targets=targets, given_policy=policies, given_calls=calls, seed=st.integers(0, 1_000))
 def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
     if given_policy["mode"] == "loadbalance" and not any(each["weight"] for each in given_targets):

@@ -232,9 +232,13 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         "modelark_operations_in_flight",
         "modelark_oldest_operation_start_seconds",
         "modelark_breaker_state",
+        "modelark_breaker_openings_total",
+        "modelark_health_store_up",
+        "modelark_health_store_errors_total",
         "modelark_telemetry_errors_total",
         "modelark_process_start_time_seconds",
         "modelark_build_info",
+        "modelark_instrumented_time_seconds",
     }
 
 

@@ -6,6 +6,7 @@ import gzip
 import lzma
 import sys
 import time
+import tracemalloc
 import zlib
 from functools import partial
 
@@ -83,7 +84,7 @@ def test_what_was_undone_before_the_damage_is_kept():
 
 
 @pytest.mark.parametrize(("coding", "coded"), CODED)
-def test_a_body_cut_short_gives_what_came(coding, coded):
+def test_a_body_cut_short_gives_what_was_received(coding, coded):
     decoder = decoder_for(coding)
 
     assert TEXT.startswith(decoder.feed(coded[: len(coded) // 2]) + decoder.flush())
@@ -163,7 +164,7 @@ def test_a_brotli_that_takes_no_bound_is_fed_little_by_little(monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [1, 7, 10_000])
-def test_the_standard_library_s_way_of_decompressing_is_understood(cut, monkeypatch):
+def test_the_interface_of_the_standard_library_s_decompressors_is_understood(cut, monkeypatch):
     """`compression.zstd` speaks as `lzma` does, which every Python has."""
 
     class Zstd:
@@ -190,3 +191,24 @@ def test_no_damage_makes_a_decoder_raise(compress, place, byte):
     coded[place % len(coded)] = byte
 
     undone("gzip" if compress is gzip.compress else "deflate", bytes(coded))
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"\r\n", b":\n", b"data: {}\n\n", b"data: x\n", b"event: a\n"])
+def test_a_small_part_that_holds_a_flood_of_lines_is_not_read(unit):
+    """65 KB of gzip may hold 64 MB of blank lines, and an event loop waits for whoever reads them."""
+    bomb = gzip.compress(unit * (64 * 1024 * 1024 // len(unit)))
+    body = Body(
+        chat, 200, {"content-type": "text/event-stream", "content-encoding": "gzip"}, True, time.perf_counter
+    )
+    tracemalloc.start()
+    try:
+        for start in range(0, len(bomb), 65536):
+            body.feed(bomb[start : start + 65536])
+        body.end()
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert most < 32 * 1024 * 1024
+    assert 0 == body.events
+    assert not body.legible

@@ -4,57 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from byteplus_trace._wire.routes import ROUTES, match
+from byteplus_trace._apis import APIS
+from byteplus_trace._wire.families import family_of
+from byteplus_trace._wire.routes import match
 
 
 @pytest.mark.parametrize(
     "base", ["/api/v3", "/api/coding/v3", "/api/plan/v3", "/api/coding", "", "/proxy/ark/v1"]
 )
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.pattern}")
-def test_an_api_is_known_under_any_base(route, base):
-    path = route.pattern.replace("{id}", "x-021")
+@pytest.mark.parametrize("api", APIS, ids=lambda api: f"{api.method} {api.pattern}")
+def test_an_api_is_known_under_any_base(api, base):
+    path = api.pattern.replace("{id}", "x-021")
 
-    found = match(route.method, base + path)
+    found = match(api.method, base + path)
 
-    assert (route, path) == (found.route, found.suffix)
-    assert ("x-021" if "{id}" in route.pattern else None) == found.resource_id
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "operation", "api"),
-    [
-        ("POST", "/api/v3/chat/completions", "chat", "chat_completions"),
-        ("POST", "/api/v3/context/chat/completions", "chat", "context_chat"),
-        ("POST", "/api/v3/bots/chat/completions", "chat", "bot_chat"),
-        ("POST", "/api/v3/batch/chat/completions", "chat", "batch_chat"),
-        ("POST", "/api/v3/responses", "chat", "responses"),
-        ("GET", "/api/v3/responses/resp_1", "fetch_response", "responses_get"),
-        ("DELETE", "/api/v3/responses/resp_1", "other", "responses_delete"),
-        ("GET", "/api/v3/responses/resp_1/input_items", "other", "responses_input_items"),
-        ("POST", "/api/v3/embeddings", "embeddings", "embeddings"),
-        ("POST", "/api/v3/embeddings/multimodal", "embeddings", "multimodal_embeddings"),
-        ("POST", "/api/v3/batch/embeddings", "embeddings", "batch_embeddings"),
-        ("POST", "/api/v3/batch/embeddings/multimodal", "embeddings", "batch_multimodal_embeddings"),
-        ("POST", "/api/v3/images/generations", "generate_content", "images"),
-        ("POST", "/api/v3/contents/generations/tasks", "generate_content", "video_task_create"),
-        ("GET", "/api/v3/contents/generations/tasks/cgt-1", "other", "video_task_get"),
-        ("GET", "/api/v3/contents/generations/tasks", "other", "video_task_list"),
-        ("DELETE", "/api/v3/contents/generations/tasks/cgt-1", "other", "video_task_delete"),
-        ("POST", "/api/coding/messages", "chat", "messages"),
-        ("POST", "/api/coding/messages/count_tokens", "other", "messages_count_tokens"),
-        ("POST", "/api/v3/tokenization", "other", "tokenization"),
-        ("POST", "/api/v3/classification", "other", "classification"),
-        ("POST", "/api/v3/context/create", "other", "context_create"),
-        ("POST", "/api/v3/files", "other", "files"),
-        ("GET", "/api/v3/files/file-1/content", "other", "files"),
-        ("GET", "/api/v3/models", "other", "models"),
-        ("GET", "/ping", "other", "ping"),
-    ],
-)
-def test_each_api_has_its_operation(method, path, operation, api):
-    route = match(method, path).route
-
-    assert (operation, api) == (route.operation, route.api)
+    assert (api, path) == (found.api, found.suffix)
+    assert ("x-021" if "{id}" in api.pattern else None) == found.resource_id
 
 
 @pytest.mark.parametrize(
@@ -70,7 +35,7 @@ def test_each_api_has_its_operation(method, path, operation, api):
     ],
 )
 def test_what_is_not_in_the_table_is_other(method, path, suffix):
-    assert ("other", suffix, None) == (match(method, path).route.api, match(method, path).suffix, None)
+    assert ("other", suffix, None) == (match(method, path).api.name, match(method, path).suffix, None)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +51,7 @@ def test_what_is_not_in_the_table_is_other(method, path, suffix):
     ],
 )
 def test_what_is_other_may_be_asked_of_an_object_too(method, path, resource_id):
-    assert ("other", resource_id) == (match(method, path).route.api, match(method, path).resource_id)
+    assert ("other", resource_id) == (match(method, path).api.name, match(method, path).resource_id)
 
 
 def test_a_trailing_slash_changes_nothing():
@@ -96,8 +61,8 @@ def test_a_trailing_slash_changes_nothing():
 def test_an_escape_in_a_path_separates_nothing():
     found = match("GET", "/api/v3/models/a%2Fb%3Fc")
 
-    assert ("models", "/models/a%2Fb%3Fc", "a/b?c") == (found.route.api, found.suffix, found.resource_id)
+    assert ("models", "/models/a%2Fb%3Fc", "a/b?c") == (found.api.name, found.suffix, found.resource_id)
 
 
 def test_a_download_is_not_read():
-    assert match("GET", "/api/v3/files/file-1/content").route.family is None
+    assert family_of(match("GET", "/api/v3/files/file-1/content").api) is None

@@ -1,0 +1,84 @@
+"""`byteplus-trace prices`: what calls are estimated with, and how old it is."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+from .._config import configure
+from .._pricefile import load
+from .._prices import Price, Table, Tier, table
+
+HEAD = ("model", "input", "cached", "output", "image", "read", "age", "source")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "The prices that costs are estimated with: US dollars for a million tokens, and for an image. A model that "
+        "is not listed has no cost. Your own prices, if settings name a file of them, come first."
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="only these; * stands for any letters")
+    parser.add_argument(
+        "--file", help="your own prices, as for instrument(prices=...); else the settings' own"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    found = load(args.file) if args.file else configure({}, os.environ).prices or table()
+    today = datetime.datetime.now(datetime.UTC).date()
+    rows = list(_rows(found, args.models, today))
+    if not rows:
+        print(f"No price is known for {', '.join(args.models)}: such a call has no cost.", file=sys.stderr)
+        return 1
+    widths = [max(len(row[at]) for row in (HEAD, *rows)) for at in range(len(HEAD) - 1)]
+    for row in (HEAD, *rows):
+        cells = [
+            f"{cell:<{width}}" if at in {0, 5} else f"{cell:>{width}}"
+            for at, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        print("  ".join([*cells, row[-1]]).rstrip())
+    while found.base is not None:
+        found = found.base
+    if found.checked is not None:
+        print(
+            f"\nThe package's own table was last checked on {found.checked} ({_age(found.checked, today)} ago)."
+        )
+    return 0
+
+
+def _rows(found: Table | None, models: list[str], today: datetime.date) -> Iterator[tuple[str, ...]]:
+    while found is not None:
+        for price in found.rows:
+            for model in price.ids:
+                if not models or any(fnmatchcase(model, each) for each in models):
+                    yield from _row(model, price, today)
+        found = found.base
+
+
+def _row(model: str, price: Price, today: datetime.date) -> Iterator[tuple[str, ...]]:
+    """A line for each tier of a model."""
+    image = f"{price.image:f}" if price.image is not None else ""
+    read = price.read.isoformat() if price.read is not None else "-"
+    age = _age(price.read, today) if price.read is not None else "-"
+    starts = f", from {price.starts}" if price.starts > datetime.date.min else ""
+    tiers: tuple[Tier | None, ...] = price.tokens or (None,)
+    for tier in tiers:
+        name = model if tier is None or tier.up_to is None else f"{model} (to {tier.up_to:,} in)"
+        amounts = (
+            ("", "", "") if tier is None else tuple(map(_a_million, (tier.input, tier.cached, tier.output)))
+        )
+        yield (name, *amounts, image, read, age, price.source + starts)
+
+
+def _a_million(a_token: Decimal | None) -> str:
+    return "" if a_token is None else f"{a_token.scaleb(6).normalize():f}"
+
+
+def _age(day: datetime.date, today: datetime.date) -> str:
+    days = (today - day).days
+    return f"{days} day{'' if days == 1 else 's'}"

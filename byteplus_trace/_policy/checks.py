@@ -1,0 +1,208 @@
+"""
+Values as users write them, checked in their words: what was written, and what to write instead.
+
+Each function is given the name under which the user knows the value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+from urllib.parse import SplitResult, urlsplit
+
+from .._errors import SettingError, as_written, shown
+from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
+
+
+def base_url(
+    name: str, url: object, *, allow_http: bool, unless: str = ", or allow_http=True if that is meant"
+) -> None:
+    """A whole URL, over https unless it stays on this machine or is meant; `unless` says how to mean it."""
+    parts = _parts(text(name, url))
+    if parts is None:
+        raise SettingError(
+            f"{name} is not a base URL. Write it whole, such as 'https://ark.private.example/api/v3'."
+        )
+    if parts.query or parts.fragment or parts.username is not None:
+        raise SettingError(f"{name} must not hold a query, a fragment or credentials.")
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
+        raise SettingError(
+            f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
+        )
+
+
+def _parts(url: str) -> SplitResult | None:
+    """A URL's parts; None where it is not one of HTTP's."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_one else None
+
+
+def name(what: str, given: object) -> None:
+    if not isinstance(given, str) or not given.strip():
+        raise SettingError(f"{what}: the name must be a text, not {shown(given)}.")
+    if "/" in given or given.startswith("@"):
+        raise SettingError(
+            f"{what} {shown(given)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
+        )
+
+
+def api_key(called: str, given: object) -> str | None:
+    """A key without what surrounds it, such as the last line's end of a file that holds it."""
+    if given is None:
+        return None
+    key = given.strip() if isinstance(given, str) else ""
+    if not key:
+        raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+    if not key.isascii() or not key.isprintable():
+        raise SettingError(f"{called}: api_key holds a character that no header may carry. Copy it anew.")
+    return key
+
+
+def models(called: str, given: object) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise SettingError(
+            f"{called}: models must map the caller's model to the one here, not {shown(given)}."
+        )
+    for model, mapped in given.items():
+        text(f"{called}: a key of models", model)
+        text(f"{called}: models[{shown(model)}]", mapped)
+    return dict(given)
+
+
+# Fields that decide how a call is read or routed, and where they are set instead.
+_NOT_OVERRIDDEN = {
+    "model": "models={'*': ...}",
+    "stream": "the call itself: it decides how the caller reads the reply",
+}
+
+
+def override_params(called: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise SettingError(f"{called}: override_params must map body fields to values.")
+    for field, instead in _NOT_OVERRIDDEN.items():
+        if field in given:
+            raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
+    return {key: _plain(value) for key, value in given.items()}
+
+
+def _plain(value: object) -> object:
+    """As a body can be written with it: a text that was filled in is a text like any other there."""
+    match value:
+        case str():
+            return str(value)
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case _:
+            return value
+
+
+def statuses(name: str, given: object) -> frozenset[int] | None:
+    if given is None:
+        return None
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SettingError(f"{name}={shown(given)} must be a list of HTTP statuses, such as [429, 503].")
+    found = tuple(given)
+    for status in found:
+        if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
+            raise SettingError(
+                f"{name}: {shown(status)} is not an HTTP status. Write whole numbers, such as [429, 503]."
+            )
+    return frozenset(found)
+
+
+# RFC 9110, 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# A target has its own, and a cookie belongs to the host that set it.
+_NEVER_FORWARDED = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie"})
+
+
+def header_names(name: str, given: object) -> frozenset[str]:
+    """Names of headers, in lower case."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SettingError(f"{name}={shown(given)} must be a list of header names, such as ['x-tenant'].")
+    found = tuple(given)
+    for header in found:
+        if not isinstance(header, str) or _TOKEN.fullmatch(header) is None:
+            raise SettingError(f"{name}: {shown(header)} is not the name of a header.")
+        if header.lower() in _NEVER_FORWARDED:
+            raise SettingError(f"{name} cannot hold {header!r}: a credential goes to its own origin alone.")
+    return frozenset(header.lower() for header in found)
+
+
+def choice(name: str, word: object, known: Sequence[str]) -> None:
+    if word not in known:
+        raise SettingError(
+            f"{name}: {shown(word)} is not known (known: {', '.join(map(as_written, known))}).{did_you_mean(word, known)}"
+        )
+
+
+def text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise SettingError(f"{name} must be a text, not {shown(value)}.")
+    return value
+
+
+def yes_or_no(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise SettingError(f"{name}={shown(value)} must be true or false.")
+
+
+def instance(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise SettingError(
+            f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
+        )
+
+
+# What a bare number for one of these most likely means.
+_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+
+
+def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
+    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
+    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if field is not None and is_number(value):
+        written = f"{field}{sign}{value:g}"
+        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
+    return (
+        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+        if kind and isinstance(value, Mapping)
+        else ""
+    )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float can hold."""
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    )
+
+
+def number(
+    name: str, value: object, *, least: float = -math.inf, most: float = math.inf, because: str | None = None
+) -> None:
+    if not is_number(value):
+        raise SettingError(f"{name}={shown(value)} must be a number.")
+    if not least <= value <= most:
+        bound = because or (f"{least:g} or more" if value < least else f"{most:g} or less")
+        raise SettingError(f"{name}={shown(value)} must be {bound}.")
+
+
+def positive(name: str, value: object) -> None:
+    number(name, value)
+    if value <= 0:  # type: ignore[operator]  # a number: checked in the line above
+        raise SettingError(f"{name}={shown(value)} must be more than 0.")
+
+
+def whole(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SettingError(f"{name}={shown(value)} must be a whole number of {least} or more.")

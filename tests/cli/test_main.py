@@ -1,0 +1,82 @@
+"""What every command shares: help, exit statuses, faults that are sentences."""
+
+import subprocess
+import sys
+
+import pytest
+
+from byteplus_trace import SettingError, _cli
+from byteplus_trace._cli import COMMANDS, main
+
+
+def test_without_a_command_it_prints_help(capsys):
+    assert 0 == main([])
+    assert "usage: byteplus-trace" in capsys.readouterr().out
+
+
+def test_a_command_that_is_nearly_one_is_named(capsys):
+    assert 2 == main(["doctr"])
+    assert "'doctr' is no command" in (err := capsys.readouterr().err)
+    assert "Did you mean 'doctor'?" in err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+
+    assert 0 == ended.value.code
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+
+    assert 0 == ended.value.code
+    assert f"usage: byteplus-trace {name}" in capsys.readouterr().out
+
+
+def test_help_loads_no_command():
+    loads = "import sys; from byteplus_trace._cli import main\ntry: main(['--help'])\nexcept SystemExit: print([m for m in ('openai', 'rich', 'httpx', 'opentelemetry.sdk') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", loads], capture_output=True, text=True, check=True)
+
+    assert found.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "message"),
+    [
+        (ModuleNotFoundError("", name="openai"), 1, "pip install 'byteplus-trace[demo]'"),
+        (ModuleNotFoundError("", name="rich.table"), 1, "pip install 'byteplus-trace[demo]'"),
+        (ModuleNotFoundError("", name="grafana_foundation_sdk"), 1, "pip install 'byteplus-trace[dashboards]'"),
+        (SettingError("Region 'eu-wst' is not known."), 2, "byteplus-trace: Region 'eu-wst' is not known."),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+    ids=["openai", "rich", "grafana", "setting", "ctrl-c"],
+)  # fmt: skip
+def test_a_foreseeable_fault_is_a_sentence_and_a_status(raised, status, message, monkeypatch, capsys):
+    class Failing:
+        @staticmethod
+        def add_arguments(parser):
+            pass
+
+        @staticmethod
+        def run(args):
+            raise raised
+
+    monkeypatch.setattr(_cli, "import_module", lambda name: Failing)
+
+    assert status == main(["demo"])
+    assert message in capsys.readouterr().err
+
+
+def test_another_missing_module_is_a_bug_and_not_hidden(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'elsewhere'", name="elsewhere")
+
+    monkeypatch.setattr(_cli, "import_module", missing)
+
+    with pytest.raises(ModuleNotFoundError):
+        main(["demo"])

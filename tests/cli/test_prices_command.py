@@ -1,0 +1,49 @@
+"""`byteplus-trace prices`."""
+
+import re
+
+from byteplus_trace._cli import main
+
+
+def test_every_price_has_its_age_and_source(capsys):
+    assert 0 == main(["prices"])
+
+    out = capsys.readouterr().out
+    assert re.search(r"^seed-1-6 .*0\.25 .*\d{4}-\d\d-\d\d +\d+ days  \S+", out, re.MULTILINE)
+    assert re.search(r"^seedream-4-5 +0\.04 ", out, re.MULTILINE)
+    assert re.search(r"last checked on \d{4}-\d\d-\d\d \(\d+ days ago\)", out)
+
+
+def test_some_models_alone(capsys):
+    assert 0 == main(["prices", "seedream-*"])
+
+    models = [line.split()[0] for line in capsys.readouterr().out.split("\n\n")[0].splitlines()[1:]]
+    assert models
+    assert all(model.startswith("seedream-") for model in models)
+
+
+def test_a_model_without_a_price_is_said_to_have_none(capsys):
+    assert 1 == main(["prices", "seed-9-9"])
+    assert "No price is known for seed-9-9" in capsys.readouterr().err
+
+
+def test_the_users_own_come_first(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "prices.toml"
+    file.write_text('[[price]]\nids = ["mine"]\nimage = 0.5\n[[discount]]\noff = 0.1\n')
+
+    assert 0 == main(["prices", "--file", str(file)])
+    out = capsys.readouterr().out
+    assert re.match(rf"mine +0\.5  - +-  {re.escape(str(file))}$", out.splitlines()[1])
+    assert "10% off" in out
+
+    monkeypatch.setenv("BYTEPLUS_TRACE_PRICES", str(file))
+    assert 0 == main(["prices"])
+    assert out == capsys.readouterr().out
+
+
+def test_a_file_that_is_wrong_is_a_sentence(tmp_path, capsys):
+    file = tmp_path / "prices.toml"
+    file.write_text("price = 1\n")
+
+    assert 2 == main(["prices", "--file", str(file)])
+    assert "price: must be a list" in capsys.readouterr().err
