@@ -217,8 +217,7 @@ class Watch(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #status { height: 1; background: $panel; text-wrap: nowrap; }
-    #filter { height: 1; border: none; padding: 0 1; background: $surface; display: none; }
-    #filter.open { display: block; }
+    #filter { height: 1; border: none; padding: 0 1; background: $surface; }
     #heading { height: 1; text-wrap: nowrap; }
     ContentSwitcher, #calls, CallRows { height: 1fr; }
     #empty { height: 1fr; padding: 1 2; display: none; }
@@ -236,7 +235,8 @@ class Watch(App[None]):
         Binding("1", "view('calls')", "Calls"),
         Binding("2", "view('now')", "Now"),
         Binding("3", "view('output')", "Output"),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        # Before others, so that what is typed ahead is already for the filter.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse", show=False),
         Binding("p,space", "pause", "Pause", key_display="p"),
@@ -275,6 +275,7 @@ class Watch(App[None]):
 
     def on_mount(self) -> None:
         self.theme = "textual-dark"
+        self.query_one("#filter", Input).display = False
         self.query_one(CallRows).focus()
         self.look()
         self.set_interval(REFRESH_SECONDS, self._tick)
@@ -282,6 +283,8 @@ class Watch(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if len(self.screen_stack) > 1 and action in _OF_THE_BASE:
             return False
+        if action == "filter":
+            return not isinstance(self.focused, Input)
         if action == "by":
             return self._view == "now"
         if action in {"sort", "export", "copy", "reverse"}:
@@ -360,7 +363,10 @@ class Watch(App[None]):
         status = self.source.status()
         calls = self._shown
         failed = sum(call.failed for call in calls)
-        line = Text.assemble((" watch ", "bold reverse"), f" {plain(status.place, 60)}  {len(calls):,} calls")
+        line = Text.assemble(
+            (" watch ", "bold reverse"),
+            f" {plain(status.place, 60)}  {len(calls):,} call{'' if len(calls) == 1 else 's'}",
+        )
         if failed:
             line.append(f"  ✗ {failed:,} failed", shown.BAD)
         if self._frozen is not None:
@@ -414,7 +420,7 @@ class Watch(App[None]):
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.query_one(CallRows).focus()
+        self.screen.set_focus(self.query_one(CallRows))
 
     @on(Rows.Chosen)
     def _open(self) -> None:
@@ -424,10 +430,7 @@ class Watch(App[None]):
 
     def action_view(self, name: str) -> None:
         self.query_one(ContentSwitcher).current = name
-        if name == "calls":
-            self.query_one(CallRows).focus()
-        else:
-            self.query_one(f"#{name}").focus()
+        self.screen.set_focus(self.query_one(CallRows) if name == "calls" else self.query_one(f"#{name}"))
         if name == "now":
             self._draw_now()
         elif name == "output":
@@ -437,15 +440,16 @@ class Watch(App[None]):
     def action_filter(self) -> None:
         self.action_view("calls")
         field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        field.display = True
+        # At once: `focus()` would let keys that are typed ahead go elsewhere.
+        self.screen.set_focus(field)
 
     def action_leave(self) -> None:
         """Out of the filter, which is cleared; from another view to the calls."""
         field = self.query_one("#filter", Input)
         if self._view == "calls":
             field.value = ""
-            field.remove_class("open")
+            field.display = False
         self.action_view("calls")
 
     def action_sort(self) -> None:
