@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Group
+from rich.style import Style
 from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
@@ -22,7 +23,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
-from textual.widgets import ContentSwitcher, Footer, Input, Static
+from textual.widgets import ContentSwitcher, Input, Static
 
 from . import now as numbers
 from . import shown
@@ -95,6 +96,40 @@ class Lines(VerticalScroll, can_focus=True):
         self.query_one(Static).update(Group(*lines))
 
 
+_Hints = tuple[tuple[str, str, str], ...]
+"""Keys, what they do, and the action that a click on one is."""
+
+_VIEWS: _Hints = (("1", "Calls", "app.view('calls')"), ("2", "Now", "app.view('now')"))
+_OUTPUT: _Hints = (("3", "Output", "app.view('output')"),)
+_ALWAYS: _Hints = (("?", "Keys", "app.help"), ("q", "Quit", "app.quit"))
+_KEYS: dict[str, _Hints] = {
+    "calls": (
+        ("/", "Filter", "app.filter"),
+        ("s", "Sort", "app.sort"),
+        ("p", "Pause", "app.pause"),
+        ("e", "Export", "app.export"),
+    ),
+    "now": (("/", "Filter", "app.filter"), ("p", "Pause", "app.pause"), ("b", "By", "app.by")),
+    "output": (),
+}
+_KEYS_OF_ONE_CALL: _Hints = (
+    ("esc", "Back", "app.pop_screen"),
+    ("tab", "Spans/details", "app.focus_next"),
+    ("c", "Copy request id", "screen.copy"),
+    ("e", "Export", "screen.export"),
+    *_ALWAYS,
+)
+
+
+def _keys(hints: _Hints) -> Text:
+    """The last line. Textual's own footer builds widgets anew with every key, which takes longer than all the rest."""
+    line = Text()
+    for key, label, action in hints:
+        line.append(f"{key} ", Style(bold=True, color=shown.ODD, meta={"@click": action}))
+        line.append(f"{label}  ", Style(meta={"@click": action}))
+    return line
+
+
 class Export(ModalScreen[str | None]):
     """As what a call is exported."""
 
@@ -164,7 +199,7 @@ class OneCall(Screen[None]):
         yield Static(Group(*shown.summary(self.call)), id="summary", markup=False)
         yield BarRows(id="bars")
         yield Lines(id="details")
-        yield Footer(show_command_palette=False)
+        yield Static(_keys(_KEYS_OF_ONE_CALL), classes="keys", markup=False)
 
     def on_mount(self) -> None:
         self._read(first=True)
@@ -217,6 +252,8 @@ class Watch(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #status { height: 1; background: $panel; text-wrap: nowrap; }
+    .keys { dock: bottom; height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; }
+    #notes { height: auto; max-height: 2; background: $panel; padding: 0 1; }
     #filter { height: 1; border: none; padding: 0 1; background: $surface; }
     #heading { height: 1; text-wrap: nowrap; }
     ContentSwitcher, #calls, CallRows { height: 1fr; }
@@ -259,9 +296,11 @@ class Watch(App[None]):
         self._sort = "time"
         self._descending = True
         self._by = "model"
+        self._status_drawn = ("", "")
 
     def compose(self) -> ComposeResult:
         yield Static(id="status", markup=False)
+        yield Static(id="notes", markup=False)
         yield Input(id="filter", placeholder="model:seed team:search error", compact=True)
         with ContentSwitcher(initial="calls"):
             with Vertical(id="calls"):
@@ -271,12 +310,13 @@ class Watch(App[None]):
             with VerticalScroll(id="now"):
                 yield Static(id="numbers", markup=False)
             yield Lines(id="output")
-        yield Footer(show_command_palette=False)
+        yield Static(id="keys", classes="keys", markup=False)
 
     def on_mount(self) -> None:
         self.theme = "textual-dark"
         self.query_one("#filter", Input).display = False
         self.query_one(CallRows).focus()
+        self._draw_keys()
         self.look()
         self.set_interval(REFRESH_SECONDS, self._tick)
 
@@ -318,6 +358,11 @@ class Watch(App[None]):
             self._draw_output()
         self._draw_status()
 
+    def _draw_keys(self) -> None:
+        output = _OUTPUT if self.source.status().program else ()
+        hints = (*_VIEWS, *output, *_KEYS[self._view], *_ALWAYS)
+        self.screen_stack[0].query_one("#keys", Static).update(_keys(hints), layout=False)
+
     @property
     def _shown(self) -> list[Call]:
         return self._frozen[0] if self._frozen is not None else self._all
@@ -335,9 +380,8 @@ class Watch(App[None]):
         calls.sort(key=order, reverse=self._descending)
         rows.show_calls(calls)
         width = rows.size.width or base.size.width
-        base.query_one("#heading", Static).update(
-            shown.heading(rows.columns(width), self._sort, self._descending)
-        )
+        heading = shown.heading(rows.columns(width), self._sort, self._descending)
+        base.query_one("#heading", Static).update(heading, layout=False)
         base.query_one("#calls").set_class(not calls, "empty")
         if not calls:
             base.query_one("#empty", Static).update(self._why_empty())
@@ -377,9 +421,14 @@ class Watch(App[None]):
                 f"  filter {plain(text, 40)}: {self.screen_stack[0].query_one(CallRows).total:,}",
                 shown.RESCUED,
             )
-        for each in _notes(status):
-            line.append(f"  {each}", shown.ODD)
-        self.screen_stack[0].query_one("#status", Static).update(line)
+        notes = Text("  ".join(_notes(status)), shown.ODD)
+        drawn = line.markup, notes.plain
+        if drawn != self._status_drawn:
+            self._status_drawn = drawn
+            base = self.screen_stack[0]
+            base.query_one("#status", Static).update(line, layout=False)
+            base.query_one("#notes", Static).update(notes)
+            base.query_one("#notes").display = bool(notes)
 
     def _draw_now(self) -> None:
         base = self.screen_stack[0]
@@ -435,7 +484,7 @@ class Watch(App[None]):
             self._draw_now()
         elif name == "output":
             self._draw_output()
-        self.refresh_bindings()
+        self._draw_keys()
 
     def action_filter(self) -> None:
         self.action_view("calls")

@@ -64,7 +64,8 @@ class Program:
 
     @property
     def shown(self) -> str:
-        return plain(shlex.join(self.command), 60)
+        """Its name and its arguments, shortened."""
+        return plain(shlex.join([os.path.basename(self.command[0]), *self.command[1:]]), 30)
 
     @property
     def state(self) -> str:

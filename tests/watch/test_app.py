@@ -264,6 +264,20 @@ def test_a_click_chooses_and_a_double_click_opens(source):
         assert isinstance(app.screen, OneCall)
 
 
+def test_the_keys_in_the_last_line_can_be_clicked(source):
+    @drive(source)
+    async def _(app, pilot):
+        line = screen_text(app).splitlines()[-1]
+        await pilot.click("#keys", offset=(line.index("2 Now") + 1, 0))
+        await pilot.pause()
+        assert "now" == app.query_one(ContentSwitcher).current
+        await pilot.click("#keys", offset=(screen_text(app).splitlines()[-1].index("1 Calls") + 1, 0))
+        await pilot.press("enter")
+        await pilot.click("OneCall .keys", offset=(1, 0))
+        await pilot.pause()
+        assert not isinstance(app.screen, OneCall)
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_one_call_has_its_waterfall_events_attributes_and_conversation(source, size):
     @drive(source, size)
@@ -492,7 +506,7 @@ def test_the_keys_are_explained(source, size):
         assert not isinstance(app.screen, Help)
 
 
-def test_what_goes_wrong_is_in_the_first_line(make):
+def test_what_goes_wrong_is_in_the_first_lines(make):
     troubled = Held(
         troubles=["forwarding to x: HTTP 500"],
         refused=2,

@@ -551,7 +551,7 @@ def test_a_program_that_still_runs_is_ended():
     made.start()
     patiently(made.output)
 
-    assert made.state.endswith("runs")
+    assert made.state.endswith(" runs")
     made.stop()
     assert 128 + 15 == made.exit_status
 
