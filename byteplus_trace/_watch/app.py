@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Group
-from rich.style import Style
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -121,13 +120,36 @@ _KEYS_OF_ONE_CALL: _Hints = (
 )
 
 
-def _keys(hints: _Hints) -> Text:
-    """The last line. Textual's own footer builds widgets anew with every key, which takes longer than all the rest."""
-    line = Text()
-    for key, label, action in hints:
-        line.append(f"{key} ", Style(bold=True, color=shown.ODD, meta={"@click": action}))
-        line.append(f"{label}  ", Style(meta={"@click": action}))
-    return line
+class Keys(Static):
+    """
+    The last line: what the keys do, each of which can be clicked.
+
+    Textual's own footer builds its widgets anew with every key, which takes longer than all the rest.
+    """
+
+    DEFAULT_CSS = """
+    Keys { dock: bottom; height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; }
+    """
+
+    def __init__(self, hints: _Hints = ()) -> None:
+        super().__init__(markup=False)
+        self._hints = hints
+
+    def on_mount(self) -> None:
+        self.show(self._hints)
+
+    def show(self, hints: _Hints) -> None:
+        self._hints = hints
+        words = [part for key, label, _ in hints for part in ((f"{key} ", f"bold {shown.ODD}"), f"{label}  ")]
+        self.update(Text.assemble(*words), layout=False)
+
+    async def on_click(self, event: events.Click) -> None:
+        at = event.x - 1
+        for key, label, action in self._hints:
+            at -= len(key) + len(label) + 3
+            if at < 0:
+                await self.run_action(action)
+                return
 
 
 class Export(ModalScreen[str | None]):
@@ -199,7 +221,7 @@ class OneCall(Screen[None]):
         yield Static(Group(*shown.summary(self.call)), id="summary", markup=False)
         yield BarRows(id="bars")
         yield Lines(id="details")
-        yield Static(_keys(_KEYS_OF_ONE_CALL), classes="keys", markup=False)
+        yield Keys(_KEYS_OF_ONE_CALL)
 
     def on_mount(self) -> None:
         self._read(first=True)
@@ -252,7 +274,6 @@ class Watch(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #status { height: 1; background: $panel; text-wrap: nowrap; }
-    .keys { dock: bottom; height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; }
     #notes { height: auto; max-height: 2; background: $panel; padding: 0 1; }
     #filter { height: 1; border: none; padding: 0 1; background: $surface; }
     #heading { height: 1; text-wrap: nowrap; }
@@ -310,7 +331,7 @@ class Watch(App[None]):
             with VerticalScroll(id="now"):
                 yield Static(id="numbers", markup=False)
             yield Lines(id="output")
-        yield Static(id="keys", classes="keys", markup=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.theme = "textual-dark"
@@ -341,8 +362,9 @@ class Watch(App[None]):
 
     def _tick(self) -> None:
         # A timer may still be under way while the app ends and its widgets go.
-        with suppress(NoMatches):
-            self.look()
+        if self.screen_stack:
+            with suppress(NoMatches):
+                self.look()
 
     def look(self) -> None:
         """Ask the source, and draw what is new."""
@@ -361,7 +383,7 @@ class Watch(App[None]):
     def _draw_keys(self) -> None:
         output = _OUTPUT if self.source.status().program else ()
         hints = (*_VIEWS, *output, *_KEYS[self._view], *_ALWAYS)
-        self.screen_stack[0].query_one("#keys", Static).update(_keys(hints), layout=False)
+        self.screen_stack[0].query_one(Keys).show(hints)
 
     @property
     def _shown(self) -> list[Call]:
@@ -379,7 +401,7 @@ class Watch(App[None]):
         order = next(column.order for column in shown.COLUMNS if column.name == self._sort)
         calls.sort(key=order, reverse=self._descending)
         rows.show_calls(calls)
-        width = rows.size.width or base.size.width
+        width = rows.width or base.size.width - 1
         heading = shown.heading(rows.columns(width), self._sort, self._descending)
         base.query_one("#heading", Static).update(heading, layout=False)
         base.query_one("#calls").set_class(not calls, "empty")
