@@ -88,7 +88,9 @@ KEYS = (
 )
 
 
-async def watch(receiver: Receiver, rate: float, seconds: float) -> tuple[dict[str, int], list[tuple[float, float]], int]:
+async def watch(
+    receiver: Receiver, rate: float, seconds: float
+) -> tuple[dict[str, int], list[tuple[float, float]], int]:
     """Drive the app while spans arrive: what was sent, how long keys took, and the calls shown at the end."""
     app = Watch(receiver)
     taken: list[tuple[float, float]] = []

@@ -162,6 +162,11 @@ def codes_of(*verdicts: Verdict) -> tuple[str, ...]:
     return tuple(pattern for verdict, patterns in _CODES if verdict in verdicts for pattern in patterns)
 
 
+def is_known_code(code: str) -> bool:
+    """Whether a rule names this code."""
+    return _by_code(code) is not None
+
+
 def reason_of(status: int | None, code: str | None) -> Reason:
     """The closed word for a reply that failed; without a status of 400 or more, for an error inside its body."""
     if status is not None and status >= 400:

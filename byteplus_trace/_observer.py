@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from . import _background, _prices
+from . import _background, _forks, _prices
 from ._call_end import Assessment, End, How, assessment, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
@@ -60,7 +60,7 @@ class Observer:
     One exchange, observed.
 
     `open_span` opens the call's span; None where the context asked for silence. `heard`
-    gets the exchange before it is recorded, silence or not.
+    gets the exchange, and the exception that ended it, before it is recorded, silence or not.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Observer:
         family: Family | None,
         open_span: Callable[[Call, int], CallSpan] | None,
         capture: bool,
-        heard: Callable[[Exchange], None] | None = None,
+        heard: Callable[[Exchange, BaseException | None], None] | None = None,
         cost: Callable[[Call, Answer, int], Decimal | None] = _prices.cost,
     ) -> None:
         self._call = call
@@ -97,7 +97,7 @@ class Observer:
         self._capture = capture
         self._heard = heard
         self._cost = cost
-        self._forks = _background.forks
+        self._forks = _forks.count
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
@@ -206,7 +206,7 @@ class Observer:
 
     def finish_soon(self, how: How) -> None:
         """As `finish`, but from where only a queue may be touched; the call ends now all the same."""
-        if self._pending and self._forks == _background.forks:
+        if self._pending and self._forks == _forks.count:
             end = End(how)
             _background.put(lambda: self.finish(end))
 
@@ -240,9 +240,11 @@ class Observer:
             final = None
         exchange = self._exchange(end, final)
         if self._heard is not None:
-            self._heard(exchange)
+            self._heard(exchange, end.error)
         if self._call_span is not None:
             self._call_span.ends(exchange, ended_ns)
+        # The exceptions of failed attempts hold the frames that hold this.
+        self._over.clear()
 
     def _close(self, attempt: _Open, end: End, ended_ns: int) -> _Over:
         sending, body = attempt.sending, self.body

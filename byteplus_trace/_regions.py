@@ -74,25 +74,17 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        """Where its API is; see `base_for`."""
-        return self.base_for("metered", "openai")
-
-    def base_for(self, plan: BillingPlan, form: Form) -> str:
         """
-        The base URL of a plan in a form that it has; under `byteplus-trace simulate -- ...` of the fake service.
+        Where its API is; under `byteplus-trace simulate -- ...` the fake service.
 
         Raises:
             SettingError: other regions are simulated, and this one is not.
         """
-        return f"{self._origin}{PREFIXES[plan, form]}"
-
-    @property
-    def _origin(self) -> str:
         simulated = simulated_regions()
         if not simulated:
-            return f"https://{self.host}"
+            return f"https://{self.host}{PREFIXES['metered', 'openai']}"
         try:
-            return simulated[self.id].removesuffix(PREFIXES["metered", "openai"])
+            return simulated[self.id]
         except KeyError:
             raise SettingError(
                 f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."
@@ -114,6 +106,7 @@ REGION_HEADER = "x-portkey-byteplus-region"
 
 # What may stand in a path as it is; `%` is an escape already.
 _SAFE = "/%:@!$&'()*+,;="
+_PORT = re.compile(r"(?<=.):([0-9]{1,9})\Z")
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
 # What people call a region, for the sentence that names its id.
 _NICKNAMES = {
@@ -162,17 +155,6 @@ def simulated_regions() -> Mapping[str, str]:
     return simulated
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def may_be_region(name: str) -> bool:
     """Whether this is the name of a region, or looks like one that was opened after this release."""
     return name in _BY_ID or _SHAPE.fullmatch(name) is not None
@@ -200,12 +182,13 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """
     The origin of a URL, in the sense of the web: scheme, host and port, in the one form in which they compare.
 
-    Raises:
-        ValueError: the port is none.
+    A port above 65535 is kept: a caller may write it, and what becomes of it is the HTTP library's to say.
     """
     parts = urlsplit(url)
     host = spellings_of(parts.hostname)[0] if parts.hostname is not None else None
-    return parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    written = _PORT.search(parts.netloc)
+    port = int(written[1]) if written is not None else None
+    return parts.scheme, host, port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def spellings_of(host: str) -> tuple[str, str]:

@@ -229,7 +229,9 @@ def test_reports_before_anything_was_sent_change_nothing(observer, recorder):
 
 def test_without_a_span_nothing_is_recorded_and_the_exchange_is_still_heard():
     heard = []
-    observer = Observer(CALL, chat, None, capture=False, heard=heard.append)
+    observer = Observer(
+        CALL, chat, None, capture=False, heard=lambda exchange, _error: heard.append(exchange)
+    )
 
     streamed(observer, OUTPUT, LAST, DONE)
 

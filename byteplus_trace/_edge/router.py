@@ -14,22 +14,24 @@ import msgspec
 
 from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
-from .._policy.address import address_of_call
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
 from .._policy.warnings import warnings_of
 from .._regions import region_named
+from .._routing.address import address_of_call
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
 from .._routing.order import why_it_stays
 from .._routing.plan import plan
 from .._routing.resend import Key, Prior, Resends
-from .._routing.steps import Deliver, Plan
+from .._routing.steps import Deliver, Failure, Plan
 from .._routing.store_address import StoreAddress
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
-from .library import lowered
+from .connections import Losses
+from .library import REDIRECTED, lowered
+from .remembered import remembered
 
 if TYPE_CHECKING:
     from .._routing.sharing import Sharing
@@ -41,7 +43,6 @@ clock = time.monotonic
 
 MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
 """The outcomes after which an object that the reply named exists, also where its reader stopped early."""
-
 
 _STAYS = {
     "encrypted": "a call with X-Session-Token or X-Encrypt-Info is encrypted for the place that it addresses; such calls are never moved.",
@@ -62,9 +63,9 @@ class Routed(msgspec.Struct):
     served: bool = False
     """Its target was counted as one that answered."""
 
-    def heard(self, exchange: Exchange) -> None:
-        """Learn from how it ended."""
-        self.router.heard(exchange, served=self.served)
+    def heard(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Learn from how it ended; `error` is what ended it, if an exception did."""
+        self.router.heard(exchange, error, served=self.served)
 
 
 class Router:
@@ -74,6 +75,7 @@ class Router:
         self.policy = policy
         self.random = random.Random()
         self.health = Health(policy, clock, self.random, self)
+        self.losses = Losses()
         self._sink = sink
         self._resends = Resends(clock)
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
@@ -95,8 +97,10 @@ class Router:
             store.leave(self._sharing)
             self._sharing = None
 
-    def moves(self, call: Call) -> bool:
-        """Whether a call is addressed to one of the targets, or to the public host of one's region."""
+    def moves(self, call: Call, request: Any) -> bool:
+        """Whether a call is addressed to one of the targets, or to the public host of one's region, and follows no redirect."""
+        if REDIRECTED in request.extensions:
+            return False
         return call.host in self._region_hosts or self._addressed(call) is not None
 
     def _addressed(self, call: Call) -> str | None:
@@ -137,17 +141,25 @@ class Router:
 
     def raises(self, routed: Routed, delivery: Deliver) -> None:
         """A call ends with an exception: its SDK may send it again."""
-        if routed.key is not None and delivery.failure is not None:
-            prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
-            self._resends.remember(routed.key(), prior)
+        failure = delivery.failure
+        if routed.key is None or failure is None:
+            return
+        # As it is, it would keep the frames of its callers alive, and what they hold: each a body of megabytes, perhaps.
+        error = remembered(failure.error) if failure.error is not None else None
+        failure = Failure(failure.kind, failure.reached, failure.stale_connection, error)
+        self._resends.remember(
+            routed.key(), Prior(delivery.attempts, delivery.deadline_at, failure, delivery.spared)
+        )
 
-    def heard(self, exchange: Exchange, *, served: bool) -> None:
+    def heard(self, exchange: Exchange, error: BaseException | None, *, served: bool) -> None:
         """Learn from a call that has ended: where its object lives, and whether what was counted as a success was one."""
         made = exchange.answer.task_id or exchange.answer.id
         broke = served and exchange.status == 200 and exchange.outcome == "error"
         if made is not None and exchange.call.api in MAKE_OBJECTS and (broke or exchange.outcome in MADE):
             self.health.pin(made, exchange.target)
         # A prompt that is refused is refused everywhere, and an API that is not there is nobody's outage.
+        if broke and error is not None and not self.losses.is_new(error):
+            return  # another call on the same connection has reported its loss
         if broke and exchange.reason not in _CALLERS_OWN and exchange.call.operation != "other":
             probe = exchange.attempts[-1].cause == "probe"
             self.health.broke(exchange.target, breaker_operation(exchange.call), exchange.reason, probe=probe)

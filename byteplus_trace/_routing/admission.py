@@ -88,6 +88,8 @@ class Standing:
 
     def _judge(self, name: str, outcome: Outcome) -> None:
         """Count the outcome at the breaker; the caller's own troubles say nothing of the target."""
+        if outcome.failure is not None and outcome.failure.is_counted:
+            return
         verdict = outcome.verdict
         counts = self._health.counts(name, outcome.status, verdict.breaker)
         if not counts and outcome.failure is not None:

@@ -568,3 +568,33 @@ def test_a_stream_that_comes_compressed_though_asked_for_plain_passes_as_it_come
     assert b"".join(EVENTS) == reply.content
     assert "identity" == routed.left[0].headers["accept-encoding"]
     assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_to_another_target_is_followed_there(http, instrument, told, ark, status):
+    """A policy that took it back would meet the same redirect again, until its client gives up."""
+    sg, eu = (ark.base_url(region) for region in ("ap-southeast-1", "eu-west-1"))
+    ark.region("ap-southeast-1").replays(b"", status=status, headers={"location": eu + "/chat/completions"})
+    instrument(
+        policy=Policy(
+            [
+                Target("sg", region="ap-southeast-1", base_url=sg, api_key="k"),
+                Target("eu", region="eu-west-1", base_url=eu, api_key="k"),
+            ]
+        )
+    )
+    http.options["follow_redirects"] = True
+    own = {"timeout": {"connect": 5.0}}
+
+    async def work(client):
+        return await client.post(sg + "/chat/completions", json=CHAT, extensions=own)
+
+    reply = http.run(
+        (lambda client: client.get(sg + "/responses/resp_1", extensions=own))
+        if http.colour == "sync"
+        else work
+    )
+
+    assert 1 == len(reply.history)
+    assert ["ap-southeast-1", "eu-west-1"] == [request.region for request in ark.requests]
+    assert {"timeout": {"connect": 5.0}} == own

@@ -115,16 +115,18 @@ TOKENIZATION = {"model": "seed-2-0-lite-260228", "text": ["Name three rivers."]}
 @pytest.mark.parametrize(("path", "body"), [("/chat/completions", CHAT), ("/tokenization", TOKENIZATION)])
 @pytest.mark.parametrize("failure", RESCUED)
 def test_what_a_rescue_counts_stood_at_0_before(instrument, told, region, policy, failure, path, body):
-    """Retry, fallback and attempts: no series of a target begins with its first rise."""
+    """Retry, fallback and attempts: once a model was called, no series of a target begins with its first rise."""
     fail, _ = RESCUED[failure]
-    fail(region("sg"))
     instrument(policy=policy(retry=Retry(per_target=1, base=0.001)))
+    with httpx.Client(headers={"Authorization": "Bearer test"}) as client:
+        client.post(region("sg").base_url + path, json=body)
     began = series_of_targets(told)
 
+    fail(region("sg"))
     with httpx.Client(headers={"Authorization": "Bearer test"}) as client, suppress(httpx.HTTPError):
         client.post(region("sg").base_url + path, json=body)
 
-    assert 1 == told.series("modelark_operations_total")
+    assert 2 == told.series("modelark_operations_total")
     assert set() == series_of_targets(told) - began
 
 
@@ -293,6 +295,25 @@ def spends_its_deadline(http, instrument, told, base_url):
 
 def test_the_deadline_holds_for_a_refusal_that_comes_in_drops(http, instrument, told, drips):
     spends_its_deadline(http, instrument, told, drips(REFUSAL, b" " * 60))
+
+
+def test_the_first_event_bounds_a_refusal_that_comes_in_drops(http, instrument, told, region, drips):
+    dripping = drips(REFUSAL, b" " * 60)
+    instrument(
+        policy=Policy(
+            [
+                Target("sg", region=SG, base_url=dripping, api_key="k"),
+                Target("eu", region=EU, base_url=region("eu").base_url, api_key="k"),
+            ],
+            deadline=Deadline(first_event=0.3),
+        )
+    )
+    began = time.monotonic()
+
+    assert http.parts(dripping + "/chat/completions", STREAMED)
+
+    assert time.monotonic() - began < 2  # the refusal takes three
+    assert [("sg", "initial", "timeout"), ("eu", "fallback", "none")] == hops(told)
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
