@@ -119,6 +119,16 @@ _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's loopback, by its name or its address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def region_named(name: str) -> Region:
     """The region of that id; a `SettingError` that lists the known ones otherwise."""
     try:
