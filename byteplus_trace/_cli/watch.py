@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show calls until `q`, or with `--web` until Ctrl-C."""
-    import textual  # noqa: F401 - a missing extra is said before anything is begun
+    import textual  # noqa: F401 - a missing extra is reported before anything is begun
 
     if args.view_of_a_receiver:
         return _view()

@@ -140,8 +140,8 @@ class Keys(Static):
 
     def show(self, hints: _Hints) -> None:
         self._hints = hints
-        words = [part for key, label, _ in hints for part in ((f"{key} ", f"bold {shown.ODD}"), f"{label}  ")]
-        self.update(Text.assemble(*words), layout=False)
+        parts = [part for key, label, _ in hints for part in ((f"{key} ", f"bold {shown.ODD}"), f"{label}  ")]
+        self.update(Text.assemble(*parts), layout=False)
 
     async def on_click(self, event: events.Click) -> None:
         at = event.x - 1
@@ -247,7 +247,7 @@ class OneCall(Screen[None]):
         rows = self.query_one(BarRows)
         details = self.query_one("#details", Lines)
         if rows.bars:
-            details.show(shown.details(rows.bars[rows.cursor].span))
+            details.show(shown.details(rows.bars[rows.cursor].span, self._spans))
         else:
             details.show([Text("The spans of this call have made room for newer ones.", shown.ODD)])
         details.scroll_home(animate=False)
@@ -361,7 +361,7 @@ class Watch(App[None]):
         return (switchers.first().current if switchers else None) or "calls"
 
     def _tick(self) -> None:
-        # A timer may still be under way while the app ends and its widgets go.
+        # A timer may still fire while the app ends and its widgets go.
         if self.screen_stack:
             with suppress(NoMatches):
                 self.look()
@@ -411,7 +411,7 @@ class Watch(App[None]):
 
     def _why_empty(self) -> Text:
         if self._shown:
-            return Text(f"None of {len(self._shown):,} calls fits the filter. escape clears it.", shown.QUIET)
+            return Text(f"No call fits the filter, of {len(self._shown):,}. escape clears it.", shown.QUIET)
         if not self._live:
             return Text("There are no calls in this file.", shown.QUIET)
         place = plain(self.source.status().place)
@@ -556,7 +556,7 @@ class Watch(App[None]):
 
 
 def _notes(status: Status) -> list[str]:
-    """What a user should know, in few words."""
+    """What a user should know, in short."""
     found = [plain(each) for each in status.troubles]
     if status.program:
         found.append(plain(status.program))

@@ -69,7 +69,7 @@ class Program:
 
     @property
     def state(self) -> str:
-        """Its name and how it goes, in a few words."""
+        """Its name and how it goes, in short."""
         status = self.exit_status
         notes = [f"{self.shown} {'runs' if status is None else f'ended with {status}'}"]
         if self._is_simulated:

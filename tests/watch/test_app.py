@@ -169,7 +169,7 @@ def test_the_filter_works_while_it_is_typed(source):
         assert "filter team:search error: 1" in screen_text(app)
         await pilot.press(*" xyz")
         await pilot.pause()
-        assert "None of 3 calls fits the filter" in screen_text(app)
+        assert "No call fits the filter, of 3" in screen_text(app)
         await pilot.press("escape")
         assert 3 == len(models(app))
         assert "" == app.query_one("#filter", Input).value
@@ -300,7 +300,9 @@ def test_one_call_has_its_waterfall_events_attributes_and_conversation(source, s
         assert "call" == bars.bars[bars.cursor].role
         whole = details(app)
         for part in (
-            "fallback",
+            "* fallback sg -> eu, because of overloaded",
+            "├─ POST sg, initial, 503 ServerOverloaded",
+            "└─ POST eu, fallback, 200",
             "from=sg",
             "to=eu",
             "Conversation",

@@ -31,14 +31,14 @@ time.sleep(600)
 class Terminal:
     """The command on a terminal of its own, and all that it wrote there."""
 
-    def __init__(self, *words, size=(24, 100), **environ):
+    def __init__(self, *arguments, size=(24, 100), **environ):
         import termios
 
         self._ours, theirs = os.openpty()
         termios.tcsetwinsize(theirs, size)
         self.written = bytearray()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "byteplus_trace", "watch", *words],
+            [sys.executable, "-m", "byteplus_trace", "watch", *arguments],
             env={**BARE, "TERM": "xterm-256color", **environ},
             stdin=theirs,
             stdout=theirs,
@@ -168,7 +168,7 @@ def test_ctrl_c_is_a_key_and_the_terminal_is_given_back(on_a_terminal):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--simulate"], "--simulate needs a program"),
         (["--open", "x.db", "--keep", "y.db"], "leave out --keep"),
@@ -181,12 +181,12 @@ def test_ctrl_c_is_a_key_and_the_terminal_is_given_back(on_a_terminal):
         (["--view-of-a-receiver"], "'byteplus-trace watch --web', which starts it itself"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_the_fix(capsys, monkeypatch, tmp_path, words, said):
+def test_what_cannot_be_done_is_answered_with_the_fix(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
 
-    assert 2 == main(["watch", *words])
+    assert 2 == main(["watch", *arguments])
 
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert [] == list(tmp_path.iterdir())
 
 

@@ -37,7 +37,7 @@ from byteplus_trace._watch.view import OpenedFile, OtherProcess
 def patiently(found):
     until = time.monotonic() + 30
     while not (result := found()):
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "it never happened"
         time.sleep(0.01)
     return result
 
