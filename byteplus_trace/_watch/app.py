@@ -7,8 +7,10 @@ key is answered at once however much arrives.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +38,7 @@ from .status import Source, Status
 from .waterfall import Bar, waterfall
 
 REFRESH_SECONDS = 0.25
+_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class CallRows(Rows):
@@ -338,6 +341,12 @@ class Watch(App[None]):
         self.query_one("#filter", Input).display = False
         self.query_one(CallRows).focus()
         self._draw_keys()
+        # A terminal that is closed ends the view as `q` does, and with it the program that runs beside it.
+        for number in _ENDINGS:
+            with suppress(
+                NotImplementedError, RuntimeError, ValueError
+            ):  # Windows, another thread than the first
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.look()
         self.set_interval(REFRESH_SECONDS, self._tick)
 

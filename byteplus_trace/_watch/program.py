@@ -103,7 +103,9 @@ class Program:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             hint = f" Try {sys.executable}." if self.command[0] == "python" else ""
-            raise SettingError(f"{self.shown} cannot be run: {why}.{hint}") from error
+            raise SettingError(
+                f"{plain(shlex.quote(self.command[0]))} cannot be run: {why}.{hint}"
+            ) from error
         self._reader = threading.Thread(target=self._read, name="byteplus-trace-output", daemon=True)
         self._reader.start()
 

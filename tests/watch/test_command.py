@@ -2,11 +2,13 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -74,7 +76,8 @@ class Terminal:
 
     def close(self):
         try:
-            self.press("q")
+            with suppress(OSError):  # it has ended, and its terminal with it
+                self.press("q")
             return self.process.wait(60)
         finally:
             self.process.kill()
@@ -104,10 +107,28 @@ def test_a_simulated_program_is_on_the_screen_while_it_stays_alive(on_a_terminal
         terminal.press("3")
         terminal.shows("200")
     finally:
-        status = terminal.close()
-    # The program was still running, and was ended with the view.
-    assert 1 == status
-    assert "ended with 143" in terminal.text
+        assert 0 == terminal.close()
+
+
+@pytest.mark.parametrize("ending", ["q", "SIGTERM", "SIGHUP"])
+def test_a_program_that_still_runs_ends_with_the_view(on_a_terminal, ending):
+    source = "import os, time; print(f'process {os.getpid()}.', flush=True); time.sleep(600)"
+    terminal = on_a_terminal("--port", "0", "--", sys.executable, "-c", source)
+    try:
+        terminal.shows("Waiting for spans")
+        terminal.press("3")
+        terminal.shows("process ")
+        terminal.shows(".")
+        process = int(re.search(r"process (\d+)", terminal.text)[1])
+        os.kill(process, 0)
+        if ending != "q":
+            terminal.process.send_signal(getattr(signal, ending))
+            assert 0 == terminal.process.wait(60)
+    finally:
+        terminal.close()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_a_program_that_fails_is_said_at_the_end(on_a_terminal):
