@@ -114,6 +114,7 @@ def instrument(
     *,
     service_name: str | None = None,
     policy: Policy | Mapping[str, Any] | str | PathLike[str] | None = None,
+    health_store: str | None = None,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = None,
@@ -147,6 +148,8 @@ def instrument(
         service_name: `service.name` of the spans, where the provider is our own; else `OTEL_SERVICE_NAME`.
         policy: how calls move between regions, endpoints and models: a `Policy`, a mapping, or the path of a TOML
             or JSON file, a Portkey gateway config included. None: observe only.
+        health_store: a Redis or Valkey through which processes and machines share what they know of the policy's
+            targets, such as `redis://host:6379/0?namespace=prod`; needs the extra `redis`. None: each knows its own.
         tracer_provider: whose tracer to use; else the global one, whenever it is set; else one of our own by the
             standard `OTEL_*` variables, exporting OTLP over HTTP to localhost:4318.
         meter_provider: where the OpenTelemetry metrics go too; else the global one. None set: nothing to pay.

@@ -92,6 +92,7 @@ APIS: tuple[Api, ...] = (
     _other("GET", "/models", "models"),
     _other("GET", "/models/{id}", "models"),
     Api("GET", "/e2e/get/certificate", "other", "e2e_certificate", "other", None),
+    Api("POST", "/e2e/get/certificate", "other", "e2e_certificate", "other", None),  # as the SDKs ask for it
     Api("GET", "/ping", "other", "ping", "other", None),
 )  # fmt: skip
 

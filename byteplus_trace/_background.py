@@ -10,23 +10,22 @@ thread, or a `flush()`, does the rest.
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from ._forks import remake_after_fork
 from ._telemetry.guard import fault
 
 Job = Callable[[], None]
 
-forks = 0
-"""How many forks this process came out of: what is older than the last one is for its parent to record."""
-
 _jobs: deque[Job] = deque()
 _wake: SimpleQueue[None] = SimpleQueue()
-_working = threading.RLock()  # held while a job is done, so that who drains waits for the one in hand too
+_working = threading.RLock()
+"""Held while a job is done, so that whoever drains waits for the one in hand too."""
 _thread: threading.Thread | None = None
 
 
@@ -37,11 +36,17 @@ def put(job: Job) -> None:
 
 
 def start() -> None:
-    """Have the thread running; after a fork, in the child too."""
+    """Have the thread running. Where none can start, jobs wait for a `flush()`."""
     global _thread  # noqa: PLW0603 - one thread a process
-    if _thread is None or not _thread.is_alive():
-        _thread = threading.Thread(target=_work, name="byteplus-trace-reaper", daemon=True)
-        _thread.start()
+    if _thread is not None and _thread.is_alive():
+        return
+    thread = threading.Thread(target=_work, name="byteplus-trace-background", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        fault("starting the background thread", error)
+    else:
+        _thread = thread
 
 
 def drain(timeout_seconds: float = -1) -> bool:
@@ -60,7 +65,7 @@ def drain(timeout_seconds: float = -1) -> bool:
 
 
 def _do(job: Job) -> None:
-    """No job ends this thread, or reaches who drains, whatever it raises."""
+    """No job ends this thread, or reaches whoever drains, whatever it raises."""
     try:
         job()
     except KeyboardInterrupt:
@@ -75,14 +80,13 @@ def _work() -> None:
         drain()
 
 
-def _restart_in_child() -> None:
-    global forks, _jobs, _wake, _working, _thread  # noqa: PLW0603 - the parent's jobs are the parent's, and its thread did not come along
-    forks += 1
+def after_fork() -> None:
+    """The parent's jobs are the parent's, and its thread does not exist here."""
+    global _jobs, _wake, _working, _thread  # noqa: PLW0603 - as above
     _jobs, _wake, _working = deque(), SimpleQueue(), threading.RLock()
     if _thread is not None:
         _thread = None
         start()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_in_child)
+remake_after_fork(sys.modules[__name__])

@@ -67,8 +67,8 @@ def assessment(
     """
     code = answer.error.code if answer.error is not None else None
     how = end.how
-    abandoned = how in {"closed", "forgotten"}
-    if abandoned and status is None:
+    is_abandoned = how in {"closed", "forgotten"}
+    if is_abandoned and status is None:
         return CANCELLED  # nobody waited for the reply
     if how == "raised":
         return _raised(end, code, began=status is not None)
@@ -89,7 +89,7 @@ def assessment(
         return CANCELLED  # somebody cancelled the response while it was made
     if answer.complete or body is None or not body.legible:
         return OK
-    if abandoned:
+    if is_abandoned:
         return CANCELLED
     return _incomplete(call, answer, body, status)
 
@@ -107,7 +107,7 @@ def _raised(end: End, code: str | None, began: bool) -> Assessment:
 
 
 def unreachable(error: BaseException | None) -> str | None:
-    """Why no connection could be made: what the system said, never a library, which may quote what was sent."""
+    """Why no connection could be made: the system's message, never a library's, which may quote what was sent."""
     for _ in range(_MOST_CAUSES):
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]  # one for each of a host's addresses
@@ -127,7 +127,7 @@ def _system_message(error: OSError) -> str | None:
 
 
 def _images_failed(images: Images, how: How, complete: bool) -> bool:
-    """Nothing succeeded, or the reader left after a failed image, as SDKs do when they raise on it."""
+    """Nothing succeeded, or the reader stopped after a failed image, as SDKs do when they raise on it."""
     if images.failed and not images.generated:
         return True
     return bool(images.failed) and how in {"closed", "forgotten"} and not complete

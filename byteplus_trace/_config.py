@@ -56,6 +56,7 @@ class Config:
 
     service_name: str | None = None
     policy: Policy | None = None
+    health_store: str | None = field(default=None, repr=False)
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
@@ -150,6 +151,10 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         from ._policy.policy import Policy
 
         settled["policy"] = Policy.load(settled["policy"], environ)
+    if settled.get("health_store") is not None:
+        from ._routing.store_address import StoreAddress
+
+        StoreAddress.of(settled["health_store"])
     if settled.get("prices") is not None:
         from ._pricefile import load
 
@@ -268,6 +273,7 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
+    "health_store": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
     "metadata_labels": _read_words,

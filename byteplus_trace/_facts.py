@@ -1,7 +1,7 @@
 """
 What there is to know about one ModelArk call, as values.
 
-A request becomes a `Call`; each send of it an `Attempt`; what the body said an
+A request becomes a `Call`; each send of it an `Attempt`; what the body holds an
 `Answer`; all of it, with its times and its estimated cost, an `Exchange`. They are
 frozen, compute nothing and know no library, so every reader, rule and sink can be
 tested with literals.
@@ -47,13 +47,15 @@ Reason = Literal[
     "cut",
     "idle",
 ]
-SkipReason = Literal["breaker_open", "cooldown", "dead_credential", "operation", "model", "zone"]
+SkipReason = Literal[
+    "breaker_open", "cooldown", "dead_credential", "operation", "model", "zone", "encrypted", "signed"
+]
 Duplicate = Literal["raised", "replayed", "sdk_resend"]
 
 
 class Content(msgspec.Struct, frozen=True):
     """
-    What was said, in the message schema of the GenAI conventions; only where content capture is on.
+    Prompts and answers, in the message schema of the GenAI conventions; only where content capture is on.
 
     Each field is a JSON-ready list, media replaced by size and hash.
     """
@@ -86,7 +88,7 @@ class Call(msgspec.Struct, frozen=True):
     """As the caller wrote it."""
     stream: bool = False
     params: Mapping[str, Any] = {}
-    """Request parameters that were set, in ModelArk's words; never content."""
+    """Request parameters that were set, under ModelArk's names; never content."""
     metadata: Mapping[str, str] = {}
     resource_id: str | None = None
     """The response, task or file that the path names."""
@@ -100,7 +102,7 @@ class Usage(msgspec.Struct, frozen=True):
     """
     Tokens as counted by the service.
 
-    Input includes cache reads and output includes reasoning, as the GenAI
+    Input includes cache reads and writes, and output includes reasoning, as the GenAI
     conventions ask; the other fields are subsets and are never added to them.
     """
 
@@ -111,6 +113,8 @@ class Usage(msgspec.Struct, frozen=True):
     text_input_tokens: int | None = None
     image_input_tokens: int | None = None
     audio_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    """The part of the input that was written to a cache."""
 
 
 class Images(msgspec.Struct, frozen=True):
@@ -131,24 +135,24 @@ class WireError(msgspec.Struct, frozen=True):
     type: str | None = None
     request_id: str | None = None
     message: str | None = None
-    """May echo what was sent: told only where content capture is on. Cut as any text is."""
+    """May echo what was sent: recorded only where content capture is on. Cut as any text is."""
 
     def __repr__(self) -> str:
         return f"WireError(code={self.code!r}, type={self.type!r}, request_id={self.request_id!r})"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the body said, as far as it was read."""
+    """What the body holds, as far as it was read."""
 
     id: str | None = None
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
-    """Of each choice; `error` where it was begun and none came."""
+    """Of each choice; `error` where it was begun and never got one."""
     usage: Usage | None = None
     images: Images | None = None
     error: WireError | None = None
     complete: bool = False
-    """The body said that it was whole: a terminal event, a finish reason, or a document that parsed."""
+    """The body showed that it was whole: a terminal event, a finish reason, or a document that parsed."""
     service_tier: str | None = None
     server_fallback: str | None = None
     """The model asked for, where the service itself answered with another: `service_status.model_fallback`."""
@@ -195,7 +199,7 @@ class Attempt(msgspec.Struct, frozen=True):
     waited_seconds: float = 0.0
     """How long the plan waited before this send."""
     unreachable: str | None = None
-    """Why no connection could be made, in the system's words, such as `Connection refused`."""
+    """Why no connection could be made, as the system reports it, such as `Connection refused`."""
 
 
 class Skip(msgspec.Struct, frozen=True):
@@ -203,25 +207,27 @@ class Skip(msgspec.Struct, frozen=True):
 
     target: str
     reason: SkipReason
+    region: str = ""
+    """The target's."""
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """One call and all that came of it. Complete before any sink sees it."""
+    """One call, its attempts and its result. Complete before any sink sees it."""
 
     call: Call
     """What was asked."""
     attempts: tuple[Attempt, ...]
     """Every send, in order; empty where nothing could be sent."""
     answer: Answer
-    """What the body said that the caller got."""
+    """What the body holds that the caller got."""
     outcome: Outcome
-    """How the call ended for its caller, in one word."""
+    """How the call ended for its caller, one of a closed set."""
     started_ns: int
     """When the call was made, in nanoseconds since the epoch."""
     duration_seconds: float
     """To the end of the body, waits and every attempt included."""
     status: int | None = None
-    """Of the response that the caller got; None where an exception came instead."""
+    """Of the response that the caller got; None where there was an exception instead."""
     error_type: str | None = None
     """ModelArk's code up to its first dot, else the status, else the exception's class name."""
     reason: Reason = "none"

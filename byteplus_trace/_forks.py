@@ -12,7 +12,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import suppress
 from typing import Protocol
+
+count = 0
+"""How many forks made this process: a call that is older than the last one is for its parent to record."""
 
 
 class Forkable(Protocol):
@@ -48,8 +52,11 @@ def remake_after_fork(state: Forkable) -> None:
 
 
 def _remake() -> None:
+    global count  # noqa: PLW0603 - there is one process
+    count += 1
     for state in list(_registered):
-        state.after_fork()
+        with suppress(Exception):  # the child needs the others all the same
+            state.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from . import _background, _prices
+from . import _background, _forks, _prices
 from ._call_end import Assessment, End, How, assessment, outcome_of, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
@@ -46,7 +46,7 @@ class _Open:
 
 
 class _Over(msgspec.Struct):
-    """An attempt that has ended, and what its body said."""
+    """An attempt that has ended, and what its body holds."""
 
     attempt: Attempt
     found: Assessment
@@ -60,7 +60,7 @@ class Observer:
     One exchange, observed.
 
     `open_span` opens the call's span; None where the context asked for silence. `heard`
-    gets the exchange before it is recorded, silence or not.
+    gets the exchange, and the exception that ended it, before it is recorded, silence or not.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Observer:
         family: Family | None,
         open_span: Callable[[Call, int], CallSpan] | None,
         capture: bool,
-        heard: Callable[[Exchange], None] | None = None,
+        heard: Callable[[Exchange, BaseException | None], None] | None = None,
         cost: Callable[[Call, Answer, int], Decimal | None] = _prices.cost,
     ) -> None:
         self._call = call
@@ -97,7 +97,7 @@ class Observer:
         self._capture = capture
         self._heard = heard
         self._cost = cost
-        self._forks = _background.forks
+        self._forks = _forks.count
         self._started = time.perf_counter()
         self._started_ns = time.time_ns()
         self._over: list[_Over] = []
@@ -106,7 +106,7 @@ class Observer:
         self._skipped: tuple[Skip, ...] = ()
         self._open: _Open | None = None
         self.body: Body | None = None
-        """What the reply in hand says so far."""
+        """What the reply in hand holds so far."""
         self._pending = [True]  # taken once, by whoever finishes: popping a list is atomic
         self.duplicate: Duplicate | None = None
         self.idle_seconds: float | None = None
@@ -151,7 +151,7 @@ class Observer:
                     self._call_span.target_skipped(skip.target, skip.reason, self._ns(time.perf_counter()))
 
     def replied(self, status: int, headers: Mapping[str, str]) -> None:
-        """The response headers were received."""
+        """Response headers were received."""
         attempt = self._open
         if attempt is None:
             return
@@ -192,21 +192,21 @@ class Observer:
     @property
     def reads(self) -> Callable[[bytes], bool]:
         """
-        What takes the next bytes of the reply in hand, and returns true when the protocol's last event was among them.
+        What takes the next bytes of the reply in hand, and returns whether the protocol's last event was among them.
 
         The function itself and no method around it, for each call costs a tenth of what watching a chunk does.
         """
         return self.body.feed if self.body is not None else _unread
 
     def exhausted(self) -> None:
-        """The body is at its end."""
+        """The body ended."""
         if self.body is not None:
             self.body.end()
             self.finish(End("exhausted"))
 
     def finish_soon(self, how: How) -> None:
         """As `finish`, but from where only a queue may be touched; the call ends now all the same."""
-        if self._pending and self._forks == _background.forks:
+        if self._pending and self._forks == _forks.count:
             end = End(how)
             _background.put(lambda: self.finish(end))
 
@@ -240,9 +240,11 @@ class Observer:
             final = None
         exchange = self._exchange(end, final)
         if self._heard is not None:
-            self._heard(exchange)
+            self._heard(exchange, end.error)
         if self._call_span is not None:
             self._call_span.ends(exchange, ended_ns)
+        # The exceptions of failed attempts hold the frames that hold this.
+        self._over.clear()
 
     def _close(self, attempt: _Open, end: End, ended_ns: int) -> _Over:
         sending, body = attempt.sending, self.body
@@ -250,7 +252,7 @@ class Observer:
         answer = body.answer() if body is not None else Answer()
         if body is not None and body.fault is not None:
             fault("reading the body", body.fault)
-        stated = answer.error
+        refusal = answer.error
         found = assessment(self._call, end, answer, status=attempt.status, body=body)
         closed = Attempt(
             # By position as far as it is long: a call with more than 15 keywords makes a dict of them first.
@@ -267,8 +269,8 @@ class Observer:
             reason=found.reason,
             status=attempt.status,
             error_type=found.error_type,
-            error_code=stated.code if stated is not None else None,
-            request_id=attempt.request_id or (stated.request_id if stated is not None else None),
+            error_code=refusal.code if refusal is not None else None,
+            request_id=attempt.request_id or (refusal.request_id if refusal is not None else None),
             upstream_ms=attempt.upstream_ms,
             waited_seconds=sending.waited_seconds,
         )

@@ -3,7 +3,7 @@ What a request is: ModelArk's or not, and if so which call.
 
 Pure: strings in, a `Call` out. A place is ModelArk's when its host is a public one, when
 `base_urls` or a policy's target names it, or when it is Portkey's gateway and the
-request says that BytePlus is behind it.
+request names BytePlus as the provider behind it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Place:
 
 
 class Addressed(NamedTuple):
-    """What a method and a URL say by themselves: the same for every call of one API in one place."""
+    """What follows from a method and a URL alone. The same for every call of one API at one place."""
 
     api: Api
     family: Family | None
@@ -154,7 +154,7 @@ def recognise(
     metadata: Mapping[str, str],
 ) -> Recognised | None:
     """
-    Say which call a request is; None where it is not ModelArk's.
+    The call that a request makes; None where it is not ModelArk's.
 
     `headers` have lower-case names; those of `WANTED_HEADERS` and Portkey's are enough.
     `body` is None where it cannot be read without taking it from the caller.
@@ -171,7 +171,7 @@ def recognise(
         region = headers.get(REGION_HEADER, region)
         if not may_be_region(region):
             region = "unknown"
-    told, cut = _metadata(metadata, headers)
+    values, cut = _metadata(metadata, headers)
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(
         # By position, for a call with more than 15 keywords makes a dict of them first.
@@ -187,7 +187,7 @@ def recognise(
         model=asked.model,
         stream=asked.stream,
         params=asked.params,
-        metadata=told,
+        metadata=values,
         resource_id=addressed.resource_id,
         client_request_id=headers.get("x-client-request-id"),
         sdk_retry=int(retries) if retries.isdecimal() and len(retries) <= LONGEST_NUMBER else 0,
@@ -205,13 +205,13 @@ def _is_byteplus(provider: str, model: str | None) -> bool:
 
 def _metadata(scope: Mapping[str, str], headers: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
     """The scope's key/values, the request's own on top, each at most 128 characters."""
-    given = headers.get("x-portkey-metadata")
+    sent = headers.get("x-portkey-metadata")
     trace_id = headers.get("x-portkey-trace-id")
-    if not scope and given is None and trace_id is None:
+    if not scope and sent is None and trace_id is None:
         return {}, 0
     values = dict(scope)
-    if given is not None:
-        values.update(_portkey_metadata(given))
+    if sent is not None:
+        values.update(_portkey_metadata(sent))
     if trace_id is not None:
         values["trace_id"] = trace_id
     cut = sum(len(value) > LONGEST_METADATA for value in values.values())

@@ -1,8 +1,11 @@
 """
 Where ModelArk is.
 
-Nothing in a reply names the region, so it follows from the host alone (ModelArk docs
+No reply names its region, so the host alone decides (ModelArk docs
 1544106, Regions and endpoints, 2026-11). Adding a region is one row.
+
+On a public host the path begins with a prefix, which names the billing plan and the form
+of the API. Adding a plan is one row for each form.
 """
 
 from __future__ import annotations
@@ -13,12 +16,54 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_address
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote, urlsplit
 
 from ._errors import SettingError, shown
 
 MODELARK = "byteplus.modelark"
 ARK = "volcengine.ark"
+
+
+BillingPlan = Literal["metered", "coding", "agent"]
+BILLING_PLANS: tuple[BillingPlan, ...] = get_args(BillingPlan)
+
+Form = Literal["openai", "anthropic"]
+"""Whose API the paths and bodies are like."""
+
+# ModelArk documents no prefix of the agent plan in Anthropic's form (2026-11).
+PREFIXES: Mapping[tuple[BillingPlan, Form], str] = {
+    ("metered", "openai"): "/api/v3",
+    ("coding", "openai"): "/api/coding/v3",
+    ("agent", "openai"): "/api/plan/v3",
+    ("metered", "anthropic"): "/api/compatible",
+    ("coding", "anthropic"): "/api/coding",
+}
+
+
+class Prefix(NamedTuple):
+    """The beginning of a path on a public host, and what it means."""
+
+    path: str
+    plan: BillingPlan
+    form: Form
+
+
+# The longest first: `/api/coding/v3` begins with `/api/coding`.
+_PREFIXES = sorted(
+    (Prefix(path, plan, form) for (plan, form), path in PREFIXES.items()), key=lambda each: -len(each.path)
+)
+
+
+def prefix_of(path: str) -> Prefix | None:
+    """The prefix that a path on a public host begins with; None where it is not known."""
+    return next((each for each in _PREFIXES if f"{path}/".startswith(f"{each.path}/")), None)
+
+
+def prefix_at_end(path: str) -> Prefix | None:
+    """The prefix that a base URL's path ends with; None where it is not known."""
+    return next((each for each in _PREFIXES if path.endswith(each.path)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +74,25 @@ class Region:
 
     @property
     def base_url(self) -> str:
+        """Where its API is; see `base_for`."""
+        return self.base_for("metered", "openai")
+
+    def base_for(self, plan: BillingPlan, form: Form) -> str:
         """
-        Where its API is; under `byteplus-trace simulate -- ...` the fake service.
+        The base URL of a plan in a form that it has; under `byteplus-trace simulate -- ...` of the fake service.
 
         Raises:
             SettingError: other regions are simulated, and this one is not.
         """
+        return f"{self._origin}{PREFIXES[plan, form]}"
+
+    @property
+    def _origin(self) -> str:
         simulated = simulated_regions()
         if not simulated:
-            return f"https://{self.host}/api/v3"
+            return f"https://{self.host}"
         try:
-            return simulated[self.id]
+            return simulated[self.id].removesuffix(PREFIXES["metered", "openai"])
         except KeyError:
             raise SettingError(
                 f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."
@@ -71,6 +124,16 @@ _NICKNAMES = {
 _BY_NICKNAME = {nickname: region for region, nicknames in _NICKNAMES.items() for nickname in nicknames}
 _BY_ID = {region.id: region for region in REGIONS}
 _BY_HOST = {region.host: region for region in REGIONS}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's loopback, by its name or its address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def region_named(name: str) -> Region:
@@ -109,18 +172,6 @@ def simulated_regions() -> Mapping[str, str]:
     return simulated
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    from ipaddress import ip_address
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def may_be_region(name: str) -> bool:
     """Whether this is the name of a region, or looks like one that was opened after this release."""
     return name in _BY_ID or _SHAPE.fullmatch(name) is not None
@@ -157,7 +208,7 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
 
 
 def spellings_of(host: str) -> tuple[str, str]:
-    """A host in its own letters, in which hosts compare, and in ASCII (RFC 3492): httpx says now one, now the other."""
+    """A host in Unicode, the form in which hosts compare, and in ASCII (RFC 3492). httpx uses either of them."""
     labels = [_in_letters(label) for label in host.split(".")]
     in_ascii = [
         label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in labels
@@ -172,13 +223,13 @@ def _in_letters(label: str) -> str:
         letters = label[4:].encode("ascii").decode("punycode")
     except UnicodeError:
         return label
-    # `xn--a-` is no other spelling of `a`: it is no name at all, and not the host that a key was given for.
+    # `xn--a-` is not another spelling of `a`. It is no valid name, and a key for `a` must not be sent there.
     return label if letters.isascii() else letters
 
 
 @lru_cache(maxsize=1024)
 def address_of(url: str) -> str:
-    """A URL in the one form in which addresses compare: small letters up to its path, a host in its own, no usual port, escapes, no slash at the end."""
+    """Normalise a URL for comparison: lower case before the path, Unicode host, no default port, escaped path, no trailing slash."""
     scheme, host, port = origin_of(url)
     named = f"[{host}]" if host is not None and ":" in host else host
     at = named if port == DEFAULT_PORTS.get(scheme) else f"{named}:{port}"
@@ -195,7 +246,7 @@ def base_url(region: str) -> str:
     return region_named(region).base_url
 
 
-def did_you_mean(word: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
+    close = get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,12 +1,8 @@
 """
-The series in `prometheus_client`, and two ways to let Prometheus read them.
+Two ways to let Prometheus read the series.
 
     app.mount("/metrics", byteplus_trace.prometheus.metrics_app())      # inside a web application
     server = byteplus_trace.prometheus.serve(9464)                      # or beside it
-
-Collectors belong to their registry and outlive the sink that made them: a process that
-instruments, uninstruments and instruments again goes on counting where it was. Label
-values from outside are bounded (see `_telemetry/collectors.py`), then count as `other`.
 
 With `PROMETHEUS_MULTIPROC_DIR` set before `prometheus_client` is first imported, the
 series are summed over all worker processes, whichever of them is asked. Exemplars do not
@@ -26,23 +22,19 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ._facts import Exchange
-from ._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, START_TIME, TELEMETRY_ERRORS
-from ._telemetry.collectors import default_registry, forget, multiprocess_directory, series_of
-from ._telemetry.points import Point
-from ._telemetry.zero_series import starts
+from ._telemetry.collectors import default_registry, multiprocess_directory
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["MetricsApp", "Server", "Sink", "metrics_app", "serve"]
+__all__ = ["MetricsApp", "Server", "metrics_app", "serve"]
 
 logger = getLogger("byteplus_trace")
 
@@ -50,98 +42,16 @@ AGAIN_SECONDS = 2.0
 """How often a worker that waits for the port tries: a reload costs Prometheus one scrape at most."""
 
 
-class Sink:
-    """
-    Where exchanges become series of one registry.
-
-    Args:
-        registry: None is `prometheus_client.REGISTRY`.
-        metadata_labels: metadata keys that become labels of the series that have them.
-        max_models: how many values the label `model` may take.
-
-    Raises:
-        SettingError: a metadata key cannot be a label, the registry was set up with other
-            ones, or the directory for several processes is missing.
-    """
-
-    def __init__(
-        self,
-        registry: CollectorRegistry | None = None,
-        *,
-        metadata_labels: Sequence[str] = (),
-        max_models: int = 100,
-    ) -> None:
-        self._registry = registry
-        self._series = series_of(registry, metadata_labels, max_models)
-        self._metadata_labels = self._series.metadata_labels
-        self._exemplars = not self._series.multiprocess
-
-    def record(self, exchange: Exchange, points: Iterable[Point], exemplar: Mapping[str, str] | None) -> None:
-        """Add what one exchange came to; `exemplar` is its `trace_id` and `span_id`, where they are sampled."""
-        children, child = self._series.children, self._series.child
-        extra: tuple[str, ...] = ()
-        if self._metadata_labels:
-            metadata = exchange.call.metadata
-            extra = tuple(metadata.get(key, "") for key in self._metadata_labels)
-        exemplar = exemplar if self._exemplars else None
-        for instrument, values, amount in points:
-            if extra and instrument.metadata:
-                values += extra  # noqa: PLW2901
-            series = children[instrument].get(values) or child(instrument, values)
-            if instrument.kind == "counter":
-                series.inc(amount)
-            else:
-                series.observe(amount, exemplar if instrument.exemplars else None)
-
-    def in_flight(self, operation: str, change: int) -> None:
-        """A call began (1) or ended (-1)."""
-        values = (operation,)
-        gauge = self._series.children[IN_FLIGHT].get(values) or self._series.child(IN_FLIGHT, values)
-        gauge.inc(change)
-
-    def breaker(self, target: str, operation: str, state: int) -> None:
-        """0 closed, 1 half-open, 2 open."""
-        self._series.child(BREAKER, (target, operation)).set(state)
-
-    def telemetry_error(self, where: str) -> None:
-        """A fault of our own was swallowed there."""
-        self._series.child(TELEMETRY_ERRORS, (where,)).inc()
-
-    def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
-        """The versions at work; of a library that is not installed, the empty string."""
-        self._series.child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
-
-    def started(self, policy: str, at_seconds: float) -> None:
-        """Calls are observed from then on, in seconds since the epoch; `policy` sums it up."""
-        self._series.child(START_TIME, (policy,)).set(at_seconds)
-
-    def start_targets(self, targets: Iterable[tuple[str, str]], *, routed: bool = True) -> None:
-        """
-        Let the series of these targets, each a name and a region, stand at 0 until they first move.
-
-        Which combinations do is told in `_telemetry/starts.py`. Counters that moved
-        already stay as they are; breakers are closed, for a policy that starts knows of no fault.
-        """
-        for instrument, values in starts(list(targets), routed=routed):
-            child = self._series.child(instrument, values)
-            if instrument is BREAKER:
-                child.set(0)
-
-    def withdraw(self) -> None:
-        """Take the series out of their registry, and their counts with them."""
-        forget(self._registry)
-
-
 def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
     """
     The series as a web application, ASGI and WSGI in one object, OpenMetrics where the client accepts it.
 
-    With `PROMETHEUS_MULTIPROC_DIR` set it tells the sums over all processes, and `registry` is not looked at.
+    With `PROMETHEUS_MULTIPROC_DIR` set it serves the sums over all processes, and `registry` is not looked at.
     """
-    return MetricsApp(_told(registry))
+    return MetricsApp(_readable(registry))
 
 
-def _told(registry: CollectorRegistry | None) -> CollectorRegistry:
+def _readable(registry: CollectorRegistry | None) -> CollectorRegistry:
     if multiprocess_directory() is None:
         return registry or default_registry()
     from prometheus_client import CollectorRegistry
@@ -154,7 +64,7 @@ def _told(registry: CollectorRegistry | None) -> CollectorRegistry:
 
 class MetricsApp:
     """
-    An application that is told apart by how it is called.
+    An application whose protocol follows from how it is called.
 
     `(environ, start_response)` is WSGI and `(scope, receive, send)` ASGI. `(scope)` alone is
     ASGI 2, which servers suppose where `__call__` is no coroutine function.
@@ -180,9 +90,9 @@ class MetricsApp:
 
     def _head(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         """As a GET, without its body; the client's own application answers 405, and sends a body with that."""
-        said: list[Any] = []
-        body = b"".join(self._wsgi({**environ, "REQUEST_METHOD": "GET"}, lambda *head: said.extend(head)))
-        status, headers = said
+        head: list[Any] = []
+        body = b"".join(self._wsgi({**environ, "REQUEST_METHOD": "GET"}, lambda *each: head.extend(each)))
+        status, headers = head
         start_response(status, [*headers, ("Content-Length", str(len(body)))])
         return []
 
@@ -191,7 +101,7 @@ class Server:
     """
     `/metrics` on a port of its own, from a daemon thread.
 
-    A forked child has no such thread: it lets go of the port and its copy says `serving` no more.
+    A forked child has no such thread: it lets go of the port and its copy is not `serving`.
     """
 
     def __init__(self, port: int, addr: str, registry: CollectorRegistry | None) -> None:
@@ -199,7 +109,7 @@ class Server:
         self.serving = False
         """Whether the port is this process's: of several workers one has it, and the others wait for it."""
         self._addr = addr
-        self._told = _told(registry)
+        self._registry = _readable(registry)
         self._waiting: threading.Thread | None = None
         self._stopping = threading.Event()
         _servers.add(self)
@@ -213,8 +123,8 @@ class Server:
         """
         from prometheus_client import start_http_server
 
-        self._server, self._thread = start_http_server(self.port, self._addr, self._told)
-        self._server.set_app(MetricsApp(self._told))
+        self._server, self._thread = start_http_server(self.port, self._addr, self._registry)
+        self._server.set_app(MetricsApp(self._registry))
         self.port = self._server.server_port
         self.serving = True
 
@@ -261,8 +171,8 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
     """
     Serve the series over HTTP from a daemon thread; port 0 takes a free one.
 
-    Of several processes with one `PROMETHEUS_MULTIPROC_DIR` the first takes the port and tells for
-    all. The others wait for it, and one of them takes it when the first ends.
+    Of several processes with one `PROMETHEUS_MULTIPROC_DIR` the first takes the port and serves
+    the sums of all. The others wait for it, and one of them takes it when the first ends.
 
     Returns:
         The server, or None where the port cannot be had: that is one log line, not the end of a worker.
@@ -273,7 +183,9 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
         server.take()
     except (OSError, OverflowError) as error:
         if several and isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            logger.info("Port %s of %s is another process's, which tells for all workers.", port, addr)
+            logger.info(
+                "Port %s of %s is another process's, which serves the sums of all workers.", port, addr
+            )
             server.wait()
             return server
         logger.error(  # noqa: TRY400  one line, not a traceback
@@ -283,7 +195,7 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
             error,
             ""
             if several
-            else "; where several workers share the port, set PROMETHEUS_MULTIPROC_DIR, and the one that has it tells for all",
+            else "; where several workers share the port, set PROMETHEUS_MULTIPROC_DIR, and the one that has it serves the sums of all",
         )
         return None
     return server

@@ -10,12 +10,12 @@ A ModelArk of your own: a fake service with two regions, for tests of code that 
         assert 2 == len(ark.region("ap-southeast-1").requests)
 
 It is a real server on the loopback, so any client, SDK, sync or async code meets real
-sockets: refused connections, resets, streams cut in the middle. Faults are told in
-order; one with `times` goes away once used so often, one without stays until
-`recovers()`. Tokens are counted so that a test can state them: one for each word and
+sockets: refused connections, resets, streams cut in the middle. Faults are met in
+the order in which they were added. One with `times` is gone once used so often; one
+without stays until `recovers()`. Tokens are counted so that a test can state them: one for each word and
 each punctuation mark (`tokens`).
 
-`capture()` instruments for the length of a `with` and keeps what was told:
+`capture()` instruments for the length of a `with` and keeps what was recorded:
 
     with ModelArk() as ark, capture(base_urls=ark.base_urls) as seen:
         ...
@@ -31,19 +31,23 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ._fake import odd_replies
 from ._fake.region import FakeRegion
 from ._fake.server import Loop
 from ._fake.tokens import tokens
-from ._fake.words import Received
+from ._fake.values import Received
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ._facts import Exchange
 
-__all__ = ("Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
+__all__ = ("ODD_REPLIES", "Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
+
+ODD_REPLIES = tuple(odd_replies.ODD_REPLIES)
+"""The names that `FakeRegion.answers_oddly` takes."""
 
 
 class ModelArk:
@@ -55,6 +59,7 @@ class ModelArk:
         ports: the port of each region; free ones where None.
         keeps: how many requests the log of a region holds; None: all.
         compress: answer with gzip, deflate or br (where installed) to clients that accept it.
+        vague: answer a path that the service does not have with an empty 200, as BytePlus does, and not with a 404.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class ModelArk:
         ports: Sequence[int] | None = None,
         keeps: int | None = None,
         compress: bool = False,
+        vague: bool = False,
     ) -> None:
         self._names = tuple(regions)
         self._ports = tuple(ports) if ports is not None else (0,) * len(self._names)
@@ -71,6 +77,7 @@ class ModelArk:
             raise ValueError(f"{len(self._ports)} ports for {len(self._names)} regions: give one each")
         self._keeps = keeps
         self._compress = compress
+        self._vague = vague
         self._regions: dict[str, FakeRegion] = {}
         self._loop: Loop | None = None
 
@@ -87,7 +94,9 @@ class ModelArk:
         if self._loop is None:
             self._loop = Loop()
             for name, port in zip(self._names, self._ports, strict=True):
-                self._regions[name] = FakeRegion(name, port, compress=self._compress, keeps=self._keeps)
+                self._regions[name] = FakeRegion(
+                    name, port, compress=self._compress, keeps=self._keeps, vague=self._vague
+                )
                 self._regions[name].start(self._loop)
         return self
 
@@ -100,7 +109,7 @@ class ModelArk:
             loop.stop()
 
     def region(self, name: str) -> FakeRegion:
-        """One region, to tell it what to do and see what it was asked."""
+        """One region: script it, and read the requests that it received."""
         try:
             return self._regions[name]
         except KeyError:
@@ -110,7 +119,7 @@ class ModelArk:
 
     @property
     def regions(self) -> tuple[FakeRegion, ...]:
-        """All regions, in the order given."""
+        """All regions, in the order of the argument."""
         return tuple(self._regions.values())
 
     def base_url(self, name: str) -> str:
@@ -124,12 +133,12 @@ class ModelArk:
 
     @property
     def requests(self) -> list[Received]:
-        """What was asked of all regions, in the order of arrival."""
+        """The requests that all regions received, in the order of arrival."""
         return sorted((r for region in self.regions for r in region.requests), key=lambda r: r.at_ms)  # fmt: skip
 
 
 class Captured:
-    """What `capture()` saw. Asking first has everything told that waits to be told."""
+    """What `capture()` recorded. Reading any of it flushes pending telemetry first."""
 
     def __init__(self, also: Callable[[Exchange], None] | None = None) -> None:
         from opentelemetry.sdk.trace import TracerProvider
@@ -147,22 +156,22 @@ class Captured:
     @property
     def exchanges(self) -> list[Exchange]:
         """The finished exchanges, oldest first."""
-        self._tell()
+        self._flush()
         return list(self._exchanges)
 
     @property
     def spans(self) -> list[ReadableSpan]:
         """The finished spans in the order in which they ended: attempts before their call."""
-        self._tell()
+        self._flush()
         return list(self._exporter.get_finished_spans())
 
     def sample(self, name: str, **labels: str) -> float:
         """
-        The value of a Prometheus series, such as `modelark_operations_total`, summed over the labels left out.
+        The value of a Prometheus series, such as `modelark_operations_total`, summed over the labels not named.
 
         0.0 where there is none.
         """
-        self._tell()
+        self._flush()
         return sum(
             sample.value
             for metric in self.registry.collect()
@@ -175,7 +184,7 @@ class Captured:
         if self._also is not None:
             self._also(exchange)
 
-    def _tell(self) -> None:
+    def _flush(self) -> None:
         import byteplus_trace
 
         byteplus_trace.flush()
@@ -190,7 +199,7 @@ def capture(**settings: Any) -> Iterator[Captured]:
         settings: as of `byteplus_trace.instrument()`, such as `base_urls=ark.base_urls` or `policy=`.
 
     Raises:
-        RuntimeError: the process is instrumented already; what it sees goes elsewhere.
+        RuntimeError: the process is instrumented already, with other destinations.
         SettingError: a setting cannot be followed.
     """
     import byteplus_trace

@@ -1,10 +1,10 @@
 """
-gunicorn, several workers, one /metrics that tells the sums of all.
+gunicorn, several workers, one /metrics with the sums of all.
 
     mkdir -p /run/shop-metrics && rm -f /run/shop-metrics/*.db
     PROMETHEUS_MULTIPROC_DIR=/run/shop-metrics gunicorn -c examples/gunicorn.conf.py shop:app
 
-The first worker takes the port and tells for all; the others wait for it, and when it ends one of them, or a worker of
+The first worker takes the port and serves the sums of all; the others wait for it, and when it ends one of them, or a worker of
 the next generation, takes it. An application that mounts `byteplus_trace.prometheus.metrics_app()` needs no port. There
 are no exemplars in this mode.
 """

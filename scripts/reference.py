@@ -91,6 +91,7 @@ ATTRIBUTES = (
     Attribute("gen_ai.usage.input_tokens", "int", "end", "cache reads included"),
     Attribute("gen_ai.usage.output_tokens", "int", "end", "reasoning included"),
     Attribute("gen_ai.usage.cache_read.input_tokens", "int", "end", "the part of the input that was read from a cache"),
+    Attribute("gen_ai.usage.cache_write.input_tokens", "int", "end", "the part of the input that was written to a cache"),
     Attribute("gen_ai.usage.reasoning.output_tokens", "int", "end", "the part of the output that was reasoning"),
     Attribute("gen_ai.usage.text.input_tokens", "int", "end", "the part of the input that was text"),
     Attribute("gen_ai.usage.image.input_tokens", "int", "end", "the part of the input that was images"),

@@ -1,4 +1,4 @@
-"""How a call ended: a table of what its caller could see, and the closed words for it."""
+"""How a call ended: a table of what its caller could see, and the closed set for it."""
 
 import asyncio
 import errno
@@ -62,7 +62,7 @@ OK = Assessment("ok")
 # What happened: the call, how it ended, the answer, what else was known; and what that is called.
 ENDINGS = {
     "a whole document": (CHAT, "exhausted", WHOLE, {"status": 200, "body": DOCUMENT}, OK),
-    "a stream's last word": (CHAT, "complete", WHOLE, {"status": 200, "body": STREAM}, OK),
+    "a stream's last event": (CHAT, "complete", WHOLE, {"status": 200, "body": STREAM}, OK),
     "a refusal with a code": (
         CHAT, "exhausted", error("RateLimitExceeded.EndpointRPMExceeded"), {"status": 429, "body": DOCUMENT},
         Assessment("error", "rate_limit", "RateLimitExceeded"),
@@ -93,11 +93,11 @@ ENDINGS = {
     ),
     "a reader who leaves": (CHAT, "closed", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
     "a reader who forgets": (CHAT, "forgotten", NOTHING, {"status": 200, "body": STREAM}, CANCELLED),
-    "a reader who leaves after the last word": (CHAT, "closed", WHOLE, {"status": 200, "body": STREAM}, OK),
+    "a reader who leaves after the last event": (CHAT, "closed", WHOLE, {"status": 200, "body": STREAM}, OK),
     "a caller who forgets before the reply": (CHAT, "forgotten", NOTHING, {}, CANCELLED),
     "a caller who closes before the reply": (CHAT, "closed", NOTHING, {}, CANCELLED),
     "images": (IMAGE, "exhausted", images(2, complete=True), {"status": 200, "body": DOCUMENT}, OK),
-    "images without a last word": (IMAGE, "exhausted", images(1), {"status": 200, "body": STREAM}, OK),
+    "images without a last event": (IMAGE, "exhausted", images(1), {"status": 200, "body": STREAM}, OK),
     "some images": (IMAGE, "exhausted", images(1, 1, complete=True), {"status": 200, "body": DOCUMENT}, OK),
     "no image at all": (
         IMAGE, "exhausted", images(0, 2, complete=True), {"status": 200, "body": DOCUMENT},
@@ -118,7 +118,7 @@ ENDINGS = {
         CHAT, "raised", NOTHING, {"error": httpx.ReadTimeout("x"), "kind": "idle", "status": 200, "body": STREAM},
         Assessment("error", "idle", "ReadTimeout"),
     ),
-    "reset after an error was said": (
+    "reset after an error event": (
         CHAT, "raised", error("ServerOverloaded.Now"), {"error": httpx.ReadError("x"), "kind": "reset", "status": 200, "body": STREAM},
         Assessment("error", "cut", "ServerOverloaded"),
     ),
@@ -158,7 +158,7 @@ def attempts(*targets):
 
 FAILED = Assessment("error", "server_error", "500")
 
-# The ending of the last attempt, how, the kind of failure, the targets tried; and the closed word.
+# The ending of the last attempt, how, the kind of failure, the targets tried; and the outcome.
 OUTCOMES = {
     "at once": (OK, "exhausted", None, ["sg"], "ok"),
     "nothing was sent and nothing failed": (OK, "exhausted", None, [], "ok"),
@@ -173,7 +173,7 @@ OUTCOMES = {
         ["sg", "eu"],
         "deadline",
     ),
-    "left": (CANCELLED, "closed", None, ["sg"], "cancelled"),
+    "abandoned by its reader": (CANCELLED, "closed", None, ["sg"], "cancelled"),
     "forgotten": (CANCELLED, "forgotten", None, ["sg"], "abandoned"),
     "cancelled": (CANCELLED, "raised", "cancelled", ["sg", "eu"], "cancelled"),
 }
@@ -199,7 +199,7 @@ def untrusted():
     return error
 
 
-# What an HTTP library raised, with what it came of; and what is told of that.
+# What an HTTP library raised, with its causes; and what is recorded of it.
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 443)")
 UNREACHABLE = {
     "refused": ((httpx.ConnectError("x"), REFUSED), "Connection refused"),
@@ -217,14 +217,14 @@ UNREACHABLE = {
     ),
     "a certificate": ((httpx.ConnectError("x"), untrusted()), "self-signed certificate"),
     "no TLS": ((httpx.ConnectError("x"), ssl.SSLError(1, "secret")), None),
-    "a library's own word": ((httpx.ProxyError("407 for http://user:secret@proxy"),), None),
+    "a library's own message": ((httpx.ProxyError("407 for http://user:secret@proxy"),), None),
     "too slow": ((httpx.ConnectTimeout("x"), TimeoutError()), None),
     "none": ((None,), None),
 }
 
 
 @pytest.mark.parametrize("what", UNREACHABLE)
-def test_why_nothing_was_reached_is_told_in_the_systems_words(what):
+def test_why_nothing_was_reached_is_the_systems_message(what):
     """A library's may quote what was sent, and an address has no place in them."""
     errors, expected = UNREACHABLE[what]
 

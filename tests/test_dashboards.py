@@ -205,16 +205,16 @@ def test_alerts_stand_on_what_is_recorded_and_lead_to_a_runbook(alert):
 
 
 def test_the_runbook_has_no_alert_that_is_gone():
-    told = set(re.findall(r"^## (ModelArk\w+)$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^## (ModelArk\w+)$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE))
 
-    assert told == {alert.name for alert in alerts.ALERTS}
+    assert documented == {alert.name for alert in alerts.ALERTS}
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_speaks_only_of_labels_that_it_has(alert):
-    said = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
+    named = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
 
-    assert said <= kept_by(alert["expr"])
+    assert named <= kept_by(alert["expr"])
 
 
 def test_the_runbook_leads_only_within_itself():
@@ -229,7 +229,7 @@ def test_the_runbook_leads_only_within_itself():
     "alert", [alert for alert in alerts.ALERTS if alert.severity == "page"], ids=lambda a: a.name
 )
 def test_nobody_is_woken_for_a_single_call(alert):
-    """Whatever is a share or a count of calls has a least number of them; what is left knows no calls."""
+    """Whatever is a share or a count of calls has a least number of them; the others count no calls."""
     assert f">= {alerts.ENOUGH['page']}" in alert.expression or alert.name == "ModelArkUnseen"
 
 

@@ -16,7 +16,7 @@ FLOORS = {
     "_call_end": 2, "_observer": 2, "_background": 2, "_recognise": 2, "_config": 2,
     "_edge": 3,
     "": 4, "_httpx": 4, "httpx2": 4, "instrumentor": 4,
-    "_cli": 5, "__main__": 5, "_fake": 5, "testing": 5, "pytest_plugin": 5, "dashboards": 5,
+    "_cli": 5, "_watch": 5, "__main__": 5, "_fake": 5, "testing": 5, "pytest_plugin": 5, "dashboards": 5,
 }  # fmt: skip
 WINGS = (
     {"_wire"},

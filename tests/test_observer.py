@@ -1,4 +1,4 @@
-"""An observer finishes once, with the first word; what it tells agrees with what it was told."""
+"""An observer finishes once, at the first end; what it records agrees with what was reported."""
 
 import threading
 
@@ -23,43 +23,43 @@ DONE = b"data: [DONE]\n\n"
 
 
 class CallSpan:
-    """Keeps what it is told, in order."""
+    """Keeps what is recorded, in order."""
 
     def __init__(self):
-        self.words = []
+        self.events = []
         self.exchanges = []
 
     def __call__(self, call, started_ns):
-        self.words.append("begins")
+        self.events.append("begins")
         return self
 
     def attempt_begins(self, sending, started_ns):
-        self.words.append(("attempt", sending.target))
+        self.events.append(("attempt", sending.target))
         return self
 
     def falls_back(self, *known_and_time):
-        self.words.append(("fallback", *known_and_time[:-1]))
+        self.events.append(("fallback", *known_and_time[:-1]))
 
     def retry_waits(self, seconds, source, at_ns):
-        self.words.append(("wait", seconds, source))
+        self.events.append(("wait", seconds, source))
 
     def target_skipped(self, target, reason, at_ns):
-        self.words.append(("skip", target, reason))
+        self.events.append(("skip", target, reason))
 
     def ends(self, ended, ended_ns):
         if hasattr(ended, "attempts"):
             self.exchanges.append(ended)
-        self.words.append("ends")
+        self.events.append("ends")
 
 
 @pytest.fixture
-def telling():
+def recorder():
     return CallSpan()
 
 
 @pytest.fixture
-def observer(telling):
-    return Observer(CALL, chat, telling, capture=False)
+def observer(recorder):
+    return Observer(CALL, chat, recorder, capture=False)
 
 
 def sends(observer, number=1, target="sg", cause="initial"):
@@ -79,17 +79,17 @@ def reads(observer, part):
         observer.finish(End("complete"))
 
 
-def test_a_stream_from_its_first_word_to_its_last(observer, telling):
+def test_a_stream_from_its_first_event_to_its_last(observer, recorder):
     streamed(observer, OUTPUT, OUTPUT, LAST, DONE)
 
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert ("ok", 2, "1") == (exchange.outcome, exchange.chunks, exchange.answer.id)
     assert 0 < exchange.first_chunk_seconds <= exchange.last_chunk_seconds <= exchange.duration_seconds
     assert ("r-1", 12, 200) == (exchange.request_id, exchange.upstream_ms, exchange.status)
-    assert ["begins", ("attempt", "sg"), "ends", "ends"] == telling.words
+    assert ["begins", ("attempt", "sg"), "ends", "ends"] == recorder.events
 
 
-# Every word after which nothing more is to be told.
+# Every report after which nothing more is to be recorded.
 LAST_WORDS = {
     "fed": lambda observer: reads(observer, OUTPUT),
     "exhausted": lambda observer: observer.exhausted(),
@@ -101,21 +101,21 @@ LAST_WORDS = {
 
 @pytest.mark.parametrize("after", LAST_WORDS)
 @pytest.mark.parametrize("first", ["exhausted", "closed", "forgotten", "raised"])
-def test_only_the_first_last_word_counts(observer, telling, first, after):
+def test_only_the_first_end_counts(observer, recorder, first, after):
     streamed(observer, OUTPUT)
     LAST_WORDS[first](observer)
     _background.drain()
-    (before,) = telling.exchanges
+    (before,) = recorder.exchanges
 
     LAST_WORDS[after](observer)
     _background.drain()
 
-    assert [before] == telling.exchanges
+    assert [before] == recorder.exchanges
 
 
-def test_of_many_threads_that_finish_one_does(telling):
+def test_of_many_threads_that_finish_one_does(recorder):
     for _ in range(50):
-        observer = Observer(CALL, chat, telling, capture=False)
+        observer = Observer(CALL, chat, recorder, capture=False)
         streamed(observer, OUTPUT)
         ready = threading.Barrier(4)
 
@@ -129,23 +129,23 @@ def test_of_many_threads_that_finish_one_does(telling):
         for thread in threads:
             thread.join()
 
-    assert 50 == len(telling.exchanges)
+    assert 50 == len(recorder.exchanges)
 
 
-def test_what_is_noticed_in_the_collector_is_told_later_with_the_time_of_then(observer, telling):
+def test_what_is_noticed_in_the_collector_is_recorded_later_with_the_time_of_then(observer, recorder):
     streamed(observer, OUTPUT)
     with _background._working:
         observer.finish_soon("forgotten")
-        assert [] == telling.exchanges
+        assert [] == recorder.exchanges
         threading.Event().wait(0.05)
 
     assert _background.drain(5)
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert "abandoned" == exchange.outcome
     assert exchange.duration_seconds < 0.05
 
 
-def test_a_way_over_two_targets(observer, telling):
+def test_a_call_over_two_targets(observer, recorder):
     observer.skips((Skip("eu-2", "cooldown"),))
     sends(observer)
     observer.attempt_over(End("raised", httpx.ConnectError("x"), "connect"))
@@ -156,17 +156,17 @@ def test_a_way_over_two_targets(observer, telling):
     observer.replied(200, STREAM)
     reads(observer, OUTPUT + LAST + DONE)
 
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert "rescued_fallback" == exchange.outcome
     assert ("sg", "connect", "eu") == (exchange.fallback_from, exchange.fallback_reason, exchange.target)
     assert ["connect", "connect", "none"] == [attempt.reason for attempt in exchange.attempts]
     assert (Skip("eu-2", "cooldown"),) == exchange.skipped
-    assert ("skip", "eu-2", "cooldown") in telling.words
-    assert ("wait", 0.5, "backoff") in telling.words
-    assert ("fallback", "sg", "eu", "connect") in telling.words
+    assert ("skip", "eu-2", "cooldown") in recorder.events
+    assert ("wait", 0.5, "backoff") in recorder.events
+    assert ("fallback", "sg", "eu", "connect") in recorder.events
 
 
-def test_all_failed_and_the_first_exception_is_the_callers(observer, telling):
+def test_all_failed_and_the_first_exception_is_the_callers(observer, recorder):
     first, second = httpx.ReadTimeout("first"), httpx.ConnectError("second")
     sends(observer)
     observer.attempt_over(End("raised", first, "timeout"))
@@ -175,12 +175,12 @@ def test_all_failed_and_the_first_exception_is_the_callers(observer, telling):
 
     observer.finish(End("raised", first, "timeout"))
 
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert ("error", "ReadTimeout", "timeout") == (exchange.outcome, exchange.error_type, exchange.reason)
     assert ["ReadTimeout", "ConnectError"] == [attempt.error_type for attempt in exchange.attempts]
 
 
-def test_all_failed_and_the_first_reply_is_the_callers(observer, telling):
+def test_all_failed_and_the_first_reply_is_the_callers(observer, recorder):
     sends(observer)
     observer.replied(429, DOCUMENT)
     reads(observer, b'{"error":{"code":"RateLimitExceeded.X","message":"no"}}')
@@ -190,7 +190,7 @@ def test_all_failed_and_the_first_reply_is_the_callers(observer, telling):
 
     observer.finish(End("exhausted"), kept=1)
 
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert ("error", "RateLimitExceeded", "rate_limit", 429) == (
         exchange.outcome,
         exchange.error_type,
@@ -199,37 +199,39 @@ def test_all_failed_and_the_first_reply_is_the_callers(observer, telling):
     )
 
 
-def test_out_of_time_is_a_word_of_its_own(observer, telling):
+def test_out_of_time_is_an_outcome_of_its_own(observer, recorder):
     sends(observer)
     observer.attempt_over(End("raised", httpx.ReadTimeout("x"), "timeout"))
 
     observer.finish(End("raised", httpx.ReadTimeout("the deadline"), "deadline"))
 
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert ("deadline", "ReadTimeout") == (exchange.outcome, exchange.error_type)
 
 
-def test_a_call_that_was_never_sent_is_told_all_the_same(observer, telling):
+def test_a_call_that_was_never_sent_is_recorded_all_the_same(observer, recorder):
     observer.skips((Skip("sg", "breaker_open"),))
 
     observer.finish(End("raised", httpx.ReadTimeout("no time"), "deadline"))
 
-    (exchange,) = telling.exchanges
+    (exchange,) = recorder.exchanges
     assert ((), "deadline", "eu-west-1") == (exchange.attempts, exchange.outcome, exchange.region)
 
 
-def test_words_before_anything_was_sent_change_nothing(observer, telling):
+def test_reports_before_anything_was_sent_change_nothing(observer, recorder):
     reads(observer, OUTPUT)
     observer.replied(200, STREAM)
     observer.exhausted()
     observer.attempt_over(End("exhausted"))
 
-    assert ["begins"] == telling.words
+    assert ["begins"] == recorder.events
 
 
-def test_without_a_telling_nothing_is_told_and_the_exchange_is_still_heard():
+def test_without_a_span_nothing_is_recorded_and_the_exchange_is_still_heard():
     heard = []
-    observer = Observer(CALL, chat, None, capture=False, heard=heard.append)
+    observer = Observer(
+        CALL, chat, None, capture=False, heard=lambda exchange, _error: heard.append(exchange)
+    )
 
     streamed(observer, OUTPUT, LAST, DONE)
 
@@ -238,9 +240,9 @@ def test_without_a_telling_nothing_is_told_and_the_exchange_is_still_heard():
 
 
 @pytest.mark.parametrize("upstream", ["", "soon", "-1", "1.5", "9" * 20, "9" * 5000])
-def test_a_time_upstream_that_is_no_number_is_not_known(observer, telling, upstream):
+def test_a_time_upstream_that_is_no_number_is_not_known(observer, recorder, upstream):
     sends(observer)
     observer.replied(200, {**STREAM, "x-envoy-upstream-service-time": upstream})
     reads(observer, LAST + DONE)
 
-    assert telling.exchanges[0].upstream_ms is None
+    assert recorder.exchanges[0].upstream_ms is None

@@ -161,7 +161,7 @@ SERVED = (
         ("f16_reasoning_by_another_name.sse", CHAT, "ok", None, ("stop",)),
     ],
 )
-def test_a_stream_means_what_it_says(caller, name, api, outcome, error, reasons):
+def test_a_stream_is_read_for_its_meaning(caller, name, api, outcome, error, reasons):
     exchange, _ = caller.call(api, [reply(name)], stream=True)
 
     assert outcome == exchange.outcome
@@ -476,7 +476,7 @@ def test_another_api_document_is_no_reply(library, api, other):
 
 
 @pytest.mark.parametrize("total", [None, 60])
-def test_the_breaker_hears_of_the_last_reply_with_and_without_a_deadline(library, total):
+def test_the_breaker_counts_the_last_reply_with_and_without_a_deadline(library, total):
     """One target, which answers nothing each time: its breaker opens."""
     policy = Policy(
         targets=[Target("sg", region="ap-southeast-1", api_key="one")],

@@ -24,6 +24,7 @@ from .._version import __version__
 
 COMMANDS = {
     "demo": "watch real calls become spans and series, against a ModelArk inside this process",
+    "watch": "see the calls of your own program as they end, in a terminal or a browser",
     "doctor": "check what is installed, patched, reachable and misconfigured, and say what to do",
     "simulate": "run a fake ModelArk with two regions and scripted faults",
     "traffic": "drive steady, eventful traffic, so that dashboards have something to show",
@@ -40,6 +41,9 @@ EXTRAS = {
     "openai": "demo",
     "rich": "demo",
     "httpx2": "httpx2",
+    "textual": "watch",
+    "textual_serve": "watch",
+    "aiohttp": "watch",
     "grafana_foundation_sdk": "dashboards",
 }
 

@@ -114,6 +114,9 @@ def _members(group: Policy | Group, depth: int) -> Iterator[str]:
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
     yield "region", target.region
     yield "base URL", target.address
+    if target.messages_base_url is not None:
+        yield "messages", target.messages_base_url
+    yield "plan", target.bases.plan or "the caller's"
     yield "key", "set" if target.api_key is not None else "none: the caller's own, for calls addressed to it"
     if target.models:
         yield "models", ", ".join(f"{model} -> {mapped}" for model, mapped in target.models.items())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 import threading
 from multiprocessing import parent_process, util
 
@@ -54,6 +55,8 @@ def abandon_first() -> None:
 def end(*, last: bool = True) -> None:
     """Record what is open and export it. With `last` nothing follows, so the providers are shut down."""
     abandon()
+    with guard("leaving the health store"):
+        leave_health_stores()
     if own_providers:
         with guard("exporting at the end"):
             _export(last)
@@ -69,6 +72,13 @@ def abandon() -> None:
             if type(each) is Observer:
                 each.finish_soon("forgotten")
         _background.drain(PATIENCE_SECONDS)
+
+
+def leave_health_stores() -> None:
+    """Where one was ever joined: the room that knows it is only loaded then."""
+    room = sys.modules.get(f"{__package__}.health_store")
+    if room is not None:
+        room.leave_all()
 
 
 def _export(last: bool) -> None:

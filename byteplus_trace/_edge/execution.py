@@ -17,7 +17,8 @@ from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault
 from .._wire.retry_after import retry_after
-from .library import Library, failure_of
+from .connections import was_unprocessed
+from .library import REDIRECTED, Library, failure_of
 from .received import Received
 from .rewrite import asks_usage, injected, origin, outgoing, rewritten_body, target_url
 from .timeouts import Limits, WireWatch, died_silently
@@ -62,7 +63,7 @@ class Executor:
         self.held_bytes = 0
         """Of the reply in hand, what was read before it may be handed on."""
         self.failure: Failure | None = None
-        """Of the last send that raised."""
+        """Of the last send that raised, and then the one that the caller is to have."""
         self.final_error: BaseException | None = None
         """The exception that the caller is to have."""
         self.limits = Limits(None, None)
@@ -75,7 +76,7 @@ class Executor:
         self.observer.skips(step.skipped)
         if step.replays:
             self.observer.duplicate = self.observer.duplicate or "replayed"
-        url = target_url(self.library, self.request.url, step.base_url, self.call.path)
+        url = target_url(self.library, self.request.url, step.base_url, step.path)
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         span = self.observer.sends(
@@ -109,6 +110,7 @@ class Executor:
             self.request,
             url=url,
             api_key=step.api_key,
+            forwarded=frozenset(self.routed.router.policy.forward_headers),
             body=body,
             stripped=self.stripped,
             injected=headers,
@@ -208,13 +210,22 @@ class Executor:
         if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and died_silently(error)
-        self.failure = Failure(named, reached, stale, error)
+        counted = False
+        if named == "reset":
+            if not began and was_unprocessed(error, wire.stream_id if wire is not None else None):
+                reached, stale = False, True
+            counted = not self.routed.router.losses.is_new(error)
+        self.failure = Failure(named, reached, stale, error, counted)
         self.observer.attempt_over(End("raised", error, named))
         return self.failure
 
     def is_for_caller(self, error: BaseException) -> bool:
         """Whether an exception is the one that the caller is to have, or a cancellation, and no fault of ours."""
         return error is self.final_error or not isinstance(error, Exception)
+
+    def forget_errors(self) -> None:
+        """Break the circle of an exception, its traceback, the frames there, and this."""
+        self.failure = self.final_error = None
 
     def salvaged(self, error: BaseException) -> Received | None:
         """
@@ -232,7 +243,8 @@ class Executor:
             self.observer.finish(End("exhausted"), kept=self.kept.number)
             return self.kept
         if self.sent is not None:
-            self._raise(self.failure or Failure("other", reached=True))
+            self.failure = self.failure or Failure("other", reached=True)
+            self._raise()
         self.observer.finish(End("raised", error))
         return None
 
@@ -256,7 +268,9 @@ class Executor:
             self.observer.duplicate = self.observer.duplicate or "raised"
         if delivery.failure is not None:
             self.routed.router.raises(self.routed, delivery)
-            self._raise(delivery.failure)
+            self.failure = delivery.failure
+            del delivery  # the frame of a function that is left by an exception lives as long as that
+            self._raise()
         received = self.kept if delivery.kept else self.in_hand
         assert received is not None, "a plan delivers only a reply that it was sent"
         if delivery.kept:
@@ -267,16 +281,20 @@ class Executor:
             fault("marking the response", error)
         return received
 
-    def _raise(self, failure: Failure) -> NoReturn:
-        error = self._final_error(failure)
+    def _raise(self) -> NoReturn:
+        """Raise the exception of `failure`."""
+        error = self._final_error()
         context = error.__context__
         try:
             raise error
         finally:
             # An SDK calls again while it handles an exception, which Python would make the context of this one.
             error.__context__ = context or error.__context__
+            del error, context
 
-    def _final_error(self, failure: Failure) -> BaseException:
+    def _final_error(self) -> BaseException:
+        failure = self.failure
+        assert failure is not None, "there is something to raise"
         error = failure.error
         if failure.kind == "deadline":
             last = self.library.read_timeout("The policy's deadline is spent.", request=self.request)
@@ -298,3 +316,7 @@ class Executor:
         response.extensions["byteplus_trace"] = served
         if final:
             response.headers["x-should-retry"] = "false"
+        if 300 <= response.status_code < 400:
+            # Its client follows it with a request that has these extensions. A new dictionary, for this one
+            # may be the caller's own.
+            self.request.extensions = {**self.request.extensions, REDIRECTED: True}

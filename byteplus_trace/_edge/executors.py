@@ -39,9 +39,12 @@ class SyncExecutor(Executor):
         except BaseException:
             self._close()
             raise
-        if isinstance(result, Failure):
-            self._close()
-        return result
+        try:
+            if isinstance(result, Failure):
+                self._close()
+            return result
+        finally:
+            del result  # its exception holds this frame
 
     def _execute(self, step: Step) -> Result:
         match step:
@@ -67,7 +70,7 @@ class SyncExecutor(Executor):
 
     def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], None]:
         def trace(event: str, info: Any) -> None:
-            wire.note(event)
+            wire.note(event, info)
             if wire.outer is not None:
                 wire.outer(event, info)
 
@@ -84,11 +87,8 @@ class SyncExecutor(Executor):
             if span is not None:
                 span.detach(token)
         received = self.received(response, step)
-        if response.status_code >= 400 and not received.drained:
-            failure = self._read(received, self.remaining_seconds())
-            if failure is not None:
-                return failure
-        return self.reply(received)
+        unread = response.status_code >= 400 and not received.drained
+        return (self._read(received, self.remaining_seconds()) if unread else None) or self.reply(received)
 
     def _peek(self, step: Peek) -> Result:
         received = self.in_hand
@@ -148,9 +148,12 @@ class AsyncExecutor(Executor):
         except BaseException:
             await self._close()
             raise
-        if isinstance(result, Failure):
-            await self._close()
-        return result
+        try:
+            if isinstance(result, Failure):
+                await self._close()
+            return result
+        finally:
+            del result  # as above
 
     async def _execute(self, step: Step) -> Result:
         match step:
@@ -178,7 +181,7 @@ class AsyncExecutor(Executor):
 
     def trace_extension(self, wire: WireWatch) -> Callable[[str, Any], Any]:
         async def trace(event: str, info: Any) -> None:
-            wire.note(event)
+            wire.note(event, info)
             if wire.outer is not None:
                 await wire.outer(event, info)
 
@@ -198,11 +201,10 @@ class AsyncExecutor(Executor):
         if scope is not None and scope.cancelled_caught:
             return self.too_late(None)
         received = self.received(response, step)
-        if response.status_code >= 400 and not received.drained:
-            failure = await self._read(received, self.remaining_seconds())
-            if failure is not None:
-                return failure
-        return self.reply(received)
+        unread = response.status_code >= 400 and not received.drained
+        return (await self._read(received, self.remaining_seconds()) if unread else None) or self.reply(
+            received
+        )
 
     async def _peek(self, step: Peek) -> Result:
         received = self.in_hand

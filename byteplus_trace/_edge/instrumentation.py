@@ -16,15 +16,16 @@ from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
-from .._regions import MODELARK, REGION_HEADER, REGIONS, simulated_regions
+from .._regions import REGION_HEADER, simulated_regions
 from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import fault, guard
 from .._telemetry.meter import MeterSink
 from .._telemetry.provider import Tracers
 from .._telemetry.recorder import Recorder, Settings
+from .._telemetry.sink import Sink
 from .._version import __version__
-from ..prometheus import Server, Sink, serve
+from ..prometheus import Server, serve
 from .at_exit import abandon_first, end_with_process
 from .library import wanted_headers
 from .router import Routed, Router
@@ -85,12 +86,11 @@ class Instrumentation:
         )
         self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
-        self.router = Router(config.policy, self.sink) if config.policy is not None else None
+        self.router = (
+            Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
+        )
         if self.router is None:
-            regions = dict.fromkeys(
-                [*(r.id for r in REGIONS if r.provider == MODELARK), *config.base_urls.values()]
-            )
-            self.sink.start_targets([(region, region) for region in regions], routed=False)
+            self.sink.start_targets()
         self.server: Server | None = None
         self._warned_headers: set[str] = set()
         guarding.on_fault = self.sink.telemetry_error
@@ -155,7 +155,7 @@ class Instrumentation:
         if found.cut_metadata:
             self.sink.telemetry_error("metadata cut")
         routed, heard = None, None
-        if direct and self.router is not None and self.router.moves(found.call):
+        if direct and self.router is not None and self.router.moves(found.call, request):
             # Before the observer is made: where it fails, the call is sent once, and recorded.
             try:
                 routed = self.router.route(found.call, request, body, caller)
@@ -211,6 +211,8 @@ class Instrumentation:
     def shutdown(self) -> None:
         """Stop what was started."""
         _background.drain()
+        if self.router is not None:
+            self.router.stop_sharing()
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
@@ -234,7 +236,9 @@ def _places(config: Config) -> list[Place]:
     places = [Place.at(url, region) for url, region in config.base_urls.items()]
     places += [Place.at(url, region) for region, url in simulated_regions().items()]
     if config.policy is not None:
-        places += [Place.at(target.address, target.region) for target in config.policy.leaves]
+        places += [
+            Place.at(base, target.region) for target in config.policy.leaves for base in target.bases.forms
+        ]
     return places
 
 

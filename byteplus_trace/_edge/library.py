@@ -44,6 +44,9 @@ class Library:
 # Our module that registers the library of that name.
 MODULES = {"httpx": "byteplus_trace._httpx", "httpx2": "byteplus_trace.httpx2"}
 
+REDIRECTED = "byteplus_trace.redirected"
+"""The extension of a request that follows a redirect: no policy moves it, else two regions could redirect it for ever."""
+
 _libraries: dict[str, Library] = {}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import wrapt
 
+from .._forks import ForkSafeLock
 from .._telemetry.guard import fault
 from .instrumentation import Instrumentation
 from .library import MODULES, library_named
@@ -28,6 +29,8 @@ logger = logging.getLogger("byteplus_trace")
 POINT = "_transport_for_url"
 CLIENTS = (("Client", "transport"), ("AsyncClient", "async_transport"))
 
+_lock = ForkSafeLock()
+"""Held while clients are patched: a library may be imported by one thread while another instruments."""
 _loaded: dict[str, ModuleType] = {}
 _watching: set[str] = set()
 
@@ -39,18 +42,20 @@ def install() -> None:
             continue
         _watching.add(name)
         wrapt.register_post_import_hook(_imported, name)
-    for module in list(_loaded.values()):
-        _patch(module)
+    with _lock:
+        for module in _loaded.values():
+            _patch(module)
 
 
 def remove() -> None:
     """Take the patches off, where they are still the outermost; elsewhere they stay and do nothing."""
-    for module in _loaded.values():
-        for client, _ in CLIENTS:
-            kind = getattr(module, client)
-            point = kind.__dict__.get(POINT)
-            if isinstance(point, _Point):
-                setattr(kind, POINT, point.__wrapped__)
+    with _lock:
+        for module in _loaded.values():
+            for client, _ in CLIENTS:
+                kind = getattr(module, client)
+                point = kind.__dict__.get(POINT)
+                if isinstance(point, _Point):
+                    setattr(kind, POINT, point.__wrapped__)
 
 
 def is_patched(name: str) -> bool:
@@ -67,10 +72,11 @@ class _Point(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its
 
 def _imported(module: ModuleType) -> None:
     name = module.__name__  # httpx2 may stand in for httpx, by its own alias_httpx()
-    if name not in _loaded:
-        _loaded[name] = module
-        if Instrumentation._active is not None:
-            _patch(module)
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = module
+            if Instrumentation._active is not None:
+                _patch(module)
 
 
 def _patch(module: ModuleType) -> None:

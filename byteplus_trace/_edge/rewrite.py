@@ -18,6 +18,7 @@ from .._apis import BY_NAME
 from .._config import Config
 from .._facts import Call
 from .._recognise import PORTKEY_PREFIX
+from .._routing.forwarding import credential, travelling_query, travels
 from .._telemetry.guard import guard
 from .._wire.json_patch import spliced
 from .._wire.lenient_json import UNREADABLE, json_in
@@ -26,18 +27,17 @@ from .library import Library
 if TYPE_CHECKING:
     from .._telemetry.recorder import AttemptSpan
 
-# Sent to one origin, and for no other to see (docs/routing.md, Bodies, keys, headers).
-CREDENTIALS = frozenset({"authorization", "cookie", "x-session-token", "x-project-name", "x-api-key"})
 
-
-def target_url(library: Library, url: Any, base_url: str | None, suffix: str) -> Any:
-    """The URL of a call at a target: its base URL, the call's path suffix, the caller's query."""
+def target_url(library: Library, url: Any, base_url: str | None, path: str) -> Any:
+    """The URL of a call at a target: its base URL, the call's path, and what of the caller's query travels there."""
     if base_url is None:
         return url
-    there = library.url(base_url.rstrip("/") + suffix)
-    if origin(there) == origin(url) and there.raw_path == url.raw_path.partition(b"?")[0]:
+    there = library.url(base_url + path)
+    is_same = origin(there) == origin(url)
+    if is_same and there.raw_path == url.raw_path.partition(b"?")[0]:
         return url
-    return there.copy_with(query=url.query) if url.query else there
+    query = url.query if is_same else travelling_query(url.query.decode("ascii")).encode("ascii")
+    return there.copy_with(query=query) if query else there
 
 
 def rewritten_body(body: bytes, changes: Mapping[str, Any], include_usage: bool) -> bytes:
@@ -94,6 +94,7 @@ def outgoing(
     *,
     url: Any,
     api_key: str | None = None,
+    forwarded: frozenset[str] = frozenset(),
     body: bytes | None = None,
     stripped: bool = False,
     injected: Mapping[str, str] | None = None,
@@ -101,16 +102,16 @@ def outgoing(
     plain_encoding: bool = False,
     trace: Any = None,
 ) -> Any:
-    """A copy of a request with what must change, changed."""
+    """A copy of a request with what must change, changed; `forwarded` are headers that travel to another origin too."""
     headers = request.headers.copy()
     moved = origin(url) != origin(request.url)
     for name in list(headers):
         lower = name.lower()
-        if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and lower in CREDENTIALS):
+        if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and not travels(lower, forwarded)):
             del headers[name]
     if moved:
         headers["Host"] = url.netloc.decode("ascii")
-    if api_key is not None:
+    if api_key is not None and api_key != credential(headers):
         headers.pop("x-api-key", None)
         headers["Authorization"] = f"Bearer {api_key}"
     if injected:

@@ -14,23 +14,28 @@ import msgspec
 
 from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
+from .._policy.address import address_of_call
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
 from .._policy.warnings import warnings_of
 from .._regions import region_named
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
-from .._routing.order import base_of
+from .._routing.order import why_it_stays
 from .._routing.plan import plan
 from .._routing.resend import Key, Prior, Resends
-from .._routing.steps import Deliver, Plan
+from .._routing.steps import Deliver, Failure, Plan
+from .._routing.store_address import StoreAddress
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
-from .library import lowered
+from .connections import Losses
+from .library import REDIRECTED, lowered
+from .remembered import remembered
 
 if TYPE_CHECKING:
-    from ..prometheus import Sink
+    from .._routing.sharing import Sharing
+    from .._telemetry.sink import Sink
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -38,6 +43,12 @@ clock = time.monotonic
 
 MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
 """The outcomes after which an object that the reply named exists, also where its reader stopped early."""
+
+
+_STAYS = {
+    "encrypted": "a call with X-Session-Token or X-Encrypt-Info is encrypted for the place that it addresses; such calls are never moved.",
+    "signed": "a call that its client signs holds for the place that it addresses; such calls are never moved.",
+}
 _CALLERS_OWN = frozenset({"bad_request", "moderation"})
 
 
@@ -53,29 +64,49 @@ class Routed(msgspec.Struct):
     served: bool = False
     """Its target was counted as one that answered."""
 
-    def heard(self, exchange: Exchange) -> None:
-        """Learn from how it ended."""
-        self.router.heard(exchange, served=self.served)
+    def heard(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Learn from how it ended; `error` is what ended it, if an exception did."""
+        self.router.heard(exchange, error, served=self.served)
 
 
 class Router:
     """The calls of one policy; the health of its targets is theirs together."""
 
-    def __init__(self, policy: Policy, sink: Sink) -> None:
+    def __init__(self, policy: Policy, sink: Sink, health_store: str | None = None) -> None:
         self.policy = policy
         self.random = random.Random()
         self.health = Health(policy, clock, self.random, self)
+        self.losses = Losses()
         self._sink = sink
         self._resends = Resends(clock)
-        self._targets = {target.address: target.name for target in reversed(policy.leaves)}
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
+        self._stays_logged: set[str] = set()
         sink.start_targets([(target.name, target.region) for target in policy.leaves])
         for warning in warnings_of(policy):
             logger.warning("byteplus_trace policy: %s", warning)
+        self._sharing: Sharing | None = None
+        if health_store is not None:
+            from . import health_store as store
 
-    def moves(self, call: Call) -> bool:
-        """Whether a call is addressed to one of the targets, or to the public host of one's region."""
-        return base_of(call) in self._targets or call.host in self._region_hosts
+            self._sharing = store.share(self.health, policy, StoreAddress.of(health_store), sink)
+
+    def stop_sharing(self) -> None:
+        """From now on this process knows its own health alone."""
+        if self._sharing is not None:
+            from . import health_store as store
+
+            store.leave(self._sharing)
+            self._sharing = None
+
+    def moves(self, call: Call, request: Any) -> bool:
+        """Whether a call is addressed to one of the targets, or to the public host of one's region, and follows no redirect."""
+        if REDIRECTED in request.extensions:
+            return False
+        return call.host in self._region_hosts or self._addressed(call) is not None
+
+    def _addressed(self, call: Call) -> str | None:
+        """The name of the target that a call is addressed to; None where it is only its region."""
+        return address_of_call(call, self.policy.leaves).target
 
     def route(self, call: Call, request: Any, body: bytes | None, caller: Callable[[], object]) -> Routed:
         """Plan a call that the policy moves."""
@@ -85,6 +116,8 @@ class Router:
         if prior is not None and not call.sdk_retry:
             # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.
             resent, prior = prior.failure.reached and not only_reads(call), None
+        headers = lowered(request.headers)
+        self._log_why_it_stays(headers)
         decided = plan(
             call,
             self.policy,
@@ -94,25 +127,40 @@ class Router:
             replayable=body is not None,
             body_params=lambda: _fields(body),
             file_ids=lambda: file_ids(body or b""),
-            headers=lowered(request.headers),
-            origin=self._targets.get(base_of(call)),
+            headers=headers,
+            origin=self._addressed(call),
             prior=prior,
         )
         return Routed(self, decided, key, resent)
 
+    def _log_why_it_stays(self, headers: Mapping[str, str]) -> None:
+        """Say once of each reason that calls are not moved for it."""
+        reason = why_it_stays(headers)
+        if reason is not None and reason not in self._stays_logged and len(self.policy.leaves) > 1:
+            self._stays_logged.add(reason)
+            logger.warning("byteplus_trace policy: %s", _STAYS[reason])
+
     def raises(self, routed: Routed, delivery: Deliver) -> None:
         """A call ends with an exception: its SDK may send it again."""
-        if routed.key is not None and delivery.failure is not None:
-            prior = Prior(delivery.attempts, delivery.deadline_at, delivery.failure, delivery.spared)
-            self._resends.remember(routed.key(), prior)
+        failure = delivery.failure
+        if routed.key is None or failure is None:
+            return
+        # As it is, it would keep the frames of its callers alive, and what they hold: each a body of megabytes, perhaps.
+        error = remembered(failure.error) if failure.error is not None else None
+        failure = Failure(failure.kind, failure.reached, failure.stale_connection, error)
+        self._resends.remember(
+            routed.key(), Prior(delivery.attempts, delivery.deadline_at, failure, delivery.spared)
+        )
 
-    def heard(self, exchange: Exchange, *, served: bool) -> None:
+    def heard(self, exchange: Exchange, error: BaseException | None, *, served: bool) -> None:
         """Learn from a call that has ended: where its object lives, and whether what was counted as a success was one."""
         made = exchange.answer.task_id or exchange.answer.id
         broke = served and exchange.status == 200 and exchange.outcome == "error"
         if made is not None and exchange.call.api in MAKE_OBJECTS and (broke or exchange.outcome in MADE):
             self.health.pin(made, exchange.target)
         # A prompt that is refused is refused everywhere, and an API that is not there is nobody's outage.
+        if broke and error is not None and not self.losses.is_new(error):
+            return  # another call on the same connection has reported its loss
         if broke and exchange.reason not in _CALLERS_OWN and exchange.call.operation != "other":
             probe = exchange.attempts[-1].cause == "probe"
             self.health.broke(exchange.target, breaker_operation(exchange.call), exchange.reason, probe=probe)
@@ -130,14 +178,16 @@ class Router:
     def _report_breaker(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
         self._sink.breaker(target, operation, state)
         if opening is not None:
+            self._sink.breaker_opening(target, operation, "own" if opening.who is None else "fleet")
             others = any(self.health.would_admit(other.name, operation) for other in self.policy.leaves)
+            cause = "a probe failed" if opening.again else "too many calls failed"
             logger.log(
                 logging.INFO if opening.again else logging.WARNING,
                 "The breaker of target %r for %s opens for %.0f s: %s, the last failure was %r. %s.",
                 target,
                 operation,
                 opening.seconds,
-                "a probe failed" if opening.again else "too many calls failed",
+                cause if opening.who is None else f"{cause} in process {opening.who!r}",
                 opening.reason,
                 "Calls go to other targets meanwhile"
                 if others

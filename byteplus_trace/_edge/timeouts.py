@@ -61,12 +61,14 @@ class WireWatch:
         self._limits = limits
         self.connected = False
         self.request_began = False
+        self.stream_id: int | None = None
+        """Of HTTP/2."""
 
     @property
     def reused(self) -> bool:
         return self.request_began and not self.connected
 
-    def note(self, event: str) -> None:
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
         """httpcore reports an event."""
         if event.endswith(".started"):
             self._limits.phase_begins()
@@ -74,6 +76,7 @@ class WireWatch:
             self.connected = True
         elif event.endswith("send_request_headers.started"):
             self.request_began = True
+            self.stream_id = info.get("stream_id")
 
 
 def died_silently(error: Exception) -> bool:

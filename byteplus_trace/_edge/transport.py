@@ -135,6 +135,8 @@ class SyncTransport(Transport[SyncExecutor]):
                 call.observer.finish(End("raised", error))
                 raise
             received = call.salvaged(error)
+        finally:
+            call.forget_errors()
         if received is None:
             return self.transport.handle_request(self._unobserved(call.request).request)
         return received.delivered(self.observed_stream, filters_usage=call.asks_usage)
@@ -189,6 +191,8 @@ class AsyncTransport(Transport[AsyncExecutor]):
                 call.observer.finish(End("raised", error))
                 raise
             received = call.salvaged(error)
+        finally:
+            call.forget_errors()
         if received is None:
             return await self.transport.handle_async_request(self._unobserved(call.request).request)
         return received.delivered(self.observed_stream, filters_usage=call.asks_usage)

@@ -1,8 +1,8 @@
 """
 `/chat/completions` and its relatives for contexts, bots and batches.
 
-A system message counts as cached, an image part as 256 tokens. Where tools are given
-and the last message is not a tool's, the first tool (or the one chosen) is called.
+A system message counts as cached, an image part as 256 tokens. Where a request has
+tools and its last message is not a tool's, the first tool (or the one chosen) is called.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from .templates import document, events
 from .tokens import cut, pieces, tokens
-from .words import (
+from .values import (
     ANSWER,
     REASONING,
     Document,
@@ -38,28 +38,29 @@ def chat(request: Received, memory: Memory, wording: Wording) -> Reply:
     body = asked(request)
     messages = required(body, "messages")
     _check(body)
-    said = _said(body, messages, wording)
+    made = _made(body, messages, wording)
     count = body.get("n", 1)
-    usage = wording.usage if wording.usage is not None else _usage(body, messages, said, count, memory)
+    usage = wording.usage if wording.usage is not None else _usage(body, messages, made, count, memory)
     shared = {
         "id": request.id,
         "created": request.created,
         "model": model_of(body, wording),
         "service_tier": _tier(body),
     }
-    also = _also(request, wording, usage, shared["model"])
+    also = service_status(wording)
+    counted = _bot_usage(usage, shared["model"]) if request.api == _BOT else {"usage": usage}
     if not body.get("stream"):
-        choice = {"logprobs": None, "message": said["message"]}
-        choices = [{"finish_reason": said["finish_reason"], "index": i, **choice} for i in range(count)]
-        return Document(document("chat.json", choices=choices, usage=usage, also=also, **shared))
+        choice = {"logprobs": None, "message": made["message"]}
+        choices = [{"finish_reason": made["finish_reason"], "index": i, **choice} for i in range(count)]
+        return Document(document("chat.json", choices=choices, also={**counted, **also}, **shared))
     options = body.get("stream_options") or {}
-    deltas = [delta for index in range(count) for delta in _deltas(said, index)]
-    running = _running(usage, said, len(deltas)) if options.get("chunk_include_usage") else None
+    deltas = [delta for index in range(count) for delta in _deltas(made, index)]
+    running = _running(usage, made, len(deltas)) if options.get("chunk_include_usage") else None
     chunks = [
         {"choices": [delta], "running": running[at] if running else None} for at, delta in enumerate(deltas)
     ]
-    wanted = usage if options.get("include_usage") and usage else None
-    return Stream(events("chat_stream.sse", chunk=chunks, usage=wanted, also=also, **shared))
+    wanted = counted if options.get("include_usage") and usage else None
+    return Stream(events("chat_stream.sse", chunk=chunks, counted=wanted, also=also, **shared))
 
 
 def create_context(request: Received, memory: Memory, wording: Wording) -> Reply:
@@ -81,7 +82,7 @@ def create_context(request: Received, memory: Memory, wording: Wording) -> Reply
 
 
 def thinks(model: str, thinking: Any) -> bool:
-    """Thinking models do unless told not to."""
+    """Whether a model thinks: those that can do, unless the request turns it off."""
     return (thinking or {}).get("type") != "disabled" and not model.startswith(_NOT_THINKING)
 
 
@@ -144,7 +145,7 @@ def _check(body: Mapping[str, Any]) -> None:
         raise RefusedError(400, "InvalidParameter", "n must be between 1 and 5.", "n")
 
 
-def _said(body: Mapping[str, Any], messages: Any, wording: Wording) -> dict[str, Any]:
+def _made(body: Mapping[str, Any], messages: Any, wording: Wording) -> dict[str, Any]:
     """The message of one choice, with what it is made of."""
     reasoning = wording.reasoning
     if reasoning is None:
@@ -157,14 +158,14 @@ def _said(body: Mapping[str, Any], messages: Any, wording: Wording) -> dict[str,
         arguments = wording.arguments or json.dumps(example(tool.get("parameters")))
         function = {"name": tool["name"], "arguments": arguments}
         message["tool_calls"] = [{"id": f"call_{tool['name']}", "type": "function", "function": function}]
-        said, finish = arguments, "tool_calls"
+        text, finish = arguments, "tool_calls"
     else:
         whole = wording.text if wording.text is not None else structured(body.get("response_format"))
-        said = message["content"] = cut(whole, body.get("max_completion_tokens", body.get("max_tokens")))
-        finish = "stop" if said == whole else "length"
+        text = message["content"] = cut(whole, body.get("max_completion_tokens", body.get("max_tokens")))
+        finish = "stop" if text == whole else "length"
     return {
         "message": message,
-        "said": said,
+        "text": text,
         "reasoning": reasoning,
         "finish_reason": wording.finish_reason or finish,
     }
@@ -178,7 +179,7 @@ def _tool(body: Mapping[str, Any], messages: Any) -> Mapping[str, Any] | None:
 
 
 def _usage(
-    body: Mapping[str, Any], messages: Any, said: Mapping[str, Any], count: int, memory: Memory
+    body: Mapping[str, Any], messages: Any, made: Mapping[str, Any], count: int, memory: Memory
 ) -> dict[str, Any]:
     prompt, images, cached = prompt_tokens(messages)
     if "context_id" in body:
@@ -186,8 +187,8 @@ def _usage(
             raise RefusedError(404, "NotFound.ContextID", "The context does not exist.", "context_id")
         cached += memory.contexts[body["context_id"]]
         prompt += memory.contexts[body["context_id"]]
-    reasoning = tokens(said["reasoning"]) * count
-    completion = tokens(said["said"]) * count + reasoning
+    reasoning = tokens(made["reasoning"]) * count
+    completion = tokens(made["text"]) * count + reasoning
     details = {"cached_tokens": cached, **({"image_tokens": images} if images else {})}
     return {
         "completion_tokens": completion,
@@ -198,7 +199,7 @@ def _usage(
     }
 
 
-def _running(usage: Mapping[str, Any], said: Mapping[str, Any], chunks: int) -> list[dict[str, Any]]:
+def _running(usage: Mapping[str, Any], made: Mapping[str, Any], chunks: int) -> list[dict[str, Any]]:
     """Usage so far on each chunk; the last is the whole."""
     completion = usage.get("completion_tokens", 0)
     prompt = usage.get("prompt_tokens", 0)
@@ -206,21 +207,21 @@ def _running(usage: Mapping[str, Any], said: Mapping[str, Any], chunks: int) -> 
     return [{**usage, "completion_tokens": made, "total_tokens": prompt + made} for made in so_far]
 
 
-def _deltas(said: Mapping[str, Any], index: int) -> Iterator[dict[str, Any]]:
-    for piece in pieces(said["reasoning"]):
+def _deltas(made: Mapping[str, Any], index: int) -> Iterator[dict[str, Any]]:
+    for piece in pieces(made["reasoning"]):
         yield {"delta": {"content": "", "reasoning_content": piece, "role": "assistant"}, "index": index}
-    for at, call in enumerate(said["message"].get("tool_calls", ())):
+    for at, call in enumerate(made["message"].get("tool_calls", ())):
         name = {"name": call["function"]["name"], "arguments": ""}
         opening = {"index": at, "id": call["id"], "type": "function", "function": name}
         yield {"delta": {"content": "", "role": "assistant", "tool_calls": [opening]}, "index": index}
         for piece in pieces(call["function"]["arguments"]):
             more = {"index": at, "function": {"arguments": piece}}
             yield {"delta": {"content": "", "role": "assistant", "tool_calls": [more]}, "index": index}
-    for piece in pieces(said["message"]["content"]):
+    for piece in pieces(made["message"]["content"]):
         yield {"delta": {"content": piece, "role": "assistant"}, "index": index}
     yield {
         "delta": {"content": "", "role": "assistant"},
-        "finish_reason": said["finish_reason"],
+        "finish_reason": made["finish_reason"],
         "index": index,
     }
 
@@ -230,11 +231,11 @@ def _tier(body: Mapping[str, Any]) -> str:
     return tier if tier in {"flex", "fast"} else "default"
 
 
-def _also(request: Received, wording: Wording, usage: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    also = service_status(wording)
-    if request.api == _BOT:
-        counted = {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
-        also["bot_usage"] = {"model_usage": [{"name": model, **counted}], "action_usage": []}
-        also["references"] = []
-        also["metadata"] = {}
-    return also
+def _bot_usage(usage: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """What a bot has in place of `usage` (Volcengine docs 1526787): the count of each model that it called."""
+    counted = {key: usage.get(key, 0) for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    models = [{"name": model, **counted}]
+    return {
+        "bot_usage": {"model_usage": models, "action_usage": [], "action_details": []},
+        "metadata": {},
+    }

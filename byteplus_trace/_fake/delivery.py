@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import http1
-from .words import Document, Plan, Stream
+from .values import Document, Plan, Stream
 
 Headers = list[tuple[str, str]]
 
@@ -73,7 +73,7 @@ class Delivery:
 
     async def _stream(self, reply: Stream, headers: Headers) -> bool:
         headers += [
-            ("content-type", "text/event-stream"),
+            ("content-type", reply.content_type),
             ("cache-control", "no-cache"),
             ("transfer-encoding", "chunked"),
         ]

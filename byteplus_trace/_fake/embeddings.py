@@ -11,7 +11,7 @@ from typing import Any
 from .chat import IMAGE_TOKENS
 from .templates import document
 from .tokens import tokens
-from .words import Document, Memory, Received, Reply, Wording, asked, model_of, required
+from .values import Document, Memory, Received, Reply, Wording, asked, model_of, required
 
 _DIMENSIONS = 64
 """Fewer than any real model has, to keep replies small; `dimensions` gives as many as asked."""

@@ -1,5 +1,5 @@
 """
-What a region was told to do wrong.
+The faults of a region: what goes wrong, and for which requests.
 
 A script is a list. Of the entries that fit a request (by API, operation or model, and by
 whether a stream was asked for), the first that decides how it ends is used, and every
@@ -13,8 +13,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from .templates import document, dumps
-from .words import Document, Plan, Received, RefusedError, Reply, Stream, Wording, refusal
+from .odd_replies import ODD_REPLIES, OF_STREAMS
+from .templates import document
+from .values import Document, Plan, Received, RefusedError, Reply, Stream, Wording, error_event, refusal
 
 DEFAULT_CODES = {
     400: "InvalidParameter",
@@ -40,7 +41,7 @@ class Fails:
 
 
 @dataclass(frozen=True, slots=True)
-class Says:
+class Replays:
     """Answer with these bytes instead; a stream is cut into its events."""
 
     body: bytes
@@ -58,7 +59,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Hangs:
-    """Say nothing until the region recovers: before the headers, or after some events."""
+    """Send nothing until the region recovers: before the headers, or after some events."""
 
     after_events: int | None = None
 
@@ -88,6 +89,14 @@ class ErrorInStream:
 
 
 @dataclass(frozen=True, slots=True)
+class Odd:
+    """Answer with one of `ODD_REPLIES`."""
+
+    name: str
+    after_events: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseFailed:
     """`/responses` answers 200 with a response whose status is `failed`."""
 
@@ -105,22 +114,24 @@ class Delays:
     between: float = 0.0
 
 
-Ending = Fails | Says | Garbage | Hangs | Leaves | Cuts | ErrorInStream | ResponseFailed
+Ending = Fails | Replays | Garbage | Hangs | Leaves | Cuts | ErrorInStream | Odd | ResponseFailed
 Fault = Ending | Delays | Wording
 
 
 @dataclass(slots=True)
 class _Entry:
     fault: Fault
-    left: int | None
+    remaining: int | None
     only: str | None
 
     def fits(self, request: Received) -> bool:
         scopes = {None, request.api, request.operation, request.model}
-        if self.left == 0 or self.only not in scopes:
+        if self.remaining == 0 or self.only not in scopes:
             return False
         match self.fault:
             case ErrorInStream():
+                return request.streams
+            case Odd(name=name) if name in OF_STREAMS:
                 return request.streams
             case Hangs(after_events=int()):
                 return request.streams
@@ -129,13 +140,13 @@ class _Entry:
         return True
 
     def used(self) -> Fault:
-        if self.left is not None:
-            self.left -= 1
+        if self.remaining is not None:
+            self.remaining -= 1
         return self.fault
 
 
 class Script:
-    """The faults of one region, told by a test's thread and used by the server's."""
+    """The faults of one region. A test's thread adds them, the server's thread uses them."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
@@ -174,7 +185,7 @@ class Script:
                 elif ending is None:
                     entry.used()
                     ending = entry.fault
-            self._entries = [entry for entry in self._entries if entry.left != 0]
+            self._entries = [entry for entry in self._entries if entry.remaining != 0]
         return ending, delays
 
 
@@ -184,8 +195,8 @@ def instead(ending: Ending | None, request: Received) -> Reply | None:
         case Fails():
             refused = RefusedError(ending.status, ending.code, ending.message)
             return refusal(refused, request, ending.headers)
-        case Says():
-            return _said(ending)
+        case Replays():
+            return _replayed(ending)
         case Garbage() | Leaves():
             return Document(b"")
     return None
@@ -194,7 +205,7 @@ def instead(ending: Ending | None, request: Received) -> Reply | None:
 def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
     """The plan as the fault has it."""
     match ending:
-        case None | Fails() | Says():
+        case None | Fails() | Replays():
             return plan
         case Garbage():
             return replace(plan, raw=ending.raw)
@@ -206,8 +217,11 @@ def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
             return replace(plan, leave="rst" if ending.reset else "fin")
         case Cuts():
             return replace(plan, stop_after=ending.after_events, stop="rst" if ending.reset else "fin")
+        case Odd():
+            odd = ODD_REPLIES[ending.name](plan.reply, request, ending.after_events)
+            return replace(plan, reply=odd)
         case ErrorInStream():
-            event = _error_event(ending, request)
+            event = error_event(ending.code, ending.message, ending.after_events, request)
             return replace(plan, reply=_broken(plan.reply, event, ending.after_events))
         case ResponseFailed():
             return replace(plan, reply=_failed(plan.reply, ending, request))
@@ -215,31 +229,15 @@ def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
             assert_never(ending)
 
 
-def _said(says: Says) -> Reply:
-    if says.content_type.startswith("text/event-stream") and says.status == 200:
-        whole = says.body.replace(b"\r\n", b"\n")
+def _replayed(replays: Replays) -> Reply:
+    if replays.content_type.startswith("text/event-stream") and replays.status == 200:
+        whole = replays.body.replace(b"\r\n", b"\n")
         return Stream(tuple(event + b"\n\n" for event in whole.split(b"\n\n") if event.strip()))
-    return Document(says.body, says.status, says.headers, says.content_type)
+    return Document(replays.body, replays.status, replays.headers, replays.content_type)
 
 
 def _broken(reply: Reply, tail: bytes, after: int) -> Reply:
     return Stream((*reply.events[:after], tail)) if isinstance(reply, Stream) else reply
-
-
-def _error_event(error: ErrorInStream, request: Received) -> bytes:
-    """Chat and images nest the error; responses spread it over a numbered event."""
-    short = {"code": error.code, "message": error.message}
-    match request.api:
-        case "responses":
-            flat = {"type": "error", **short, "param": None, "sequence_number": error.after_events}
-            return f"event: error\ndata: {dumps(flat)}\n\n".encode()
-        case "images":
-            return f"event: error\ndata: {dumps({'error': short})}\n\n".encode()
-        case "messages":
-            whole = {"type": "error", "error": {**short, "param": "", "type": "InternalServerError"}}
-            return f"event: error\ndata: {dumps(whole)}\n\n".encode()
-    whole = {"error": {**short, "param": "", "type": "InternalServerError"}}
-    return f"data: {dumps(whole)}\n\n".encode()
 
 
 def _failed(reply: Reply, failed: ResponseFailed, request: Received) -> Reply:

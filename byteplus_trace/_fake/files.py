@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .templates import document
-from .words import Document, Memory, Received, RefusedError, Reply, Wording, json_document
+from .values import Document, Memory, Received, RefusedError, Reply, Wording, json_document
 
 _WEEK = 604_800
 _NAME = re.compile(rb'[; ]name="([^"]*)"')

@@ -1,7 +1,7 @@
 """
-A request becomes a plan: the route table, who may call, and what they are told.
+A request becomes a plan: the route table, who may call, and what the reply is.
 
-Pure but for what a region remembers (`Memory`) and what it was told to do (`Script`).
+Pure but for what a region remembers (`Memory`) and its faults (`Script`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import chat, embeddings, files, images, messages, plain, responses, tasks
 from .faults import Script, instead, spoilt
-from .words import Memory, Plan, Received, RefusedError, Reply, Wording, refusal
+from .values import Document, Memory, Plan, Received, RefusedError, Reply, Wording, refusal
 
 Answering = Callable[[Received, Memory, Wording], Reply]
 
@@ -64,11 +64,14 @@ ROUTES = (
     _route("GET", "/files/{id}", "files", "other", files.get),
     _route("GET", "/files/{id}/content", "files", "other", files.content),
     _route("DELETE", "/files/{id}", "files", "other", files.delete),
+    _route("POST", "/classification", "classification", "other", plain.classification),
+    _route("POST", "/e2e/get/certificate", "e2e_certificate", "other", plain.certificate),
+    _route("GET", "/e2e/get/certificate", "e2e_certificate", "other", plain.certificate),
     _route("GET", "/models", "models", "other", plain.models),
+    _route("GET", "/ping", "ping", "other", plain.ping),
 )
 
-_UNKNOWN = Route("", re.compile(""), "other", "other", plain.nothing)
-_PING = Route("GET", re.compile("/ping"), "ping", "other", plain.ping)
+_UNKNOWN = Route("", re.compile(""), "other", "other", plain.unknown)
 _BASES = re.compile(r"/api/(?:coding/|plan/)?v3(?=/|$)|/api/coding(?:/v1)?(?=/|$)")
 
 
@@ -81,6 +84,8 @@ class Region:
     """Name to secret; with none, every key is accepted."""
     serves: tuple[str, ...] = ("*",)
     """Patterns of the models that are here."""
+    vague: bool = False
+    """Answer a path that the service does not have with an empty 200."""
     script: Script = field(default_factory=Script)
     memory: Memory = field(default_factory=Memory)
 
@@ -92,8 +97,6 @@ def under_base(path: str) -> str:
 
 def route_of(method: str, path: str) -> Route:
     """The row of the table for a path under the base URL."""
-    if (method, path) == ("GET", "/ping"):
-        return _PING
     for route in ROUTES:
         if route.method == method and route.path.fullmatch(path):
             return route
@@ -101,7 +104,7 @@ def route_of(method: str, path: str) -> Route:
 
 
 def key_of(authorization: str | None, keys: Mapping[str, str]) -> str | None:
-    """Which key was sent: its name, `any` where no keys are set, None where none or a wrong one came."""
+    """Which key was sent: its name, `any` where no keys are set, None where there was none or a wrong one."""
     scheme, _, secret = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         return None
@@ -114,6 +117,8 @@ def plan(request: Received, route: Route, region: Region) -> Plan:
     """What to answer a request, and how to deliver it."""
     ending, delays = region.script.faults(request)
     reply = instead(ending, request) or _reply(request, route, region)
+    if request.method == "HEAD" and isinstance(reply, Document):
+        reply = replace(reply, body=b"")
     slow = Plan(
         reply,
         delay_headers=sum(d.headers for d in delays),
@@ -125,6 +130,8 @@ def plan(request: Received, route: Route, region: Region) -> Plan:
 
 def _reply(request: Received, route: Route, region: Region) -> Reply:
     try:
+        if route is _UNKNOWN and region.vague:
+            return Document(b"")
         _check_key(request)
         _check_model(request, region)
         return route.answering(request, region.memory, region.script.wording(request))
@@ -147,7 +154,7 @@ def _check_model(request: Received, region: Region) -> None:
     if model is None:
         return
     here = any(fnmatch.fnmatchcase(model, pattern) for pattern in region.serves)
-    # Doubao is Volcengine's name for these models; ModelArk has never heard of it.
+    # Doubao is Volcengine's name for these models; ModelArk does not know it.
     if model.startswith("doubao-") or not here:
         raise RefusedError(
             404,

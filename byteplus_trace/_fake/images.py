@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .templates import document, events
-from .words import (
+from .values import (
     Document,
     Memory,
     Received,

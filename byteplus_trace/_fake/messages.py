@@ -9,7 +9,7 @@ from typing import Any
 from .chat import called, example, prompt_tokens
 from .templates import document, events
 from .tokens import cut, pieces, tokens
-from .words import (
+from .values import (
     ANSWER,
     REASONING,
     Document,
@@ -31,7 +31,7 @@ _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 def messages(request: Received, memory: Memory, wording: Wording) -> Reply:
     body = asked(request)
     required(body, "messages")
-    content, finish = _said(request, body, wording)
+    content, finish = _made(request, body, wording)
     counted = wording.usage if wording.usage is not None else _usage(body, content)
     shared = {
         "id": f"msg_{request.id}",
@@ -61,7 +61,7 @@ def count_tokens(request: Received, memory: Memory, wording: Wording) -> Reply:
     return json_document({"input_tokens": sum(_prompt(asked(request)))})
 
 
-def _said(request: Received, body: Mapping[str, Any], wording: Wording) -> tuple[list[dict[str, Any]], str]:
+def _made(request: Received, body: Mapping[str, Any], wording: Wording) -> tuple[list[dict[str, Any]], str]:
     content: list[dict[str, Any]] = []
     thinking = (body.get("thinking") or {}).get("type") == "enabled"
     reasoning = wording.reasoning if wording.reasoning is not None else REASONING if thinking else ""
@@ -94,10 +94,12 @@ def _prompt(body: Mapping[str, Any]) -> tuple[int, int]:
 
 def _usage(body: Mapping[str, Any], content: list[dict[str, Any]]) -> dict[str, Any]:
     fresh, cached = _prompt(body)
-    said = [part.get("thinking") or part.get("text") or json.dumps(part.get("input", "")) for part in content]
+    texts = [
+        part.get("thinking") or part.get("text") or json.dumps(part.get("input", "")) for part in content
+    ]
     return {
         "input_tokens": fresh,
-        "output_tokens": sum(tokens(text) for text in said),
+        "output_tokens": sum(tokens(text) for text in texts),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
     }

@@ -1,12 +1,23 @@
-"""The small APIs: tokenization, the model list, ping, and what is not there."""
+"""The small APIs: tokenization, the model list, ping, and unknown paths."""
 
 from __future__ import annotations
 
 import zlib
 
 from .templates import document
-from .tokens import spans
-from .words import Document, Memory, Received, Reply, Wording, asked, model_of, required
+from .tokens import pieces, spans, tokens
+from .values import (
+    Document,
+    Memory,
+    Received,
+    RefusedError,
+    Reply,
+    Wording,
+    asked,
+    json_document,
+    model_of,
+    required,
+)
 
 
 def tokenization(request: Received, memory: Memory, wording: Wording) -> Reply:
@@ -34,10 +45,32 @@ def models(request: Received, memory: Memory, wording: Wording) -> Reply:
     return Document(document("models.json"))
 
 
+def classification(request: Received, memory: Memory, wording: Wording) -> Reply:
+    """The first label, as Volcengine's SDK types it."""
+    body = asked(request)
+    required(body, "model")
+    query, labels = required(body, "query"), required(body, "labels")
+    made = {label: {"tokens": pieces(label), "token_logprobs": [-0.5] * tokens(label)} for label in labels}
+    prompt, completion = tokens(query), tokens(labels[0])
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    return json_document({"label": labels[0], "label_logprobos": made, "usage": wording.usage or usage})
+
+
+def certificate(request: Received, memory: Memory, wording: Wording) -> Reply:
+    """In the SDK's form; no client can encrypt with it."""
+    return json_document(
+        {"Certificate": "-----BEGIN CERTIFICATE-----\n(a fake one)\n-----END CERTIFICATE-----\n"}
+    )
+
+
 def ping(request: Received, memory: Memory, wording: Wording) -> Reply:
     return Document(b'{"message":"pong"}')
 
 
-def nothing(request: Received, memory: Memory, wording: Wording) -> Reply:
-    """BytePlus answers a route that it does not know with 200 and no body at all."""
-    return Document(b"")
+def unknown(request: Received, memory: Memory, wording: Wording) -> Reply:
+    """A path that the service does not have, answered as Volcengine does."""
+    raise RefusedError(404, "InvalidAction", f"The action is not valid: {request.path}")

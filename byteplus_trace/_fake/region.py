@@ -1,4 +1,4 @@
-"""The words in which a test tells a region what to do."""
+"""The methods with which a test scripts one region."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import faults, handler
+from .odd_replies import ODD_REPLIES
 from .server import Listener, Loop
-from .words import Received, Wording
+from .values import Received, Wording
 
 
 class FakeRegion:
     """
-    One region of a fake ModelArk: what it is told to do, and what it was asked.
+    One region of a fake ModelArk: its script, and the requests that it received.
 
     Every fault takes `times` (how many requests it meets; None: until `recovers()`) and
     `on` (an API such as `chat_completions`, an operation such as `chat`, or a model; None: all).
     """
 
-    def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None) -> None:
+    def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None, vague: bool) -> None:
         self.name = name
-        self._region = handler.Region(name)
+        self._region = handler.Region(name, vague=vague)
         self._listener = Listener(self._region, port, compress=compress, keeps=keeps)
         self._loop: Loop | None = None
 
@@ -40,7 +41,7 @@ class FakeRegion:
 
     @property
     def requests(self) -> list[Received]:
-        """What was asked, oldest first."""
+        """The requests received, oldest first."""
         return self._listener.requests
 
     @property
@@ -74,16 +75,16 @@ class FakeRegion:
         on: str | None = None,
     ) -> None:
         """
-        Say this in replies, where None is the usual.
+        Reply with these values; None means the usual one.
 
         Args:
             usage: as it stands on the wire, instead of the counted one.
             model: the model that the reply names.
-            fallback_from: the service says that it answered in place of this model.
+            fallback_from: the reply states that the service answered in place of this model.
             arguments: of a tool call.
         """
-        said = None if arguments is None else json.dumps(arguments)
-        wording = Wording(text, reasoning, usage, finish_reason, model, fallback_from, said)
+        written = None if arguments is None else json.dumps(arguments)
+        wording = Wording(text, reasoning, usage, finish_reason, model, fallback_from, written)
         self._region.script.add(wording, times, on)
 
     def fails(
@@ -118,13 +119,13 @@ class FakeRegion:
         self._running().run(self._listener.refuse())
 
     def accepts(self) -> None:
-        """Accept connections again, whatever else the script says."""
+        """Accept connections again; the rest of the script stays."""
         self._running().run(self._listener.open())
 
     def hangs(
         self, *, after_events: int | None = None, times: int | None = None, on: str | None = None
     ) -> None:
-        """Take the request and say nothing until `recovers()`; or, of a stream, after so many events."""
+        """Take the request and send nothing until `recovers()`; or, of a stream, after so many events."""
         self._region.script.add(faults.Hangs(after_events), times, on)
 
     def resets(self, *, times: int | None = None, on: str | None = None) -> None:
@@ -132,7 +133,7 @@ class FakeRegion:
         self._region.script.add(faults.Leaves(reset=True), times, on)
 
     def closes(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Take the request and close the connection without a word."""
+        """Take the request and close the connection without a reply."""
         self._region.script.add(faults.Leaves(reset=False), times, on)
 
     def cuts(
@@ -186,7 +187,7 @@ class FakeRegion:
         self._region.script.add(faults.ResponseFailed(after_events, code, message), times, None)
 
     def answers_empty(self, *, times: int | None = None, on: str | None = None) -> None:
-        """Answer 200 with no body, as BytePlus does on routes it does not know."""
+        """Answer 200 with no body."""
         self.replays(b"", times=times, on=on)
 
     def answers_html(self, *, times: int | None = None, on: str | None = None) -> None:
@@ -196,6 +197,23 @@ class FakeRegion:
     def answers_garbage(self, *, times: int | None = None, on: str | None = None) -> None:
         """Answer with bytes that are not HTTP, and close."""
         self._region.script.add(faults.Garbage(b"\x16\x03\x01 this is no HTTP\r\n\r\n"), times, on)
+
+    def answers_oddly(
+        self, name: str, *, after_events: int = 1, times: int | None = None, on: str | None = None
+    ) -> None:
+        """
+        Answer 200 with a reply that is none: one of `byteplus_trace.testing.ODD_REPLIES`.
+
+        Args:
+            name: `only_end`, `error_first`, `error_last` and `ends_early` meet only requests for a stream.
+            after_events: for `ends_early`, the events before the end. The connection ends well, unlike in `cuts()`.
+
+        Raises:
+            ValueError: there is no such reply; the message lists those that there are.
+        """
+        if name not in ODD_REPLIES:
+            raise ValueError(f"There is no odd reply {name!r} (there are: {', '.join(ODD_REPLIES)}).")
+        self._region.script.add(faults.Odd(name, after_events), times, on)
 
     def replays(
         self,
@@ -208,8 +226,8 @@ class FakeRegion:
         on: str | None = None,
     ) -> None:
         """Answer with these bytes; of a `text/event-stream`, event by event."""
-        said = faults.Says(body, status, content_type, tuple((headers or {}).items()))
-        self._region.script.add(said, times, on)
+        written = faults.Replays(body, status, content_type, tuple((headers or {}).items()))
+        self._region.script.add(written, times, on)
 
     def recovers(self) -> None:
         """Forget every fault and `answers`, end every wait and accept connections."""

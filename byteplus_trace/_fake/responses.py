@@ -15,7 +15,7 @@ from typing import Any
 from .chat import called, example, prompt_tokens, structured, thinks
 from .templates import document, events
 from .tokens import cut, pieces, tokens
-from .words import (
+from .values import (
     REASONING,
     Document,
     Memory,
@@ -69,8 +69,8 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
     body = asked(request)
     before = _before(body, memory)
     items = _items(required(body, "input"))
-    said = _said(request, body, items, wording)
-    usage = wording.usage if wording.usage is not None else _usage(body, items, said, before)
+    made = _made(request, body, items, wording)
+    usage = wording.usage if wording.usage is not None else _usage(body, items, made, before)
     shared = {
         "created": request.created,
         "id": f"resp_{request.id}",
@@ -83,10 +83,10 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
     }
     also = _also(body, wording)
     opening = json.loads(document("response_opening.json", also=also, **shared))
-    if said["status"] == "incomplete":
+    if made["status"] == "incomplete":
         also["incomplete_details"] = {"reason": "length"}
     whole = document(
-        "response.json", output=said["output"], status=said["status"], usage=usage, also=also, **shared
+        "response.json", output=made["output"], status=made["status"], usage=usage, also=also, **shared
     )
     response = json.loads(whole)
     if shared["store"]:
@@ -97,7 +97,7 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
         memory.conversations[shared["id"]] = usage.get("total_tokens", 0)
     if not body.get("stream"):
         return Document(whole)
-    return Stream(events("responses_stream.sse", opening=opening, response=response, **_streamed(said)))
+    return Stream(events("responses_stream.sse", opening=opening, response=response, **_streamed(made)))
 
 
 def get(request: Received, memory: Memory, wording: Wording) -> Reply:
@@ -147,7 +147,7 @@ def _items(asked_input: Any) -> list[dict[str, Any]]:
     return list(asked_input)
 
 
-def _said(
+def _made(
     request: Received, body: Mapping[str, Any], items: list[dict[str, Any]], wording: Wording
 ) -> dict[str, Any]:
     """What is answered: reasoning where the model thinks, and a message or a function call."""
@@ -155,14 +155,14 @@ def _said(
     if reasoning is None:
         reasoning = REASONING if thinks(str(body.get("model", "")), body.get("thinking")) else ""
     function = _function(body, items)
-    said: dict[str, Any] = {"reasoning": reasoning, "text": "", "call": None, "status": "completed"}
+    made: dict[str, Any] = {"reasoning": reasoning, "text": "", "call": None, "status": "completed"}
     output: list[dict[str, Any]] = []
     if reasoning:
         summary = [{"type": "summary_text", "text": reasoning}]
         output.append({"id": f"rs_{request.id}", "type": "reasoning", "summary": summary, "status": "completed"})  # fmt: skip
     if function is not None:
         arguments = wording.arguments or json.dumps(example(function.get("parameters")))
-        said["call"] = {
+        made["call"] = {
             "type": "function_call",
             "call_id": f"call_{function['name']}",
             "name": function["name"],
@@ -170,24 +170,24 @@ def _said(
             "status": "completed",
             "id": f"fc_{request.id}",
         }
-        output.append(said["call"])
+        output.append(made["call"])
     else:
         text = (
             wording.text if wording.text is not None else structured((body.get("text") or {}).get("format"))
         )
-        said["text"] = cut(text, body.get("max_output_tokens"))
-        said["status"] = "completed" if said["text"] == text else "incomplete"
+        made["text"] = cut(text, body.get("max_output_tokens"))
+        made["status"] = "completed" if made["text"] == text else "incomplete"
         output.append(
             {
                 "type": "message",
                 "role": "assistant",
-                "content": [{"type": "output_text", "text": said["text"]}],
-                "status": said["status"],
+                "content": [{"type": "output_text", "text": made["text"]}],
+                "status": made["status"],
                 "id": f"msg_{request.id}",
             }
         )
-    said["output"] = output
-    return said
+    made["output"] = output
+    return made
 
 
 def _function(body: Mapping[str, Any], items: list[dict[str, Any]]) -> Mapping[str, Any] | None:
@@ -198,13 +198,13 @@ def _function(body: Mapping[str, Any], items: list[dict[str, Any]]) -> Mapping[s
 
 
 def _usage(
-    body: Mapping[str, Any], items: list[dict[str, Any]], said: Mapping[str, Any], before: int
+    body: Mapping[str, Any], items: list[dict[str, Any]], made: Mapping[str, Any], before: int
 ) -> dict[str, Any]:
     prompt, _, cached = prompt_tokens(items)
     instructions = tokens(body.get("instructions", ""))
-    reasoning = tokens(said["reasoning"])
+    reasoning = tokens(made["reasoning"])
     prompt += instructions + before
-    output = reasoning + tokens(said["call"]["arguments"] if said["call"] else said["text"])
+    output = reasoning + tokens(made["call"]["arguments"] if made["call"] else made["text"])
     return {
         "input_tokens": prompt,
         "output_tokens": output,
@@ -219,17 +219,17 @@ def _also(body: Mapping[str, Any], wording: Wording) -> dict[str, Any]:
     return {**{name: body[name] for name in echoed if name in body}, **service_status(wording)}
 
 
-def _streamed(said: Mapping[str, Any]) -> dict[str, Any]:
+def _streamed(made: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the stream's holes."""
-    output = said["output"]
-    call = said["call"] or {}
+    output = made["output"]
+    call = made["call"] or {}
     return {
-        "reasoning": pieces(said["reasoning"]),
-        "whole_reasoning": said["reasoning"],
+        "reasoning": pieces(made["reasoning"]),
+        "whole_reasoning": made["reasoning"],
         "reasoning_id": output[0]["id"],
         "reasoning_item": output[0],
-        "text": pieces(said["text"]),
-        "whole_text": said["text"],
+        "text": pieces(made["text"]),
+        "whole_text": made["text"],
         "call": pieces(call.get("arguments", "")),
         "call_id": call.get("call_id"),
         "call_name": call.get("name"),
@@ -237,8 +237,8 @@ def _streamed(said: Mapping[str, Any]) -> dict[str, Any]:
         "last_index": len(output) - 1,
         "last_id": output[-1]["id"],
         "last_item": output[-1],
-        "completed": said["status"] == "completed",
-        "incomplete": said["status"] == "incomplete",
+        "completed": made["status"] == "completed",
+        "incomplete": made["status"] == "incomplete",
     }
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from . import handler, http1
 from .delivery import Delivery
-from .words import Received
+from .values import Received
 
 _BACKLOG = 1024
 _LIMIT = 1 << 20
@@ -41,7 +41,7 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def stop(self) -> None:
-        """Cancel what is left, connections that were only just accepted too."""
+        """Cancel what still runs, connections that were only just accepted too."""
         self.run(_end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -114,7 +114,7 @@ class Listener:
     async def _stop_accepting(self) -> None:
         server, self._server = self._server, None
         if server is not None:
-            # Let in first what is half-way in: asyncio leaks its socket otherwise (python/cpython#109564).
+            # Accept first what the kernel has accepted already: asyncio leaks its socket otherwise (python/cpython#109564).
             asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
             await _turns()
             server.close()
@@ -128,7 +128,7 @@ class Listener:
             while self._server is not None and await self._exchange(reader, writer, number):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
-            pass  # the client left, or stopped speaking HTTP
+            pass  # the client closed the connection, or what it sent is not HTTP
         except asyncio.CancelledError:
             pass  # only Loop.stop() cancels, and it waits for us
         finally:
@@ -203,7 +203,7 @@ def _headers(head: http1.Head, request: Received, began: float) -> list[tuple[st
 
 
 def _bound(port: int) -> socket.socket:
-    # Named as TCP: of a socket that does not say so, asyncio leaves Nagle's algorithm on.
+    # The protocol is named because asyncio turns Nagle's algorithm off only for sockets that name TCP.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .images import MODERATED
 from .templates import document
-from .words import (
+from .values import (
     Document,
     Memory,
     Received,

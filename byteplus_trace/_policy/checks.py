@@ -7,6 +7,7 @@ Each function is given the name under which the user knows the value.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -52,6 +53,18 @@ def name(what: str, given: object) -> None:
         )
 
 
+def api_key(called: str, given: object) -> str | None:
+    """A key without what surrounds it, such as the last line's end of a file that holds it."""
+    if given is None:
+        return None
+    key = given.strip() if isinstance(given, str) else ""
+    if not key:
+        raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+    if not key.isascii() or not key.isprintable():
+        raise SettingError(f"{called}: api_key holds a character that no header may carry. Copy it anew.")
+    return key
+
+
 def models(called: str, given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
         raise SettingError(
@@ -91,6 +104,25 @@ def statuses(name: str, given: object) -> frozenset[int] | None:
                 f"{name}: {shown(status)} is not an HTTP status. Write whole numbers, such as [429, 503]."
             )
     return frozenset(found)
+
+
+# RFC 9110, 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# A target has its own, and a cookie belongs to the host that set it.
+_NEVER_FORWARDED = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie"})
+
+
+def header_names(name: str, given: object) -> frozenset[str]:
+    """Names of headers, in lower case."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SettingError(f"{name}={shown(given)} must be a list of header names, such as ['x-tenant'].")
+    found = tuple(given)
+    for header in found:
+        if not isinstance(header, str) or _TOKEN.fullmatch(header) is None:
+            raise SettingError(f"{name}: {shown(header)} is not the name of a header.")
+        if header.lower() in _NEVER_FORWARDED:
+            raise SettingError(f"{name} cannot hold {header!r}: a credential goes to its own origin alone.")
+    return frozenset(header.lower() for header in found)
 
 
 def choice(name: str, word: object, known: Sequence[str]) -> None:

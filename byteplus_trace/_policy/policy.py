@@ -53,6 +53,8 @@ class Policy:
             What is not named keeps its default.
         max_attempts: the most sends of one call, retries and fallbacks together.
         final: of several failures, whose response the caller gets: the `primary` or the `last`.
+        forward_headers: the caller's own headers that travel to another origin too. What describes the
+            message, traces and the SDKs' own always do; any other may be a credential.
 
     Raises:
         SettingError: a value cannot be followed; the message says what to write instead.
@@ -69,6 +71,7 @@ class Policy:
     conditions: Sequence[Condition] = field(default=(), kw_only=True)
     default: str | None = field(default=None, kw_only=True)
     on_status_codes: Collection[int] | None = field(default=None, kw_only=True)
+    forward_headers: Collection[str] = field(default=frozenset(), kw_only=True)
 
     def __post_init__(self) -> None:
         settle_tree("Policy", self)
@@ -77,7 +80,11 @@ class Policy:
         checks.instance("deadline", self.deadline, Deadline)
         checks.whole("max_attempts", self.max_attempts, least=1)
         checks.choice("final", self.final, FINALS)
-        set_fields(self, replay=checked_replay(self.replay))
+        set_fields(
+            self,
+            replay=checked_replay(self.replay),
+            forward_headers=checks.header_names("forward_headers", self.forward_headers),
+        )
         _check_names(self)
         _check_addresses(self.leaves)
 
@@ -125,12 +132,13 @@ def _check_names(policy: Policy) -> None:
 def _check_addresses(leaves: Sequence[Target]) -> None:
     regions: dict[str, Target] = {}
     for target in leaves:
-        other = regions.setdefault(target.address, target)
-        if other.region != target.region:
-            raise SettingError(
-                f"Targets {other.name!r} and {target.name!r} are both at {target.address} but name the regions "
-                f"{other.region!r} and {target.region!r}. One address stands for one region."
-            )
+        for base in target.bases.forms:
+            other = regions.setdefault(base, target)
+            if other.region != target.region:
+                raise SettingError(
+                    f"Targets {other.name!r} and {target.name!r} are at one address but name the regions "
+                    f"{other.region!r} and {target.region!r}. One address stands for one region."
+                )
 
 
 KEYS = (*(each.name for each in fields(Policy)), *KNOWN, *REFUSED)

@@ -13,10 +13,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
+from urllib.parse import urlsplit
 
 from .._errors import SettingError, shown
-from .._regions import address_of, did_you_mean, region_named
+from .._regions import (
+    BILLING_PLANS,
+    BillingPlan,
+    address_of,
+    did_you_mean,
+    prefix_at_end,
+    region_named,
+)
 from . import checks
+from .address import Bases, bases
 from .conditions import checked_query
 from .replay import checked_only
 
@@ -116,6 +125,9 @@ class Target:
         name: what it is called on spans, in series and in `@name/model`.
         region: the region it is in, or that its `base_url` stands for.
         base_url: where it is, if not at the region's public address.
+        messages_base_url: where it is for calls in Anthropic's form, if `base_url` does not say so.
+        billing_plan: the plan that its calls are billed under: metered, coding or agent. Without one, calls
+            keep the plan that their caller addressed.
         api_key: its own key; without one, only calls addressed to it can use it, with the caller's key.
         models: the caller's model or endpoint id -> the one here; `"*"` for any other.
         only: the kinds of call it serves: chat, responses, embeddings, images, video, other.
@@ -132,6 +144,8 @@ class Target:
     name: str
     region: str = field(kw_only=True)
     base_url: str | None = field(default=None, kw_only=True)
+    messages_base_url: str | None = field(default=None, kw_only=True)
+    billing_plan: BillingPlan | None = field(default=None, kw_only=True)
     api_key: str | None = field(default=None, kw_only=True, repr=False)
     models: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     only: Collection[str] | None = field(default=None, kw_only=True)
@@ -149,10 +163,10 @@ class Target:
         called = f"target {self.name!r}"
         region_named(checks.text(f"{called}: region", self.region))
         checks.yes_or_no(f"{called}: allow_http", self.allow_http)
-        if self.base_url is not None:
-            checks.base_url(f"{called}: base_url", self.base_url, allow_http=self.allow_http)
-        if self.api_key is not None and (not isinstance(self.api_key, str) or not self.api_key.strip()):
-            raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+        for name in ("base_url", "messages_base_url"):
+            if getattr(self, name) is not None:
+                checks.base_url(f"{called}: {name}", getattr(self, name), allow_http=self.allow_http)
+        self._check_bases(called)
         for name in ("zone", "quota_group"):
             if getattr(self, name) is not None:
                 checks.text(f"{called}: {name}", getattr(self, name))
@@ -163,15 +177,36 @@ class Target:
         checks.instance(f"{called}: breaker", self.breaker, Breaker)
         set_fields(
             self,
+            api_key=checks.api_key(called, self.api_key),
             models=checks.models(called, self.models),
             only=checked_only(called, self.only),
             override_params=checks.override_params(called, self.override_params),
         )
 
+    def _check_bases(self, called: str) -> None:
+        if self.billing_plan is not None:
+            checks.choice(f"{called}: billing_plan", self.billing_plan, BILLING_PLANS)
+        if self.base_url is None:
+            return
+        named = prefix_at_end(urlsplit(address_of(self.base_url)).path)
+        if named is not None and named.form == "anthropic" and self.messages_base_url is not None:
+            raise SettingError(
+                f"{called}: base_url is of Anthropic's form already. Leave messages_base_url out."
+            )
+        if named is not None and self.billing_plan not in {None, named.plan}:
+            raise SettingError(
+                f"{called}: base_url is of the plan {named.plan!r}, billing_plan is {self.billing_plan!r}. Leave one out."
+            )
+
+    @property
+    def bases(self) -> Bases:
+        """Where it is called."""
+        return bases(self.region, self.base_url, self.messages_base_url, self.billing_plan)
+
     @property
     def address(self) -> str:
         """Where it is: `base_url`, else the region's."""
-        return address_of(self.base_url or region_named(self.region).base_url)
+        return self.bases.address
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ What a policy allows that may surprise its author: one sentence each, told at st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from .policy import Policy, groups_of
@@ -17,6 +17,7 @@ def warnings_of(policy: Policy) -> list[str]:
     leaves = policy.leaves
     told = [warning for target in leaves for warning in _region_warnings(target)]
     told += [_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1]
+    told += _plan_warnings(leaves)
     told += _idle_warnings(policy)
     told += [crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None]
     return told
@@ -48,6 +49,16 @@ def _keyless(target: Target) -> str:
         f"Target {target.name!r} has no api_key: it serves only calls addressed to {target.region}, "
         "with the caller's own key."
     )
+
+
+def _plan_warnings(leaves: Sequence[Target]) -> Iterator[str]:
+    plans = {target.bases.plan for target in leaves}
+    for target in leaves:
+        plan = target.bases.plan
+        if plan is not None and (target.billing_plan is not None or len(plans) > 1):
+            yield (
+                f"Target {target.name!r} bills on the {plan} plan: a call that was addressed to another plan changes its plan there."
+            )
 
 
 def _idle_warnings(policy: Policy) -> Iterator[str]:

@@ -36,12 +36,12 @@ class Standing:
         """Claim this target, as its probe if one is due. Returns why not, if it is barred."""
         if not insist:
             if self._health.dead_until(candidate.credential):
-                return Skip(candidate.name, "dead_credential")
+                return Skip(candidate.name, "dead_credential", candidate.target.region)
             if self._cool_until(candidate):
-                return Skip(candidate.name, "cooldown")
+                return Skip(candidate.name, "cooldown", candidate.target.region)
         admission = self._health.admit(candidate.name, self._operation, insist=insist)
         if admission == "no":
-            return Skip(candidate.name, "breaker_open")
+            return Skip(candidate.name, "breaker_open", candidate.target.region)
         if admission == "probe":
             self._probed = candidate.name
         return None
@@ -88,6 +88,8 @@ class Standing:
 
     def _judge(self, name: str, outcome: Outcome) -> None:
         """Count the outcome at the breaker; the caller's own troubles say nothing of the target."""
+        if outcome.failure is not None and outcome.failure.is_counted:
+            return
         verdict = outcome.verdict
         counts = self._health.counts(name, outcome.status, verdict.breaker)
         if not counts and outcome.failure is not None:

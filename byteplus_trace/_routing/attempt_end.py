@@ -81,7 +81,7 @@ def remaining_candidates(
         elif _may_move(candidate, other, outcome.verdict):
             left.append(other)
         elif outcome.verdict.move in _SKIPPED_FOR:
-            skipped.append(Skip(other.name, _SKIPPED_FOR[outcome.verdict.move]))
+            skipped.append(Skip(other.name, _SKIPPED_FOR[outcome.verdict.move], other.target.region))
     return left, skipped
 
 

@@ -4,10 +4,14 @@ One breaker: plain state, no lock and no clock.
 It is closed, or open for a while, or half-open: one probe has been let through. Its
 success closes the breaker, its failure opens it again for twice as long; calls that left
 before it opened have no say any more.
+
+Where processes share what they know (`sharing.py`), an opening may be the fleet's: then the
+next probe is its own too, and takes a lease.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from random import Random
@@ -32,12 +36,17 @@ class Opening:
     seconds: float
     again: bool
     """A probe failed; otherwise calls had passed until now."""
+    who: str | None = None
+    """The other process that opened it; None where it was this one."""
 
 
 class Circuit:
     """Counts how calls ended, and says when that is too much; `Health` holds the lock and the clock."""
 
-    __slots__ = ("lately", "openings", "probing", "recent", "settings", "state", "until")
+    __slots__ = (
+        "asked_at", "epoch", "lately", "leased", "leased_until", "openings", "probing", "recent",
+        "settings", "shared", "state", "until",
+    )  # fmt: skip
 
     def __init__(self, settings: Breaker) -> None:
         self.settings = settings
@@ -49,6 +58,16 @@ class Circuit:
         """(when, whether it failed), within the window."""
         self.lately: deque[bool] = deque(maxlen=settings.consecutive or 1)
         """Whether each of the last calls failed, however long ago."""
+        self.epoch = 0
+        """The number of the fleet's last opening."""
+        self.shared = False
+        """It is open for the whole fleet."""
+        self.leased_until = 0.0
+        """Until when the fleet's next probe is this process's."""
+        self.leased = False
+        """The probe under way is the fleet's."""
+        self.asked_at = -math.inf
+        """When a call was last turned away."""
 
     def lets_in(self, now: float) -> bool:
         return self.state == CLOSED or (not self.probing and now >= self.until)
@@ -78,7 +97,17 @@ class Circuit:
         return opening
 
     def close(self) -> None:
-        self.state, self.probing, self.openings = CLOSED, False, 0
+        self.state, self.probing, self.openings, self.shared = CLOSED, False, 0, False
+        self._forget()
+
+    def bar(self, epoch: int, until: float, openings: int) -> None:
+        """Another process opened it. That is no failure of this one's: a probe under way goes on, and has its say."""
+        was_open = self.state != CLOSED
+        self.until = max(self.until, until) if was_open else until
+        self.openings = max(self.openings, openings) if was_open else openings
+        self.epoch, self.shared, self.leased_until = epoch, True, 0.0
+        if not self.probing:
+            self.state = OPEN
         self._forget()
 
     def _forget(self) -> None:

@@ -7,19 +7,23 @@ on; where objects were made. The clock and the randomness are passed in.
 
 A plain lock is held for a few statements, never across somebody else's code, so threads
 and event loops may share one `Health`. Everything keyed by what callers send is bounded.
+
+Where other processes are to know it too, what is learnt is also written into a `journal`,
+in memory; `sharing.py` reads it, and lets this `Health` know what others learnt.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from random import Random
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from .._facts import Reason
 from .._forks import remake_after_fork
 from .._policy.policy import Policy
+from .._policy.targets import Breaker
 from .breaker import CLOSED, HALF_OPEN, OPEN, Circuit, Opening, State
 
 DEAD_FOR_SECONDS = 300.0
@@ -31,6 +35,57 @@ _ONE = 1 - 1e-9  # ten tenths are a little less than one
 Admission = Literal["yes", "probe", "no"]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
+
+
+class Counted(NamedTuple):
+    """A call to a target whose breaker is closed ended; `failure` is None where it was answered."""
+
+    target: str
+    operation: str
+    failure: Reason | None
+
+
+class Opened(NamedTuple):
+    """A breaker opened. `leased`: by the failure of the fleet's own probe."""
+
+    target: str
+    operation: str
+    reason: Reason
+    leased: bool
+
+
+class Closed(NamedTuple):
+    """A probe closed a breaker that the fleet had opened so many times."""
+
+    target: str
+    operation: str
+    epoch: int
+
+
+class Cooled(NamedTuple):
+    key: tuple[str, ...]
+    until: float
+
+
+class Buried(NamedTuple):
+    credential: str
+    until: float
+
+
+class Made(NamedTuple):
+    object_id: str
+    target: str
+
+
+Lesson = Counted | Opened | Closed | Cooled | Buried | Made
+
+
+class Ask(NamedTuple):
+    """A target to which the fleet's next probe is wanted here."""
+
+    target: str
+    operation: str
+    epoch: int
 
 
 class Listener(Protocol):
@@ -63,11 +118,21 @@ class Health:
         self._budget = BUDGET_MOST
         self._budget_at = clock()
         self._pins: OrderedDict[str, str] = OrderedDict()
+        self.journal: deque[Lesson] | None = None
+        """What was learnt, for who shares it; None where nobody does."""
+        self.home_elsewhere: Callable[[str], str | None] | None = None
+        """Where another process made an object."""
+        self.in_fleet = False
+        """Others can be heard now, so a breaker that is open for all is probed with a lease."""
 
     def after_fork(self) -> None:
-        """The lock anew, and no probe under way: those of the parent end there."""
+        """The lock anew, and no probe under way: those of the parent end there, and so do its leases."""
         self._lock = threading.Lock()
+        self.in_fleet = False
+        if self.journal is not None:
+            self.journal.clear()
         for circuit in self._circuits.values():
+            circuit.leased_until = 0.0
             if circuit.probing:
                 circuit.probing, circuit.state = False, OPEN
 
@@ -84,11 +149,14 @@ class Health:
             circuit = self._circuits.get((target, operation))
             if circuit is None or circuit.state == CLOSED:
                 return "yes"
-            if not (insist or circuit.lets_in(self._clock())):
+            now = self._clock()
+            if not (insist or self._lets_in(circuit, now)):
+                circuit.asked_at = now
                 return "no"
             if circuit.probing:
                 return "yes"
             circuit.probing, circuit.state = True, HALF_OPEN
+            circuit.leased = circuit.leased_until > now
         self._tell(target, operation, HALF_OPEN)
         return "probe"
 
@@ -96,7 +164,12 @@ class Health:
         """As `admit`, without taking anything."""
         with self._lock:
             circuit = self._circuits.get((target, operation))
-            return circuit is None or circuit.lets_in(self._clock())
+            return circuit is None or self._lets_in(circuit, self._clock())
+
+    def _lets_in(self, circuit: Circuit, now: float) -> bool:
+        if not circuit.lets_in(now):
+            return False
+        return circuit.state == CLOSED or not (self.in_fleet and circuit.shared) or circuit.leased_until > now
 
     def reopens_at(self, target: str, operation: str) -> float:
         """When an open breaker lets a probe through; 0 for a closed one."""
@@ -122,6 +195,7 @@ class Health:
                 if probe:
                     circuit.openings = 1
                     opening = circuit.open(self._clock(), self._random, reason)
+                    self._write(Opened(target, operation, reason, circuit.leased))
         if opening is not None:
             self._tell(target, operation, OPEN, opening)
         else:
@@ -144,18 +218,21 @@ class Health:
     def _count(self, target: str, operation: str, failure: Reason | None, *, probe: bool) -> None:
         opening = None
         with self._lock:
-            circuit = self._circuits.get((target, operation))
-            if circuit is None:
-                circuit = Circuit(self._own.get(target, self._usual))
-                self._circuits[target, operation] = circuit
+            circuit = self._circuit(target, operation)
             before = circuit.state
             if circuit.state == CLOSED:
                 circuit.count(self._clock(), failure is not None)
+                if self.journal is not None:
+                    self.journal.append(Counted(target, operation, failure))
                 if failure is not None and circuit.is_too_much():
                     opening = circuit.open(self._clock(), self._random, failure)
+                    self._write(Opened(target, operation, failure, leased=False))
             elif probe and failure is not None:
                 opening = circuit.open(self._clock(), self._random, failure)
+                self._write(Opened(target, operation, failure, circuit.leased))
             elif probe:
+                if circuit.shared:
+                    self._write(Closed(target, operation, circuit.epoch))
                 circuit.close()
             after = circuit.state
         if after != before:
@@ -165,13 +242,17 @@ class Health:
         if self._listener is not None:
             self._listener.breaker_changed(target, operation, state, opening)
 
+    def _write(self, lesson: Lesson) -> None:
+        if self.journal is not None:
+            self.journal.append(lesson)
+
     # Cooldowns and credentials.
 
     def cool(self, key: tuple[str, ...], seconds: float) -> None:
         """Leave a target, a model of it or a quota group alone for a while."""
-        with self._lock:
-            self._cool_until[key] = max(self._cool_until.pop(key, 0.0), self._clock() + seconds)
-            _bound(self._cool_until)
+        until = self._clock() + seconds
+        self.cooled_elsewhere(key, until)
+        self._write(Cooled(key, until))
 
     def cool_until(self, *keys: tuple[str, ...]) -> float:
         """When the last of these cooldowns ends; 0 where none is on."""
@@ -182,11 +263,9 @@ class Health:
 
     def bury(self, credential: str, target: str) -> None:
         """A credential was refused: it is left alone for five minutes, wherever it would be used."""
-        with self._lock:
-            known = credential in self._dead_until
-            self._dead_until[credential] = self._clock() + DEAD_FOR_SECONDS
-            self._dead_until.move_to_end(credential)
-            _bound(self._dead_until)
+        until = self._clock() + DEAD_FOR_SECONDS
+        known = self.buried_elsewhere(credential, until)
+        self._write(Buried(credential, until))
         if not known and self._listener is not None:
             self._listener.credential_dead(target)
 
@@ -228,13 +307,119 @@ class Health:
             self._pins[object_id] = target
             self._pins.move_to_end(object_id)
             _bound(self._pins)
+        self._write(Made(object_id, target))
 
     def pinned(self, object_id: str) -> str | None:
         """The target where an object was made, while that is remembered."""
         with self._lock:
             if object_id in self._pins:
                 self._pins.move_to_end(object_id)
-            return self._pins.get(object_id)
+                return self._pins[object_id]
+        return self.home_elsewhere(object_id) if self.home_elsewhere is not None else None
+
+    # What other processes learnt.
+
+    def opened_elsewhere(
+        self,
+        target: str,
+        operation: str,
+        *,
+        epoch: int,
+        until: float,
+        openings: int,
+        reason: Reason,
+        who: str,
+    ) -> None:
+        """The fleet's opening of that number bars the target here too."""
+        with self._lock:
+            circuit, now = self._circuit(target, operation), self._clock()
+            if circuit.epoch > epoch or (circuit.epoch == epoch and circuit.state == CLOSED):
+                return
+            if circuit.epoch == epoch and circuit.shared:
+                circuit.until = max(circuit.until, until)
+                return
+            before = circuit.state
+            circuit.bar(epoch, until, openings)
+            after = circuit.state
+        if after != before:
+            self._tell(target, operation, after, Opening(reason, max(until - now, 0.0), openings > 1, who))
+
+    def closed_elsewhere(self, target: str, operation: str, epoch: int) -> None:
+        """A probe of another process closed the fleet's opening of that number; what opened here alone stays open."""
+        with self._lock:
+            circuit = self._circuit(target, operation)
+            closes = circuit.state != CLOSED and circuit.shared and circuit.epoch <= epoch
+            if closes:
+                circuit.close()
+            circuit.epoch = max(circuit.epoch, epoch)
+        if closes:
+            self._tell(target, operation, CLOSED)
+
+    def cooled_elsewhere(self, key: tuple[str, ...], until: float) -> None:
+        """As `cool`, learnt by another process."""
+        with self._lock:
+            self._cool_until[key] = max(self._cool_until.pop(key, 0.0), until)
+            _bound(self._cool_until)
+
+    def buried_elsewhere(self, credential: str, until: float) -> bool:
+        """As `bury`, learnt by another process. Returns whether it was known before."""
+        with self._lock:
+            before = self._dead_until.pop(credential, None)
+            self._dead_until[credential] = max(before or 0.0, until)
+            _bound(self._dead_until)
+        return before is not None
+
+    # What the fleet's side of it asks.
+
+    def open_for_fleet(
+        self, target: str, operation: str, *, epoch: int, reason: Reason, again: bool
+    ) -> tuple[float, int] | None:
+        """
+        Make the breaker's opening the fleet's, of that number; where the breaker is closed, open it.
+
+        Returns until when it is open, and how often in a row; None where it is the fleet's already.
+
+        Args:
+            again: the fleet's own probe failed.
+        """
+        opening = None
+        with self._lock:
+            circuit = self._circuit(target, operation)
+            if circuit.epoch >= epoch or (circuit.shared and not again):
+                return None
+            if circuit.state == CLOSED:
+                opening = circuit.open(self._clock(), self._random, reason)
+            circuit.epoch, circuit.shared, circuit.leased_until = epoch, True, 0.0
+            until, openings = circuit.until, circuit.openings
+        if opening is not None:
+            self._tell(target, operation, OPEN, opening)
+        return until, openings
+
+    def probes_wanted(self, since: float, due: float) -> list[Ask]:
+        """Breakers open for the fleet that may be probed by `due`, and from which a call was turned away `since`."""
+        with self._lock:
+            return [
+                Ask(target, operation, circuit.epoch)
+                for (target, operation), circuit in self._circuits.items()
+                if circuit.shared and circuit.until <= due and (circuit.probing or circuit.asked_at >= since)
+            ]
+
+    def lease(self, ask: Ask, until: float) -> None:
+        """The fleet's next probe there is this process's for so long."""
+        with self._lock:
+            circuit = self._circuit(ask.target, ask.operation)
+            if circuit.shared and circuit.epoch == ask.epoch:
+                circuit.leased_until = until
+
+    def _circuit(self, target: str, operation: str) -> Circuit:
+        circuit = self._circuits.get((target, operation))
+        if circuit is None:
+            circuit = self._circuits[target, operation] = Circuit(self._own.get(target, self._usual))
+        return circuit
+
+    def limits(self, target: str) -> Breaker:
+        """When the target's breaker opens."""
+        return self._own.get(target, self._usual)
 
 
 def _bound(remembered: OrderedDict[_K, _V]) -> None:

@@ -7,29 +7,25 @@ out here is left out for the whole call; what is only barred for the moment (by 
 breaker, a cooldown) is the plan's to ask.
 
 Some calls have one candidate only: those that continue an object (it lives where it was made),
-those that are encrypted for one place, those whose body can be sent once.
+those that are encrypted for one place or signed for it, those whose body can be sent once.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from urllib.parse import urlsplit
 
 from .._facts import Call, Skip, SkipReason
+from .._policy.address import address_of_call, base_at
 from .._policy.conditions import Params, fits
 from .._policy.policy import Policy, groups_of
 from .._policy.replay import EARLIER, kind_of
 from .._policy.targets import Group, Retry, Target
-from .._regions import REGION_HEADER, address_of, origin_of, region_of
+from .._regions import REGION_HEADER, origin_of
+from .fleet import digest_of
+from .forwarding import credential
 from .health import Health
-
-
-def base_of(call: Call) -> str:
-    """The address that the caller called: its URL up to the API's path."""
-    return address_of(call.url).removesuffix(call.path.rstrip("/")).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +44,8 @@ class Candidate:
     """It is where the caller addressed the request."""
     base_url: str
     """What stands before the API's path there."""
+    path: str
+    """What follows it, as the caller wrote it."""
 
     @property
     def name(self) -> str:
@@ -80,7 +78,7 @@ def candidates(
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
     caller = _Caller(call, policy, headers, origin)
     objects = list(_objects(call, file_ids)) if len(policy.leaves) > 1 else []
-    bound = caller.encrypted or bool(objects)
+    bound = caller.stays is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
     else:
@@ -93,24 +91,39 @@ def candidates(
     found: list[Candidate] = []
     skipped: list[Skip] = []
     for target, groups in placed:
-        reason = caller.why_not(target)
-        if reason is None:
-            found.append(caller.candidate(target, groups))
-        else:
-            skipped.append(Skip(target.name, reason))
-    if not bound:
-        return found, skipped
-    return _only_home(found, caller, health, objects), skipped
+        base = base_at(caller.address, target)
+        reason = caller.why_not(target, base)
+        if reason is None and base is not None:
+            found.append(caller.candidate(target, groups, base))
+        elif reason is not None:
+            skipped.append(Skip(target.name, reason, target.region))
+    if caller.stays is None:
+        return (_where_they_are(found, health, objects) if objects else found), skipped
+    home = [candidate for candidate in found if candidate.here][:1]
+    skipped += [Skip(each.name, caller.stays, each.target.region) for each in found if each not in home]
+    return home, skipped
 
 
-def _only_home(
-    found: list[Candidate], caller: _Caller, health: Health, objects: list[str]
-) -> list[Candidate]:
-    """The one candidate of a call that cannot move: where it was encrypted for, where its object is, else the first."""
-    if caller.encrypted:
-        return [candidate for candidate in found if candidate.here][:1]
+def _where_they_are(found: list[Candidate], health: Health, objects: list[str]) -> list[Candidate]:
+    """The one candidate of a call that continues objects: where they are, else the first."""
     home = next((name for name in map(health.pinned, objects) if name is not None), None)
     return found[:1] if home is None else [candidate for candidate in found if candidate.name == home]
+
+
+def why_it_stays(headers: Mapping[str, str]) -> SkipReason | None:
+    """
+    Why a call may not leave the place that its caller addressed; None where it may.
+
+    `X-Session-Token` and `X-Encrypt-Info` come with a body that one place alone can read.
+    `x-is-encrypted` says nothing by itself: VeADK sends it with plain JSON. A signature
+    covers the host, the path or the body, which change elsewhere.
+    """
+    if "x-session-token" in headers or "x-encrypt-info" in headers:
+        return "encrypted"
+    scheme = headers.get("authorization", "").upper()
+    if "AWS4" in scheme or "HMAC" in scheme or any("signature" in name for name in headers):
+        return "signed"
+    return None
 
 
 class _Caller:
@@ -122,9 +135,9 @@ class _Caller:
         self.retry = policy.retry
         self.origin = origin
         self.place = origin_of(call.url)
-        self.base = base_of(call)
-        self.encrypted = headers.get("x-is-encrypted", "").strip().lower() == "true"
-        self.credential = _digest(_credential(headers))
+        self.address = address_of_call(call, policy.leaves)
+        self.stays = why_it_stays(headers)
+        self.credential = _digest(credential(headers))
         self.named, self.model = unprefixed(call.model, policy)
         addressed = [target for target in policy.leaves if target.name == origin]
         self.region = addressed[0].region if addressed else call.region
@@ -137,49 +150,33 @@ class _Caller:
         return self.named in {target.name, *(group.name for group in groups if isinstance(group, Group))}
 
     def is_here(self, target: Target) -> bool:
-        """Whether the caller addressed this target; of a public region, under whichever plan's path."""
-        if target.name == self.origin:
-            return True
-        if target.base_url is not None:
-            return target.address == self.base
-        return origin_of(target.address) == self.place
+        """Whether the caller addressed this target."""
+        return target.name == self.origin or base_at(self.address, target) == self.address.base
 
-    def why_not(self, target: Target) -> SkipReason | None:
-        """Why a target cannot serve this call at all; None where it can."""
-        if target.only is not None and self.kind not in target.only:
+    def why_not(self, target: Target, base: str | None) -> SkipReason | None:
+        """Why a target, where such a call has this base, cannot serve it at all; None where it can."""
+        if base is None or (target.only is not None and self.kind not in target.only):
             return "operation"
         if self.zones and target.zone not in self.zones:
             return "zone"
         if self._is_foreign_endpoint(target):
             return "model"
         # A key belongs to the origin that it was given for: elsewhere the call would arrive without one.
-        if target.api_key is None and not (target.region == self.region and self._same_origin(target)):
+        if target.api_key is None and not (target.region == self.region and origin_of(base) == self.place):
             return "dead_credential"
         return None
 
-    def candidate(self, target: Target, groups: tuple[Policy | Group, ...]) -> Candidate:
+    def candidate(self, target: Target, groups: tuple[Policy | Group, ...], base: str) -> Candidate:
         return Candidate(
             target=target,
             groups=groups,
             retry=target.retry or self.retry,
             model=self._mapped(target),
             credential=_digest(target.api_key) if target.api_key is not None else self.credential,
-            here=self.is_here(target),
-            base_url=self._base_at(target),
+            here=base == self.address.base,
+            base_url=base,
+            path=self.address.path,
         )
-
-    def _base_at(self, target: Target) -> str:
-        """
-        The base of this call at a target.
-
-        Between public regions the caller's own path is kept: it names the form of the API
-        (`/api/compatible` is Anthropic's) and the plan that is billed (`/api/coding/v3`).
-        Only a target's own `base_url` changes them.
-        """
-        if target.base_url is not None or region_of(self.call.host) is None:
-            return target.address
-        there = urlsplit(target.address)
-        return f"{there.scheme}://{there.netloc}{urlsplit(self.base).path}"
 
     def _mapped(self, target: Target) -> str | None:
         if self.model is None:
@@ -195,9 +192,6 @@ class _Caller:
             and mapped.startswith("ep-")
             and target.region != self.region
         )
-
-    def _same_origin(self, target: Target) -> bool:
-        return target.name == self.origin or origin_of(target.address) == self.place
 
 
 _Members = Callable[[Policy | Group], Sequence[Target | Group]]
@@ -267,12 +261,5 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
     return None, model
 
 
-def _credential(headers: Mapping[str, str]) -> str | None:
-    given = headers.get("authorization")
-    if given is not None:
-        return given.removeprefix("Bearer ").strip()
-    return headers.get("x-api-key")
-
-
 def _digest(credential: str | None) -> str | None:
-    return hashlib.sha256(credential.encode()).hexdigest() if credential else None
+    return digest_of(credential) if credential else None

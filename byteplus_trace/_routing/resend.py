@@ -59,17 +59,23 @@ class Resends:
 
     def __len__(self) -> int:
         """How many calls are remembered; where none is, nobody needs to make a key to ask."""
+        if self._ended:
+            with self._lock:
+                self._forget()
         return len(self._ended)
+
+    def _forget(self) -> None:
+        """The oldest stand first."""
+        now = self._clock()
+        while self._ended and (len(self._ended) > REMEMBERED or next(iter(self._ended.values()))[0] <= now):
+            self._ended.popitem(last=False)
 
     def remember(self, key: Key, prior: Prior) -> None:
         """A call ended with an exception."""
         with self._lock:
-            now = self._clock()
             self._ended.pop(key, None)
-            self._ended[key] = (now + REMEMBERED_FOR_SECONDS, prior)
-            # The oldest stand first; an exception keeps alive what it came from, so none is kept for nothing.
-            while len(self._ended) > REMEMBERED or next(iter(self._ended.values()))[0] <= now:
-                self._ended.popitem(last=False)
+            self._ended[key] = (self._clock() + REMEMBERED_FOR_SECONDS, prior)
+            self._forget()
 
     def recall(self, key: Key) -> Prior | None:
         """What the same caller's same request came to just before, once."""

@@ -34,6 +34,8 @@ class Send:
     cause: Cause
     number: int
     """From 1, over the whole call."""
+    path: str = ""
+    """What follows `base_url`."""
     model: str | None = None
     """The model to write into the body; None: the caller's own."""
     override_params: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class Send:
     timeout_seconds: float | None = None
     """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
     share_seconds: float | None = None
-    """The most that it may take to the end of a refusal's body too: its share of the deadline."""
+    """The most that it may take to the end of a refusal's body too."""
     waited_seconds: float = 0.0
     skipped: tuple[Skip, ...] = ()
     """Targets passed over since the last send."""
@@ -108,6 +110,8 @@ class Failure:
     stale_connection: bool = False
     """A reused idle connection died with no byte of a reply: the server closed it before it saw us."""
     error: BaseException | None = field(default=None, compare=False, repr=False)
+    is_counted: bool = False
+    """Another call on the same connection has reported its loss: the target failed once."""
 
 
 @dataclass(frozen=True, slots=True)

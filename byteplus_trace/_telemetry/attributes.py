@@ -1,8 +1,8 @@
 """
 Facts become span attributes: pure functions from a call, an attempt or an exchange.
 
-What is known at the start is given at the start, for samplers; what the reply said is
-given at the end. `None` is left out; every string is bounded. Metadata stands first, for
+What is known at the start is set at the start, for samplers; what the reply holds is
+set at the end. `None` is left out; every string is bounded. Metadata stands first, for
 a span that has no room for all its attributes drops the first.
 """
 
@@ -64,6 +64,7 @@ _USAGE = (
     "gen_ai.usage.text.input_tokens",
     "gen_ai.usage.image.input_tokens",
     "gen_ai.usage.audio.input_tokens",
+    "gen_ai.usage.cache_write.input_tokens",
 )
 
 
@@ -74,7 +75,7 @@ def span_name(call: facts.Call) -> str:
 
 def start_attributes(call: facts.Call) -> Attributes:
     """What is known when the call starts."""
-    given: Attributes = {
+    attributes: Attributes = {
         **(_metadata(call.metadata) if call.metadata else {}),
         sc.OPERATION_NAME: call.operation,
         sc.PROVIDER_NAME: call.provider,
@@ -84,54 +85,54 @@ def start_attributes(call: facts.Call) -> Attributes:
         sc.API: call.api,
     }
     if call.model is not None:
-        given[sc.REQUEST_MODEL] = call.model[:LONGEST]
+        attributes[sc.REQUEST_MODEL] = call.model[:LONGEST]
         if call.model.startswith("ep-"):
-            given[sc.ENDPOINT_ID] = call.model[:LONGEST]
+            attributes[sc.ENDPOINT_ID] = call.model[:LONGEST]
     if call.stream:
-        given[sc.REQUEST_STREAM] = True
+        attributes[sc.REQUEST_STREAM] = True
     if call.params:
-        _put_params(given, _PARAMS, call.params)
-        _put_special_params(given, call.params)
+        _put_params(attributes, _PARAMS, call.params)
+        _put_special_params(attributes, call.params)
         if call.api == "images":
-            _put_params(given, _IMAGE_PARAMS, call.params)
+            _put_params(attributes, _IMAGE_PARAMS, call.params)
     if call.api == "images":
-        given[sc.IMAGE_REQUESTED] = _images_requested(call.params)
+        attributes[sc.IMAGE_REQUESTED] = _images_requested(call.params)
     output_type = BY_NAME[call.api].output_type
     if output_type is not None:
-        given[sc.OUTPUT_TYPE] = output_type
+        attributes[sc.OUTPUT_TYPE] = output_type
     if call.client_request_id is not None:
-        given[sc.CLIENT_REQUEST_ID] = call.client_request_id[:LONGEST]
+        attributes[sc.CLIENT_REQUEST_ID] = call.client_request_id[:LONGEST]
     if call.sdk_retry:
-        given[sc.SDK_RETRY] = call.sdk_retry
-    return given
+        attributes[sc.SDK_RETRY] = call.sdk_retry
+    return attributes
 
 
-def _put_params(given: Attributes, table: _Params, params: Mapping[str, Any]) -> None:
+def _put_params(attributes: Attributes, table: _Params, params: Mapping[str, Any]) -> None:
     for name, attribute, kind in table:
         value = params.get(name)
         if value is None:
             continue
         if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-            given[attribute] = value[:LONGEST] if isinstance(value, str) else value
+            attributes[attribute] = value[:LONGEST] if isinstance(value, str) else value
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-            given[attribute] = float(value)
+            attributes[attribute] = float(value)
 
 
-def _put_special_params(given: Attributes, params: Mapping[str, Any]) -> None:
+def _put_special_params(attributes: Attributes, params: Mapping[str, Any]) -> None:
     stop = params.get("stop")
     if isinstance(stop, str):
         stop = [stop]
     if stop:
-        given["gen_ai.request.stop_sequences"] = [str(word)[:LONGEST] for word in stop]
+        attributes["gen_ai.request.stop_sequences"] = [str(sequence)[:LONGEST] for sequence in stop]
     choices = params.get("n")
     if isinstance(choices, int) and choices != 1:
-        given["gen_ai.request.choice.count"] = choices
+        attributes["gen_ai.request.choice.count"] = choices
     encoding = params.get("encoding_format")
     if isinstance(encoding, str):
-        given["gen_ai.request.encoding_formats"] = [encoding]
+        attributes["gen_ai.request.encoding_formats"] = [encoding]
     output_type = _OUTPUT_TYPES.get(params.get("response_format") or "")
     if output_type is not None:
-        given[sc.OUTPUT_TYPE] = output_type
+        attributes[sc.OUTPUT_TYPE] = output_type
 
 
 def _images_requested(params: Mapping[str, Any]) -> int:
@@ -143,54 +144,54 @@ def _images_requested(params: Mapping[str, Any]) -> int:
 
 
 def _metadata(metadata: Mapping[str, str]) -> Attributes:
-    """The metadata; what the request itself says comes after it and wins."""
-    given: Attributes = {sc.METADATA + key: value for key, value in metadata.items()}
+    """The metadata; what the request itself holds is set after it and wins."""
+    attributes: Attributes = {sc.METADATA + key: value for key, value in metadata.items()}
     if "user" in metadata:
-        given[sc.USER_ID] = metadata["user"]
+        attributes[sc.USER_ID] = metadata["user"]
     if "session" in metadata:
-        given[sc.CONVERSATION_ID] = metadata["session"]
-    return given
+        attributes[sc.CONVERSATION_ID] = metadata["session"]
+    return attributes
 
 
 def end_attributes(exchange: facts.Exchange) -> Attributes:
     """What is known when the call has ended, under the conventions' names and our own."""
-    given: Attributes = {}
+    attributes: Attributes = {}
     answer = exchange.answer
     if answer.id is not None:
-        given[sc.RESPONSE_ID] = answer.id[:LONGEST]
+        attributes[sc.RESPONSE_ID] = answer.id[:LONGEST]
     if answer.model is not None:
-        given[sc.RESPONSE_MODEL] = answer.model[:LONGEST]
+        attributes[sc.RESPONSE_MODEL] = answer.model[:LONGEST]
     reasons = finish_reasons(exchange)
     if reasons:
-        given[sc.FINISH_REASONS] = reasons
+        attributes[sc.FINISH_REASONS] = reasons
     if exchange.first_chunk_seconds is not None:
-        given[sc.TIME_TO_FIRST_CHUNK] = exchange.first_chunk_seconds
+        attributes[sc.TIME_TO_FIRST_CHUNK] = exchange.first_chunk_seconds
     if exchange.call.operation == "fetch_response":
-        _put_fetched(given, exchange)
+        _put_fetched(attributes, exchange)
     elif answer.usage is not None:
         for attribute, count in zip(_USAGE, astuple(answer.usage), strict=True):
             if count is not None:
-                given[attribute] = count
-    _put_own(given, exchange)
+                attributes[attribute] = count
+    _put_own(attributes, exchange)
     # The span has the place that was addressed since its start, and a span's attribute costs half a microsecond to set.
     call = exchange.call
     if exchange.host != call.host or exchange.port != call.port or exchange.region != call.region:
-        _put_place(given, exchange)
-    return given
+        _put_place(attributes, exchange)
+    return attributes
 
 
-def _put_fetched(given: Attributes, exchange: facts.Exchange) -> None:
+def _put_fetched(attributes: Attributes, exchange: facts.Exchange) -> None:
     """What a response is that is asked after; its tokens were counted when it was made."""
     if exchange.call.resource_id is not None:
-        given.setdefault(sc.RESPONSE_ID, exchange.call.resource_id[:LONGEST])
+        attributes.setdefault(sc.RESPONSE_ID, exchange.call.resource_id[:LONGEST])
     if exchange.answer.task_id is not None and exchange.answer.status is not None:
-        given[sc.TASK_STATUS] = exchange.answer.status[:LONGEST]
+        attributes[sc.TASK_STATUS] = exchange.answer.status[:LONGEST]
     elif exchange.answer.status is not None:
-        given[sc.RESPONSE_STATUS] = exchange.answer.status[:LONGEST]
+        attributes[sc.RESPONSE_STATUS] = exchange.answer.status[:LONGEST]
 
 
 def finish_reasons(exchange: facts.Exchange) -> list[str]:
-    """As the service gave them; `error` where one was expected and never came."""
+    """As the service sent them; `error` for each choice that never got one."""
     if exchange.answer.finish_reasons or exchange.call.operation != "chat":
         return list(exchange.answer.finish_reasons)
     stopped_early = exchange.outcome in {"cancelled", "abandoned"} or (
@@ -200,80 +201,80 @@ def finish_reasons(exchange: facts.Exchange) -> list[str]:
 
 
 def own_attributes(exchange: facts.Exchange) -> Attributes:
-    """Ours alone, of the call's start and of its end: what an outer GenAI span of another instrumentation is given."""
+    """Ours alone, of the call's start and of its end: what is added to another instrumentation's GenAI span."""
     started = start_attributes(exchange.call).items()
-    given = {name: value for name, value in started if name.startswith(OWN) or name == sc.USER_ID}
-    _put_own(given, exchange)
-    _put_place(given, exchange)
-    return given
+    attributes = {name: value for name, value in started if name.startswith(OWN) or name == sc.USER_ID}
+    _put_own(attributes, exchange)
+    _put_place(attributes, exchange)
+    return attributes
 
 
-def _put_place(given: Attributes, exchange: facts.Exchange) -> None:
-    given[sc.SERVER_ADDRESS] = exchange.host
-    given[sc.SERVER_PORT] = exchange.port
-    given[sc.CLOUD_REGION] = exchange.region
+def _put_place(attributes: Attributes, exchange: facts.Exchange) -> None:
+    attributes[sc.SERVER_ADDRESS] = exchange.host
+    attributes[sc.SERVER_PORT] = exchange.port
+    attributes[sc.CLOUD_REGION] = exchange.region
 
 
-def _put_own(given: Attributes, exchange: facts.Exchange) -> None:
+def _put_own(attributes: Attributes, exchange: facts.Exchange) -> None:
     answer = exchange.answer
-    given[sc.OUTCOME] = exchange.outcome
-    given[sc.ATTEMPTS] = len(exchange.attempts)
-    given[sc.TARGET] = exchange.target
+    attributes[sc.OUTCOME] = exchange.outcome
+    attributes[sc.ATTEMPTS] = len(exchange.attempts)
+    attributes[sc.TARGET] = exchange.target
     if exchange.error_type is not None:
-        given[sc.ERROR_TYPE] = exchange.error_type[:LONGEST]
+        attributes[sc.ERROR_TYPE] = exchange.error_type[:LONGEST]
     if answer.error is not None and answer.error.code is not None:
-        given[sc.ERROR_CODE] = answer.error.code[:LONGEST]
+        attributes[sc.ERROR_CODE] = answer.error.code[:LONGEST]
     if exchange.request_id is not None:
-        given[sc.REQUEST_ID] = exchange.request_id[:LONGEST]
+        attributes[sc.REQUEST_ID] = exchange.request_id[:LONGEST]
     if exchange.upstream_ms is not None:
-        given[sc.UPSTREAM_MS] = exchange.upstream_ms
+        attributes[sc.UPSTREAM_MS] = exchange.upstream_ms
     if answer.service_tier is not None:
-        given[sc.SERVICE_TIER] = answer.service_tier[:LONGEST]
+        attributes[sc.SERVICE_TIER] = answer.service_tier[:LONGEST]
     if exchange.fallback_from is not None:
-        given[sc.FALLBACK_FROM] = exchange.fallback_from[:LONGEST]
+        attributes[sc.FALLBACK_FROM] = exchange.fallback_from[:LONGEST]
     if exchange.fallback_reason is not None:
-        given[sc.FALLBACK_REASON] = exchange.fallback_reason
+        attributes[sc.FALLBACK_REASON] = exchange.fallback_reason
     if answer.server_fallback is not None:
-        given[sc.SERVER_FALLBACK] = answer.server_fallback[:LONGEST]
+        attributes[sc.SERVER_FALLBACK] = answer.server_fallback[:LONGEST]
     if exchange.first_answer_seconds is not None:
-        given[sc.TIME_TO_FIRST_ANSWER] = exchange.first_answer_seconds
+        attributes[sc.TIME_TO_FIRST_ANSWER] = exchange.first_answer_seconds
     if exchange.cost_usd is not None:
-        given[sc.COST_USD] = float(exchange.cost_usd)
+        attributes[sc.COST_USD] = float(exchange.cost_usd)
     if exchange.call.stream:
-        given[sc.CHUNKS] = exchange.chunks
+        attributes[sc.CHUNKS] = exchange.chunks
     if answer.images is not None:
-        _put_images(given, answer.images)
+        _put_images(attributes, answer.images)
 
 
-def _put_images(given: Attributes, images: facts.Images) -> None:
-    given[sc.IMAGE_GENERATED] = images.generated
-    given[sc.IMAGE_FAILED] = images.failed
+def _put_images(attributes: Attributes, images: facts.Images) -> None:
+    attributes[sc.IMAGE_GENERATED] = images.generated
+    attributes[sc.IMAGE_FAILED] = images.failed
     if images.output_tokens is not None:
-        given[sc.IMAGE_OUTPUT_TOKENS] = images.output_tokens
+        attributes[sc.IMAGE_OUTPUT_TOKENS] = images.output_tokens
     if images.size is not None:
-        given[sc.IMAGE_SIZE] = images.size[:LONGEST]
+        attributes[sc.IMAGE_SIZE] = images.size[:LONGEST]
 
 
 def content_attributes(
     asked: facts.Content | None, answered: facts.Content | None, write: Callable[[Any], str]
 ) -> Attributes:
     """Captured content, each kind as one JSON string."""
-    given: Attributes = {}
+    attributes: Attributes = {}
     if asked is not None:
         if asked.messages:
-            given[sc.INPUT_MESSAGES] = write(asked.messages)
+            attributes[sc.INPUT_MESSAGES] = write(asked.messages)
         if asked.system_instructions:
-            given[sc.SYSTEM_INSTRUCTIONS] = write(asked.system_instructions)
+            attributes[sc.SYSTEM_INSTRUCTIONS] = write(asked.system_instructions)
         if asked.tool_definitions:
-            given[sc.TOOL_DEFINITIONS] = write(asked.tool_definitions)
+            attributes[sc.TOOL_DEFINITIONS] = write(asked.tool_definitions)
     if answered is not None and answered.messages:
-        given[sc.OUTPUT_MESSAGES] = write(answered.messages)
-    return given
+        attributes[sc.OUTPUT_MESSAGES] = write(answered.messages)
+    return attributes
 
 
 def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attributes:
-    """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would say."""
-    given: Attributes = {
+    """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would hold."""
+    attributes: Attributes = {
         **(_in_place_of_logical(call) if call.operation == "other" else {}),
         sc.HTTP_METHOD: call.method,
         sc.SERVER_ADDRESS: sending.host,
@@ -284,8 +285,8 @@ def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attrib
         sc.ATTEMPT_CAUSE: sending.cause,
     }
     if sending.number > 1:
-        given[sc.HTTP_RESEND_COUNT] = sending.number - 1
-    return given
+        attributes[sc.HTTP_RESEND_COUNT] = sending.number - 1
+    return attributes
 
 
 def _in_place_of_logical(call: facts.Call) -> Attributes:
@@ -293,14 +294,14 @@ def _in_place_of_logical(call: facts.Call) -> Attributes:
 
 
 def attempt_end_attributes(attempt: facts.Attempt) -> Attributes:
-    """What one send came to."""
-    given: Attributes = {}
+    """How one send ended."""
+    attributes: Attributes = {}
     if attempt.status is not None:
-        given[sc.HTTP_STATUS] = attempt.status
+        attributes[sc.HTTP_STATUS] = attempt.status
     if attempt.error_type is not None:
-        given[sc.ERROR_TYPE] = attempt.error_type[:LONGEST]
+        attributes[sc.ERROR_TYPE] = attempt.error_type[:LONGEST]
     if attempt.error_code is not None:
-        given[sc.ERROR_CODE] = attempt.error_code[:LONGEST]
+        attributes[sc.ERROR_CODE] = attempt.error_code[:LONGEST]
     if attempt.request_id is not None:
-        given[sc.REQUEST_ID] = attempt.request_id[:LONGEST]
-    return given
+        attributes[sc.REQUEST_ID] = attempt.request_id[:LONGEST]
+    return attributes

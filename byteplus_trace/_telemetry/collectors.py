@@ -16,8 +16,20 @@ from weakref import WeakKeyDictionary
 
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
-from .._instruments import BREAKER, BUILD_INFO, IN_FLIGHT, INSTRUMENTS, SECONDS, START_TIME, Instrument
+from .._instruments import (
+    BREAKER,
+    BUILD_INFO,
+    HEALTH_STORE_UP,
+    IN_FLIGHT,
+    INSTRUMENTS,
+    OLDEST,
+    SECONDS,
+    START_TIME,
+    Instrument,
+)
 from .bounds import Bound
+from .in_flight import IDLE, InFlight
+from .zero_series import EVERY_OPERATION
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -28,25 +40,40 @@ LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
-# Over processes, calls in flight add up, the worst breaker counts, and versions are told by the living.
-GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax"]]] = {
+# Over processes, calls in flight add up, the oldest call, the worst breaker and the worst store count, and only living processes report versions.
+GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
+    OLDEST.name: "livemin",
     BREAKER.name: "livemax",
     BUILD_INFO.name: "livemax",
     START_TIME.name: "livemax",
+    HEALTH_STORE_UP.name: "livemin",
 }
 
 
 class Series:
     """The collectors of one registry, the label values admitted and the children in use."""
 
-    __slots__ = ("_bounds", "_collectors", "children", "metadata_labels", "models", "multiprocess")
+    __slots__ = (
+        "_bounds",
+        "_collectors",
+        "children",
+        "exemplars",
+        "in_flight",
+        "metadata_labels",
+        "models",
+        "multiprocess",
+    )
 
     def __init__(
         self, registry: CollectorRegistry, metadata_labels: tuple[str, ...], max_models: int
     ) -> None:
         self.metadata_labels = metadata_labels
         self.multiprocess = multiprocess_directory() is not None
+        self.exemplars = not self.multiprocess
+        """Whether observations take one."""
+        self.in_flight: dict[str, InFlight] = {}
+        """The calls under way, by operation."""
         self.models = Bound(max_models)
         bounds = {label: Bound(most) for label, most in LIMITS.items()}
         bounds |= {label: bounds[other] for label, other in SHARED.items()}
@@ -77,6 +104,32 @@ class Series:
         if found is None:
             found = children[values] = self._collectors[instrument].labels(*values)
         return found
+
+    def start_gauges(self) -> None:
+        """
+        Let the gauges of calls under way stand, at none.
+
+        Where several processes share a directory, only once one calls: what a parent has, `prometheus_client` sets to 0 in
+        each child, and a call that began at 0 would have hung since 1970.
+        """
+        if not self.multiprocess:
+            for operation in EVERY_OPERATION:
+                self.in_flight_of(operation)
+
+    def in_flight_of(self, operation: str) -> InFlight:
+        """The calls of an operation that are under way."""
+        found = self.in_flight.get(operation)
+        if found is None:
+            count, oldest = self.child(IN_FLIGHT, (operation,)), self.child(OLDEST, (operation,))
+            oldest.set(IDLE)
+            found = self.in_flight[operation] = InFlight(count.inc, oldest.set)
+        return found
+
+    def idle(self) -> None:
+        """No call is under way: this process was just forked, and its parent's are not its own."""
+        for operation in self.in_flight:
+            self.child(IN_FLIGHT, (operation,)).set(0)
+            self.child(OLDEST, (operation,)).set(IDLE)
 
 
 _by_registry: WeakKeyDictionary[CollectorRegistry, Series] = WeakKeyDictionary()

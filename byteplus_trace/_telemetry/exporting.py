@@ -6,6 +6,9 @@ the default endpoint, and as it comes the OTLP exporter then spends 8 seconds of
 four log lines on one span. So ours says one line for each outage. It tries as often as the SDK's
 does, and does not where somebody waits for it, nobody listens and nobody ever did. And what could
 not be exported is remembered, for the SDK's `force_flush` only says that it was tried.
+
+To the loopback spans go every half second and not every five, unless `OTEL_BSP_SCHEDULE_DELAY`
+says otherwise: who watches there wants to see a call when it has ended.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from .._regions import DEFAULT_PORTS, is_loopback
 logger = logging.getLogger("byteplus_trace")
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
+LOOPBACK_DELAY_MILLIS = 500
 
 
 def own_provider(
@@ -124,11 +128,7 @@ def is_listening(url: str, timeout_seconds: float = 0.5) -> bool:
 
 def _nobody(url: str) -> str:
     """What to do where nothing listens at that URL."""
-    try:
-        here = is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        here = False
-    if here:
+    if _is_local(url):
         return "nobody listens. Run 'byteplus-trace watch' to see them, start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none"
     return "nobody listens. Check OTEL_EXPORTER_OTLP_ENDPOINT, or set OTEL_TRACES_EXPORTER=none"
 
@@ -141,6 +141,13 @@ def is_proxied(url: str) -> bool:
         return False
     proxies = getproxies()
     return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
+
+
+def _is_local(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
 
 
 class OwnTracerProvider(TracerProvider):
@@ -157,7 +164,9 @@ class OwnTracerProvider(TracerProvider):
         )
         self._exporters = exporters
         for exporter in exporters:
-            self.add_span_processor(BatchSpanProcessor(exporter))
+            self.add_span_processor(
+                BatchSpanProcessor(exporter, schedule_delay_millis=_delay_millis(exporter, os.environ))
+            )
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Whether all that ended since the last flush was exported."""
@@ -191,12 +200,14 @@ class OwnTracerProvider(TracerProvider):
 
 
 class Watched(SpanExporter):
-    """An exporter, and whether what it was given was exported."""
+    """An exporter, and whether all that it got was exported."""
 
     awaited = False
     """Somebody waits for what is exported: a flush, the exit."""
     troubled = False
-    """What was last said of the exporter is that it failed."""
+    """The last export failed."""
+    is_local = False
+    """It exports to this machine."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -235,10 +246,11 @@ class OverHttp(Watched):
     def __init__(self, inner: SpanExporter, url: str) -> None:
         super().__init__(inner)
         self._url = url
+        self.is_local = _is_local(url)
         self._taken = False
-        self._told = False
+        self._reported = False
         self._thread: int | None = None
-        self._said: str | None = None
+        self._why: str | None = None
         self._logger = logging.getLogger(type(inner).__module__)
         self._logger.addFilter(self)
 
@@ -246,25 +258,25 @@ class OverHttp(Watched):
         if self.awaited and not self._taken and not self._may_listen():
             self.lose(_nobody(self._url))
             return SpanExportResult.FAILURE
-        self._thread, self._said = threading.get_ident(), None
+        self._thread, self._why = threading.get_ident(), None
         try:
             result = super()._export(spans)
         except Exception as error:  # as older releases let it through
-            result, self._said = SpanExportResult.FAILURE, type(error).__name__
+            result, self._why = SpanExportResult.FAILURE, type(error).__name__
         finally:
             self._thread = None
         if result is SpanExportResult.SUCCESS:
-            self._taken, self._told = True, False
+            self._taken, self._reported = True, False
         else:
-            self.lose(self._said or "it failed" if self._may_listen() else _nobody(self._url))
+            self.lose(self._why or "it failed" if self._may_listen() else _nobody(self._url))
         return result
 
     def _may_listen(self) -> bool:
         return is_proxied(self._url) or is_listening(self._url)
 
     def lose(self, why: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             logger.warning(
                 "OpenTelemetry spans are dropped, as %s does not take them: %s.",
                 shown_url(self._url),
@@ -276,12 +288,12 @@ class OverHttp(Watched):
         if self._thread != threading.get_ident():
             return True
         self.troubled = True
-        if self._said is None:
-            # An exception's own words may hold the URL with what is secret in it.
-            said = [
+        if self._why is None:
+            # An exception's text may hold the URL with what is secret in it.
+            arguments = [
                 type(each).__name__ if isinstance(each, Exception) else each for each in record.args or ()
             ]
-            self._said = (str(record.msg) % tuple(said)).rstrip(".")
+            self._why = (str(record.msg) % tuple(arguments)).rstrip(".")
         return False
 
     def shutdown(self) -> None:
@@ -303,6 +315,13 @@ def _exporter(name: str, environ: Mapping[str, str]) -> Watched:
     raise SettingError(
         f"OTEL_TRACES_EXPORTER={shown(name)}: no exporter of that name is installed. Use otlp, console or none, or install the package that provides {shown(wanted)}."
     )
+
+
+def _delay_millis(exporter: Watched, environ: Mapping[str, str]) -> int | None:
+    """How long an ended span waits for others; None: as the SDK has it."""
+    if exporter.is_local and not environ.get("OTEL_BSP_SCHEDULE_DELAY"):
+        return LOOPBACK_DELAY_MILLIS
+    return None
 
 
 def _http_endpoint(environ: Mapping[str, str]) -> str:

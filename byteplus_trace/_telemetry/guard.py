@@ -1,11 +1,11 @@
 """
 Our own faults stay ours.
 
-Everything that observes or tells runs under `guard`: a fault costs telemetry, never
-the call. It is counted, and logged at most once a minute for each place, in words
-that say the call was not affected. With `strict` (our own tests) it is raised, so
+Everything that observes or records runs under `guard`: a fault costs telemetry, never
+the call. It is counted, and logged at most once a minute for each place, and the
+line says that the call was not affected. With `strict` (our own tests) it is raised, so
 that the kindness cannot cover a bug. What the user's own functions raise is swallowed in
-the same way, and said to be theirs.
+the same manner, and named as theirs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,52 @@ logger = logging.getLogger("byteplus_trace")
 strict = False
 on_fault: Callable[[str], None] | None = None
 
+PLACES = (
+    "asking OpenTelemetry for HTTP spans",
+    "beginning a call",
+    "bounding a read",
+    "capturing content",
+    "closing a reply that is not used",
+    "closing the attempt span",
+    "closing the span",
+    "counting calls in flight",
+    "counting for OpenTelemetry",
+    "counting",
+    "cutting a silent stream",
+    "ending what is open",
+    "entering the attempt's context",
+    "estimating the cost",
+    "exporting at the end",
+    "finding the transport",
+    "finishing",
+    "finishing a call",
+    "flushing",
+    "leaving the attempt's context",
+    "marking the response",
+    "metadata cut",
+    "on_exchange",
+    "opening the attempt span",
+    "opening the span",
+    "passing a request",
+    "performing a call",
+    "planning a call",
+    "propagating the trace context",
+    "reading the body",
+    "reading the reply's head",
+    "recording a skip",
+    "recording a wait",
+    "redact",
+    "reporting a breaker",
+    "reporting a refused credential",
+    "starting the watchdog",
+)
+"""Where a fault of ours, or of a function that the user passed, can be met; each is counted from 0."""
+
 _last_logged: dict[str, float] = {}
 
 _OURS = "byteplus_trace: internal error while %s; the call was not affected"
 _YOURS = "byteplus_trace: the function passed to instrument() as %s= raised; the call was not affected"
-_WORDING = {"on_exchange": _YOURS, "redact": _YOURS}
+_MESSAGES = {"on_exchange": _YOURS, "redact": _YOURS}
 
 
 class UserFunctionError(Exception):
@@ -33,7 +74,7 @@ class UserFunctionError(Exception):
 
 
 def fault(where: str, error: BaseException) -> None:
-    """Count and, now and then, log one of our own faults, or one of a function that the user gave."""
+    """Count and, now and then, log one of our own faults, or one of a function that the user passed."""
     if strict:
         raise error
     if isinstance(error, UserFunctionError) and error.__cause__ is not None:
@@ -46,7 +87,7 @@ def fault(where: str, error: BaseException) -> None:
         now = time.monotonic()
         if now - _last_logged.get(where, -60.0) >= 60:
             _last_logged[where] = now
-            logger.warning(_WORDING.get(where, _OURS), where, exc_info=error)
+            logger.warning(_MESSAGES.get(where, _OURS), where, exc_info=error)
 
 
 class guard:  # noqa: N801 - it reads as a statement

@@ -3,12 +3,12 @@ The GenAI conventions' metrics, on an OpenTelemetry meter.
 
 Only the names of the conventions as they are now (semantic-conventions-genai, 2026-11):
 `gen_ai.client.token.usage` and, for inference, `gen_ai.client.operation.duration` are gone
-from there, and whoever told both would be counted twice. Calls that make no GenAI claim,
-operation `other`, are not told.
+from there, and whoever records both is counted twice. Calls that make no GenAI claim,
+operation `other`, are not recorded.
 
 An SDK's record costs some 13 us. Durations are worth it; token counts are kept here as
 sums that observable counters read when they are collected, and token histograms are only
-told when asked for. Without a provider there is nothing to pay, and one that is set later
+recorded when asked for. Without a provider there is nothing to pay, and one that is set later
 is found.
 """
 
@@ -108,7 +108,7 @@ class MeterSink:
 
     Args:
         meter_provider: None is the global one, whenever it is set.
-        token_histograms: tell the token counts of each operation too, for percentiles.
+        token_histograms: record the token counts of each operation too, for percentiles.
         max_models: how many values the attributes for models may take.
     """
 
@@ -119,14 +119,14 @@ class MeterSink:
         token_histograms: bool = False,
         max_models: int = 100,
     ) -> None:
-        self._given = meter_provider
+        self._configured = meter_provider
         self._token_histograms = token_histograms
         self._models = Bound(max_models)
         self._errors = Bound(ERROR_TYPES)
         self._resolved: tuple[metrics.MeterProvider | None, _Instruments | None] = None, None
 
     def record(self, exchange: Exchange, context: Context | None = None) -> None:
-        """Tell one exchange; `context` holds its span, so that exemplars lead to it."""
+        """Record one exchange; `context` holds its span, so that exemplars lead to it."""
         instruments = self._instruments()
         operation = exchange.call.operation
         if instruments is None or operation not in DURATIONS:
@@ -146,7 +146,7 @@ class MeterSink:
                 instruments.record(histogram, amount, who, context)
 
     def _instruments(self) -> _Instruments | None:
-        provider = self._given or metrics.get_meter_provider()
+        provider = self._configured or metrics.get_meter_provider()
         known, instruments = self._resolved
         if provider is not known:
             instruments = None if _records_nothing(provider) else _instruments_of(provider)

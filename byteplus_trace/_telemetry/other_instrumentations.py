@@ -25,7 +25,7 @@ from .attributes import Attributes
 _OUTER_GENAI = tuple(
     f"opentelemetry.genai.client.{kind}.context" for kind in ("inference", "embedding", "fetch_response")
 )
-# Where OpenLLMetry's framework instrumentations say that the model call is already told; the span that tells it
+# Where OpenLLMetry's framework instrumentations say that the model call already has a span; that span
 # need not be the current one (its LangChain instrumentation, 0.62, has detached it).
 _OUTER_LANGUAGE_MODEL = "suppress_language_model_instrumentation"
 _INFERENCE = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
@@ -38,10 +38,10 @@ class OuterSpan:
     span: Span
     invocation: Any
 
-    def give(self, attributes: Attributes) -> None:
-        given = getattr(self.invocation, "attributes", None)
-        if isinstance(given, MutableMapping):
-            given.update(attributes)
+    def annotate(self, attributes: Attributes) -> None:
+        own = getattr(self.invocation, "attributes", None)
+        if isinstance(own, MutableMapping):
+            own.update(attributes)
         elif self.span.is_recording():
             self.span.set_attributes(attributes)
 
@@ -67,9 +67,9 @@ def instrumented_by_otel(transport: Any, library: str, colour: str, provider: Tr
     import opentelemetry.instrumentation.httpx as otel
 
     kind = getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)
-    told_already = isinstance(
+    is_wrapped = isinstance(
         getattr(transport, _METHODS[colour]), (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)
     )
-    if kind is None or told_already or isinstance(transport, kind):
+    if kind is None or is_wrapped or isinstance(transport, kind):
         return transport
     return kind(transport, tracer_provider=provider)

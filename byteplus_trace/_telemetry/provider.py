@@ -33,14 +33,14 @@ class Tracers:
     """
 
     def __init__(
-        self, given: trace.TracerProvider | None, service_name: str | None, found: Callable[[], None]
+        self, configured: trace.TracerProvider | None, service_name: str | None, found: Callable[[], None]
     ) -> None:
-        self._given = given
+        self._configured = configured
         self._found = found
         self._own: OwnTracerProvider | None = None
         self._provider: object = None
         self._tracer: trace.Tracer = trace.NoOpTracer()
-        if given is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        if configured is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             from .exporting import own_provider
 
             self._own = own_provider(service_name)
@@ -49,8 +49,8 @@ class Tracers:
 
     @property
     def provider(self) -> trace.TracerProvider:
-        """The one that is given, the application's, or our own."""
-        provider = self._given or trace.get_tracer_provider()
+        """The configured one, else the application's, else our own."""
+        provider = self._configured or trace.get_tracer_provider()
         if self._own is not None and isinstance(provider, trace.ProxyTracerProvider):
             return self._own
         return provider
@@ -69,7 +69,7 @@ class Tracers:
         Have what has ended exported; whether it was, in time.
 
         In a thread of its own, for an SDK's `force_flush` waits for as long as its exporter
-        does, whatever timeout it is given.
+        does, whatever its timeout.
         """
         flushed: list[bool] = []
         thread = threading.Thread(
@@ -85,7 +85,7 @@ class Tracers:
 
     def _flush(self, timeout_seconds: float, flushed: list[bool]) -> None:
         with guard("flushing"):
-            providers = (self._given or trace.get_tracer_provider(), self._own)
+            providers = (self._configured or trace.get_tracer_provider(), self._own)
             flushes = [getattr(each, "force_flush", None) for each in providers]
             asked = [bool(flush(int(timeout_seconds * 1000))) for flush in flushes if flush is not None]
             flushed.append(all(asked))

@@ -2,7 +2,7 @@
 CallSpan: one call becomes a logical span, a child span for each attempt, and points.
 
 A `Recorder` lives as long as `instrument()`; it gives out one `CallSpan` for each call.
-A `CallSpan` opens the logical span when the call starts and is told each attempt; the
+A `CallSpan` opens the logical span when the call starts and a span for each attempt; the
 rest waits for the frozen `Exchange`, from which span, series and metrics are all
 written, so that they cannot disagree.
 
@@ -10,7 +10,7 @@ Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
 - Where another instrumentation already has a GenAI span in the context, ours is not
-  opened: its span is given our attributes, and the attempts hang under it.
+  opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
 """
 
@@ -49,9 +49,9 @@ from .other_instrumentations import OuterSpan, outer_genai_span
 from .points import points
 
 if TYPE_CHECKING:
-    from ..prometheus import Sink
     from .meter import MeterSink
     from .provider import Tracers
+    from .sink import Sink
 
 # Where a context has its span: `set_span_in_context` sets this key and no other, in a copy of its own each time.
 (_SPAN,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
@@ -67,10 +67,9 @@ _GENAI_FAILURES = frozenset({"error", "deadline"})
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to tell."""
+    """How to record."""
 
     http_spans: str = "own"
-    propagate: bool = False
     capture: bool = False
     redact: Callable[[str], str] | None = None
     on_exchange: Callable[[facts.Exchange], None] | None = None
@@ -96,7 +95,7 @@ class Recorder:
         else:
             opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
-        self.sink.in_flight(call.operation, 1)
+        self.sink.begins(call, opened, started_ns)
         return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
@@ -112,16 +111,16 @@ class Recorder:
 
 
 def is_silent() -> bool:
-    """Whether this context asked not to be told about, or a transport of ours further out tells already."""
+    """Whether this context asked for no telemetry, or a transport of ours further out records the call already."""
     context = otel_context.get_current()
     # Most calls are made with nothing in the context at all.
     return bool(context) and (bool(context.get(_SENDING)) or not is_instrumentation_enabled())
 
 
 class CallSpan:
-    """One call, being told."""
+    """One call, being recorded."""
 
-    __slots__ = ("_attempt", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
+    __slots__ = ("_attempts", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
 
     def __init__(
         self,
@@ -138,8 +137,8 @@ class CallSpan:
         self._span = span
         self._context = context
         self._outer = outer
-        self._attempt: Span | None = None
-        """The last attempt's, which is the only span there is of a call that makes no GenAI claim."""
+        self._attempts: list[Span] = []
+        """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
     def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
@@ -153,7 +152,7 @@ class CallSpan:
             attempt_start_attributes(call, sending),
             start_time=started_ns,
         )
-        self._attempt = span
+        self._attempts.append(span)
         return AttemptSpan(
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
@@ -182,14 +181,16 @@ class CallSpan:
         except Exception as error:
             fault("closing the span", error)
         try:
-            sink.in_flight(exchange.call.operation, -1)
+            sink.ends(exchange.call.operation, self)
         except Exception as error:
             fault("counting calls in flight", error)
         try:
-            span = self._span or (self._outer.span if self._outer is not None else self._attempt)
-            sink.record(exchange, points(exchange), _exemplar(span))
+            attempts = [_exemplar(span) for span in self._attempts]
+            span = self._span or (self._outer.span if self._outer is not None else None)
+            exemplar = _exemplar(span) if span is not None else attempts[-1] if attempts else None
+            sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
-            fault("counting for Prometheus", error)
+            fault("counting", error)
         if self._outer is None:
             try:
                 recorder.meter.record(exchange, self._context)
@@ -208,7 +209,7 @@ class CallSpan:
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         if self._outer is not None:
-            self._outer.give(own_attributes(exchange))
+            self._outer.annotate(own_attributes(exchange))
         span = self._span
         if span is None:
             return
@@ -224,18 +225,18 @@ class CallSpan:
         span.end(ended_ns)
 
     def _describe(self, exchange: facts.Exchange) -> str:
-        """The error in words, without what it may echo unless content is captured."""
+        """What failed, without what the message may echo unless content is captured."""
         error = exchange.answer.error
         code = (error.code if error is not None else None) or exchange.error_type or exchange.reason
-        words = [code[:LONGEST]]
+        parts = [code[:LONGEST]]
         if exchange.reason == "connect":
-            words += [attempt.unreachable for attempt in exchange.attempts[-1:] if attempt.unreachable]
+            parts += [attempt.unreachable for attempt in exchange.attempts[-1:] if attempt.unreachable]
         if exchange.request_id is not None:
-            words.append(f"request id {exchange.request_id[:LONGEST]}")
+            parts.append(f"request id {exchange.request_id[:LONGEST]}")
         if error is not None and error.message is not None and self._recorder.settings.capture:
             with guard("capturing content"):
-                words.append(self._redacted(error.message))
-        return "; ".join(words)
+                parts.append(self._redacted(error.message))
+        return "; ".join(parts)
 
     def _write(self, content: Any) -> str:
         return msgspec.json.encode(self._redacted(content)).decode()
@@ -252,16 +253,18 @@ class CallSpan:
         if isinstance(content, list):
             return [self._redacted(item) for item in content]
         if isinstance(content, dict):
-            told: dict[str, Any] = {}
+            redacted: dict[str, Any] = {}
             for key, value in content.items():
                 name = key if key in sc.MESSAGE_ATTRIBUTES else self._redacted(key)
-                told[name if name not in told else f"{name} ({len(told) + 1})"] = self._redacted(value)
-            return told
+                redacted[name if name not in redacted else f"{name} ({len(redacted) + 1})"] = self._redacted(
+                    value
+                )
+            return redacted
         return content
 
 
 class AttemptSpan:
-    """One attempt, being told."""
+    """One attempt, being recorded."""
 
     __slots__ = ("_sending", "_span")
 
@@ -304,9 +307,7 @@ class AttemptSpan:
         span.end(ended_ns)
 
 
-def _exemplar(span: Span | None) -> dict[str, str] | None:
-    if span is None:
-        return None
+def _exemplar(span: Span) -> dict[str, str] | None:
     context = span.get_span_context()
     if not context.trace_flags.sampled:
         return None  # it would point to a trace that nobody kept

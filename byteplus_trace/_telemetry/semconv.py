@@ -29,7 +29,7 @@ MESSAGE_ATTRIBUTES = frozenset({
     "modality", "name", "parameters", "parts", "pieces", "response", "role", "server_tool_call", "server_tool_call_response",
     "sha256", "size", "type", "uri",
 })  # fmt: skip
-"""The names that messages and tools are written with; every other name is what somebody said."""
+"""The names that messages and tools are written with; every other name is somebody's content."""
 
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"

@@ -1,9 +1,9 @@
 """
-One reply's body, understood while it passes.
+Reads the body of one reply while the caller reads it.
 
-Fed the bytes as they were received, encoded or not, in whatever parts; keeps none of a
-stream and a bounded copy of a document. Says as it goes what a plan or a span needs to
-know: whether output began, whether an error stood in it, whether it said its last word.
+Takes the bytes as they were received, encoded or not, in parts of any size. Keeps nothing
+of a stream, and a bounded copy of a document. At any time it knows what a plan or a span
+needs: whether output began, whether there was an error, whether the body has ended.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from .sse import LF, EventDecoder
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 LARGEST_ERROR = 1024 * 1024
 
-_LAST_WORD = END | FAILED
+_LAST = END | FAILED
+# `data:`, `event:`, `id:`, `retry:`, or a comment: no JSON begins so.
+_EVENTS_BEGIN = frozenset({b"d", b"e", b"i", b"r", b":"})
 
 
 def _unread(_name: str, _data: bytes) -> int:
@@ -33,13 +35,13 @@ class Body:
     The body of one reply.
 
     `family` is the API's; None for a download, which is only counted. `clock` is
-    monotonic and is read once a part. `legible` turns false where nothing may be
-    concluded from what was not understood: an encoding unknown here, a document too
-    large to keep. `asked_stream`: the caller reads the reply as a stream, also where
-    its `Content-Type` is missing or wrong; one without events is read as a document then.
+    monotonic and is read once a part. `legible` is false where nothing may be
+    concluded from the body: its encoding is unknown here, or it is too large to keep. `asked_stream`: the
+    caller reads the reply as a stream, also where its `Content-Type` is missing or wrong.
+    A reply without events is then read as a document.
 
-    Its methods raise nothing: where our own reading fails that is `fault`, and nothing may
-    be concluded from the body, least of all that it was empty.
+    Its methods raise nothing. If our own reading fails, the exception is in `fault`, and nothing
+    may be concluded from the body, least of all that it was empty.
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class Body:
         "_decoder",
         "_document_read",
         "_error",
+        "_label_is_open",
         "_limit",
         "_parts",
         "_read",
@@ -86,6 +89,8 @@ class Body:
         self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
         self._read = self._reader.event if self._reader is not None else _unread
         self._sse = EventDecoder() if self.streaming and self._reader is not None else None
+        self._label_is_open = asked_stream and self._reader is not None and self._sse is None
+        """A stream was asked for and the label is JSON's: the first byte shows what it is."""
         keeps = is_error or self._reader is not None
         self._parts: list[bytes] | None = [] if keeps else None
         self._size = 0
@@ -99,7 +104,7 @@ class Body:
         self.first_answer_at: float | None = None
         self.last_chunk_at: float | None = None
         self.ended = False
-        """The protocol's own last word was seen."""
+        """The event that ends the stream was seen."""
         self.failed = False
         """An event carried an error."""
         self.read_whole = False
@@ -107,17 +112,20 @@ class Body:
 
     def feed(self, part: bytes, *, last: bool = False) -> bool:
         """
-        Take the next bytes, as received, and say whether the protocol's last word was among what came.
+        Take the next bytes, as received. Returns whether the event that ends the stream has been seen.
 
-        With `last` what the decoders still hold back is taken too.
+        With `last`, also read what the decoders still hold back.
         """
         try:
             if self._decoder is not None:
                 part = self._decoder.flush() if last else self._decoder.feed(part)
             sse = self._sse
             if sse is None:
-                self._keep(part)
-                return False
+                if not (self._label_is_open and self._begins_events(part)):
+                    self._keep(part)
+                    return False
+                self.streaming = True
+                sse = self._sse = EventDecoder()
             # One event without a name in a part of its own, as nearly all are, is seen here: calling `sse` for
             # it takes a tenth of all that watching it does.
             lines = part.splitlines() if sse.idle else ()
@@ -140,15 +148,21 @@ class Body:
                     self.last_chunk_at = now
                     if self.first_answer_at is None:
                         self._note_first(kind, now)
-                if kind & _LAST_WORD:
+                if kind & _LAST:
                     self.failed = self.failed or kind & FAILED != 0
                     self.ended = self.ended or kind & END != 0
         except Exception as error:
             self._cannot_read(error)
         return self.ended
 
+    def _begins_events(self, part: bytes) -> bool:
+        """Whether a body labelled as JSON begins as events do. SDKs read events whatever their label is."""
+        begun = part.lstrip()[:1]
+        self._label_is_open = not begun
+        return begun in _EVENTS_BEGIN
+
     def _keep(self, part: bytes) -> None:
-        """A document, and what may be one, is kept until it is whole."""
+        """Keep a part of a document, or of what may be one."""
         self._size += len(part)
         if self._parts is None:
             return
@@ -159,7 +173,7 @@ class Body:
             self._parts.append(part)
 
     def end(self) -> None:
-        """The body has come to its end: read what was waiting for it."""
+        """Read what could only be read at the end of the body. Call it once the body has ended."""
         if self.read_whole:
             return
         self.read_whole = True
@@ -182,18 +196,18 @@ class Body:
 
     @property
     def begun(self) -> bool:
-        """Some of it came."""
+        """Some of it was received."""
         return self.events > 0 or self._size > 0
 
     @property
     def begins_document(self) -> bool:
-        """A document began that could not be read: it may have been an answer all the same."""
+        """A document began but could not be read. It may have been an answer."""
         if self._parts is None or self.events or self._document_read:
             return False
         return begins_object(b"".join(self._parts))
 
     def answer(self) -> Answer:
-        """What was said so far."""
+        """What was read so far."""
         try:
             if self._error:
                 return Answer(error=read_error(b"".join(self._parts or ())))

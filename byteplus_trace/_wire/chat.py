@@ -1,9 +1,10 @@
 """
-Chat completions, and their kin in contexts, bots and batches (ModelArk docs 1494384, 2026-11).
+Chat completions, also those of contexts, bots and batches (ModelArk docs 1494384, 2026-11).
 
-A stream's chunks repeat the role, carry reasoning with an empty content beside it, leave
-`finish_reason` out until the last, and tell usage, where it was asked for, in a chunk
-after the last choice; `chunk_include_usage` makes it cumulative on every chunk.
+Every chunk of a stream repeats the role. A chunk with reasoning has an empty `content`
+beside it. Only the last chunk of a choice has a `finish_reason`. Usage, where it was asked
+for, stands in a chunk after the last choice; with `chunk_include_usage` it stands,
+cumulative, on every chunk.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ class ChatReader:
         return FAILED
 
     def _note(self, reply: _Reply) -> None:
-        """What stands beside the choices. The first id, model and tier count; of usage, which is cumulative, the last."""
+        """Note the fields beside the choices. Keep the first id, model and tier. Usage is cumulative: keep the last."""
         self._id = self._id or reply.id
         self._model = self._model or reply.model
         self._service_tier = self._service_tier or reply.service_tier
@@ -170,7 +171,7 @@ class ChatReader:
             self._bot_usage = reply.bot_usage
 
     def _without_choices(self, chunk: _Chunk, data: bytes) -> int:
-        """Usage on its own, or an error in another envelope. Without a choice nothing is output."""
+        """Read a chunk without choices: usage alone, or an error in another envelope. It is never output."""
         if chunk.usage is not None or chunk.bot_usage is not None:
             return NOTHING
         self._error = read_error(data) or self._error
@@ -196,7 +197,7 @@ class ChatReader:
         finished = self._finished
         # A reply of a chat has a choice.
         complete = bool(self._seen) and (self._complete or self._seen == finished.keys())
-        # A choice that was begun and never finished has its place among the others.
+        # A choice that began and never finished is listed too, as `error`.
         due = self._seen if finished or not complete else ()
         return Answer(
             id=self._id,
@@ -211,7 +212,7 @@ class ChatReader:
 
 
 def server_fallback_in(status: dict[str, Any] | None) -> str | None:
-    """The model asked for, where the service says that it answered with another."""
+    """The model asked for, where the service states that it answered with another."""
     fallback = status.get("model_fallback") if status is not None else None
     if not isinstance(fallback, dict) or not fallback.get("fallback_triggered"):
         return None

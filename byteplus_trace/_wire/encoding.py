@@ -1,9 +1,10 @@
 """
-Content codings, undone on the watched copy: gzip, deflate, br and zstd, alone or in a chain.
+Decodes content codings on the watched copy: gzip, deflate, br and zstd, alone or in a chain.
 
-The caller's bytes are never touched. A body that does not decode makes its decoder
-`broken` and silent; it never raises. What comes out of each part is bounded, so that a
-bomb costs no memory: the rest of it is not looked at. The whole is bounded by who keeps it.
+The caller's bytes are never touched. A decoder never raises. On a body that does
+not decode it becomes `broken` and returns nothing more. The output of each part is bounded,
+so that a decompression bomb costs no memory: the rest of it is not read. The caller bounds
+the whole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LARGEST_EXPANSION = 64 * 1024 * 1024
 MOST_CODINGS = 4
 
 _STEP = 1024 * 1024
-# For decoders that take no bound: so little at a time that what comes of it is bounded anyway.
+# For decoders without a limit of their own: so little input at a time bounds the output too.
 _CAREFUL_STEP = 256
 
 
@@ -27,14 +28,14 @@ class Decoder(Protocol):
 
     @property
     def broken(self) -> bool:
-        """The bytes are not what they were said to be, or too many: nothing more will come."""
+        """The bytes are not in this coding, or expand to too many: there is no more output."""
 
     def feed(self, part: bytes) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
 class _Coding(Protocol):
-    """One coding, undone in steps of bounded size; may raise anything."""
+    """One coding, decoded in steps of bounded size. May raise anything."""
 
     def expand(self, part: bytes) -> Iterator[bytes]: ...
     def rest(self) -> bytes: ...
@@ -84,7 +85,7 @@ class _Brotli:
         if not self._bounded:
             yield from map(self._inner.process, _sliced(part))
             return
-        # Whether it can accept more says nothing of what it still has to tell; only silence does.
+        # `can_accept_more_data` does not show whether output remains. Only an empty result does.
         while piece := self._inner.process(part, output_buffer_limit=_STEP):
             yield piece
             part = b""
@@ -107,7 +108,7 @@ class _Zstandard:
 
 
 class _Standard:
-    """zstd by the standard library (3.14), or whatever speaks as `bz2` and `lzma` do."""
+    """zstd by the standard library (3.14), or any class with the interface of `bz2` and `lzma`."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -132,7 +133,7 @@ def _sliced(part: bytes) -> Iterator[bytes]:
 
 
 class _Bounded:
-    """A coding that ends in silence where it would raise, or tell too much."""
+    """A coding that returns nothing more where it would raise or expand too far."""
 
     def __init__(self, coding: _Coding) -> None:
         self._coding = coding
@@ -141,28 +142,28 @@ class _Bounded:
     def feed(self, part: bytes) -> bytes:
         if self.broken or not part:
             return b""
-        return self._told(self._coding.expand(part))
+        return self._joined(self._coding.expand(part))
 
     def flush(self) -> bytes:
-        return b"" if self.broken else self._told(self._coding.rest() for _ in range(1))
+        return b"" if self.broken else self._joined(self._coding.rest() for _ in range(1))
 
-    def _told(self, pieces: Iterator[bytes]) -> bytes:
-        told = []
+    def _joined(self, pieces: Iterator[bytes]) -> bytes:
+        decoded = []
         size = 0
         try:
             for piece in pieces:
-                told.append(piece[: LARGEST_EXPANSION - size])
+                decoded.append(piece[: LARGEST_EXPANSION - size])
                 size += len(piece)
                 if size > LARGEST_EXPANSION:
                     self.broken = True
                     break
         except Exception:  # each package has errors of its own
             self.broken = True
-        return b"".join(told)
+        return b"".join(decoded)
 
 
 class _Chain:
-    """Several codings, undone from the last applied to the first."""
+    """Several codings, decoded from the last applied to the first."""
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._decoders = decoders
@@ -223,14 +224,14 @@ _CODINGS: dict[str, Callable[[], _Coding | None]] = {
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:
-    """What undoes a `Content-Encoding`; None where a coding is not known here."""
-    codings = [word.strip() for word in content_encoding.lower().split(",")]
-    codings = [word for word in codings if word not in {"", "identity"}]
+    """The decoder of a `Content-Encoding`; None where a coding is not known here."""
+    codings = [name.strip() for name in content_encoding.lower().split(",")]
+    codings = [name for name in codings if name not in {"", "identity"}]
     if len(codings) > MOST_CODINGS:
         return None
     decoders: list[Decoder] = []
-    for word in reversed(codings):
-        make = _CODINGS.get(word)
+    for name in reversed(codings):
+        make = _CODINGS.get(name)
         coding = make() if make is not None else None
         if coding is None:
             return None

@@ -7,8 +7,8 @@ The error envelope and its variants (ModelArk docs 1299023, error codes, 2026-11
     {"type": "error", "code", "message"}                     an event of a response's stream
     {"error_code", "error_msg"}                              a gateway's 403
     {"ResponseMetadata": {"Error": {"Code", "Message"}}}     the control plane
-    {"code", "message" or "msg"}, {"success": false},        what stands in the place of a reply: looked for
-    {"detail"}                                               only in a refusal, or where a reply answers nothing
+    {"code", "message" or "msg"}, {"success": false},        found in place of a reply: looked for only in
+    {"detail"}                                               a refusal, or where a reply has no answer
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from .._facts import WireError
 from .lenient_json import json_in
-from .text_budget import Room
+from .text_budget import TextBudget
 
 _REQUEST_ID = re.compile(r"request[ _]?id:?\s*([0-9A-Za-z_-]{8,128})", re.IGNORECASE)
 
@@ -58,13 +58,13 @@ def error_in(content: Any) -> WireError | None:
     return None
 
 
-def error_of(given: Any, beside: dict[str, Any] | None = None) -> WireError:
-    """The error that stood in a field `error`, whatever it is; a plain word may have its code beside it."""
+def error_of(value: Any, beside: dict[str, Any] | None = None) -> WireError:
+    """The error in a field `error`, of any type. If it is a plain text, its code may stand beside it."""
     beside = beside or {}
-    if isinstance(given, dict):
-        kind = given.get("type")
-        return _error(given.get("code") or kind, kind, given.get("message"), beside.get("request_id"))
-    return _error(beside.get("code"), None, beside.get("message") or given, beside.get("request_id"))
+    if isinstance(value, dict):
+        kind = value.get("type")
+        return _error(value.get("code") or kind, kind, value.get("message"), beside.get("request_id"))
+    return _error(beside.get("code"), None, beside.get("message") or value, beside.get("request_id"))
 
 
 def _error(code: Any, kind: Any, message: Any, request_id: Any = None) -> WireError:
@@ -73,15 +73,15 @@ def _error(code: Any, kind: Any, message: Any, request_id: Any = None) -> WireEr
     if found is not None:
         request_id = found[1]
     return WireError(
-        code=_word(code),
+        code=_code(code),
         type=kind if isinstance(kind, str) else None,
         request_id=request_id if isinstance(request_id, str) else None,
-        message=Room().text(text) if text is not None else None,
+        message=TextBudget().text(text) if text is not None else None,
     )
 
 
-def _word(code: Any) -> str | None:
-    """A code as a word; gateways have numbers for theirs."""
+def _code(code: Any) -> str | None:
+    """A code as text. Gateways use numbers."""
     if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 2**63:
         return str(code)
     return code if isinstance(code, str) and code else None

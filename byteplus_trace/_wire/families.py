@@ -1,8 +1,8 @@
 """
 The API families: how the requests and the replies of each are read.
 
-Where content capture is on, content is gathered beside what is always read, by a module
-that is not even imported otherwise.
+Content capture gathers content beside what is always read. Its module is imported only
+where capture is on.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Family:
 
     make_reader: Callable[[], Reader]
     content: str | None = None
-    """The form of its content; None where none of it is ever told."""
+    """The form of its content; None where none of it is ever exported."""
     silent: bool = False
-    """Its replies say nothing that a person could read."""
+    """Its replies have no readable content."""
     counts_inputs: bool = False
 
     def asked(self, body: bytes, capture: bool) -> Asked:

@@ -1,8 +1,8 @@
 """
-A response that is asked after, whole or as its stream once more.
+A stored response, fetched whole or as its stream once more.
 
-That it has failed is what it says, as are its tokens what it once took: asking for it
-went well. What fails here is the asking.
+Its status and its tokens are those of the call that made it. If it says `failed`, fetching
+it still went well. Only the fetch itself can fail here.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ Image generations (ModelArk image docs, revision 265, 2026-11).
 
 A 200 may hold failed images beside good ones, in a document's `data[].error` and in a
 stream's `partial_failed` events. Neither is a failure of the call while an image
-succeeds; SDKs raise on the event all the same, which the observer reads from how the
-stream was left. Base64 images are never decoded.
+succeeds; SDKs raise on the event even then; the observer sees that from how the
+stream was closed. Base64 images are never decoded.
 """
 
 from __future__ import annotations

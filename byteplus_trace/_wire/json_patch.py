@@ -1,9 +1,9 @@
 """
-A JSON object with some of its fields written anew and every other byte as it was.
+Replaces some fields of a JSON object and keeps every other byte.
 
-For the bodies that msgspec does not take apart and `json.loads` does (`shape.py`). All of
-it is decoded to find where its fields stand, which is slow; nothing of it is encoded
-again, so that half of a character, `NaN` and a byte order mark leave as they came.
+For bodies that msgspec cannot read and `json.loads` can (`lenient_json.py`). All of it is
+decoded to find where its fields stand, which is slow. Nothing else is encoded again, so
+that half of a character, `NaN` and a byte order mark stay as they are.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ once more, whole, and fitted field by field. That is slower, and rare.
 
 msgspec also refuses documents that `json.loads`, and so every SDK, takes: with a byte
 order mark, with `NaN`, with half of a character (`\\ud83d`, an emoji cut by `max_tokens`).
-Such a one is written anew as JSON for both. That is slow, and rarer still.
+Such a document is first rewritten as strict JSON. That is slow, and rarer still.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 D = TypeVar("D")
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
-"""What is raised for bytes that are no JSON, or none that anyone should send."""
+"""What is raised for bytes that are no JSON, or not of the type asked for."""
 
 # In whichever encoding `json.loads` would find it.
 _OBJECT_BEGINS = re.compile(rb"[\xef\xbb\xbf\xfe\xff\x00\s]*\{").match
@@ -42,7 +42,7 @@ class Shape(Generic[T]):
 
     def __init__(self, struct: type[T]) -> None:
         self.decode = msgspec.json.Decoder(struct).decode
-        """As `read`, where nothing is out of the way; raises one of `UNREADABLE` where something is."""
+        """As `read`, for a document in which every field has its type; raises one of `UNREADABLE` for any other."""
         self._struct = struct
 
     def read(self, data: bytes) -> T | None:
@@ -91,14 +91,14 @@ def begins_object(data: bytes) -> bool:
 
 
 def _written_anew(data: bytes) -> bytes:
-    """An object that `json.loads` takes, as JSON in the strict sense: what no text or number can be is left out."""
+    """An object that `json.loads` reads, as strict JSON: without what is no valid text or number."""
     if not begins_object(data):
         raise ValueError("no object")
     content = json.loads(data, parse_constant=_no_number, parse_float=_number)
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _no_number(_word: str) -> None:
+def _no_number(_literal: str) -> None:
     return None
 
 
@@ -114,7 +114,7 @@ def _fields(content: dict[str, Any], struct: type[T]) -> T:
 
 
 def _fitted(value: Any, kind: Any) -> Any:
-    """The value as that kind, in part where only a part of it fits."""
+    """The value as that type; where only a part of it fits, that part."""
     if kind == _RAW:
         return msgspec.Raw(msgspec.json.encode(value))
     try:

@@ -1,7 +1,7 @@
 """
 Messages, in Anthropic's form (arkruntime 0.17.0, types/messages, 2026-11).
 
-The stream says its usage twice: the input in `message_start`, the output, cumulative, in
+A stream has usage twice: the input in `message_start`, the output, cumulative, in
 `message_delta`.
 """
 

@@ -1,7 +1,7 @@
 """
-Documents of which little is told: tokenization, contexts, files, models, deletions.
+Documents of which little is recorded: tokenization, contexts, files, models, deletions.
 
-An id, a model, the usage and the error, if there is one; all the rest is skipped.
+The id, the model, the usage and the error, if there is one; all the rest is skipped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PlainReader:
         return bool(json_in(body)) if len(body) < _SHORT else True
 
     def event(self, name: str, data: bytes) -> int:
-        """None of these APIs streams; whatever comes all the same is output."""
+        """None of these APIs streams. If events arrive all the same, they are output."""
         if data == DONE:
             self._complete = True
             return END

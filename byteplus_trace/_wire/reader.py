@@ -1,7 +1,7 @@
 """
-What a reader of one API family is: the mouth that bytes go into and facts come out of.
+What a reader of one API family does: bytes in, facts out.
 
-A reader is made for one reply and fed either one whole document or the events of a
+A reader is made for one reply. It takes either one whole document or the events of a
 stream, never both. It reads liberally: an unknown field, event or type is normal, a
 missing one is `None`, and nothing that a server sends makes it raise.
 """
@@ -22,7 +22,7 @@ OUTPUT = 1
 VISIBLE = 2
 """It carries text that a person would see (or an image), not only reasoning."""
 END = 4
-"""It ends the stream by the protocol's own word."""
+"""It is the event that ends the stream."""
 FAILED = 8
 """It carries an error."""
 
@@ -40,16 +40,16 @@ class Reader(Protocol):
     """Reads one reply."""
 
     def event(self, name: str, data: bytes) -> int:
-        """Take one event of a stream (its `data`, joined) and say what it was: OUTPUT | VISIBLE | END | FAILED."""
+        """Take one event of a stream (its `data`, joined). Returns what it was: OUTPUT | VISIBLE | END | FAILED."""
 
     def document(self, body: bytes) -> bool:
         """Take a whole, decompressed, non-streamed body. False where it is no JSON object at all."""
 
     def answer(self) -> Answer:
         """
-        All that was learnt so far; may be asked for at any time.
+        What was read so far; may be called at any time.
 
         It is `complete` only where the reply has what a reply of this API must have. That
-        something arrived is not enough: `{}`, another API's document or a lone `[DONE]`
-        answer nothing.
+        something arrived is not enough: `{}`, another API's document or a lone `[DONE]` is
+        no answer.
         """

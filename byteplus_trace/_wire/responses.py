@@ -1,10 +1,10 @@
 """
 Responses (ModelArk docs 1569618, 2026-11): one object, or a stream of events that ends in it.
 
-The stream's last word is `response.completed`, `.incomplete` or `.failed`, each holding
-the object; a bare `error` event, flat or with the error inside, is a failure too. Of the
-recorded forms, `response.failed` may lack id and usage, and `response.incomplete` may
-name its id `response_id`: what was said before stands until it is said again.
+The stream ends with `response.completed`, `.incomplete`, `.cancelled` or `.failed`, each
+holding the object. A bare `error` event, flat or nested, is a failure too. In recordings
+`response.failed` lacks id and usage, and `response.incomplete` calls its id `response_id`:
+earlier values stay until a later event has the field again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _QUIET = frozenset(
         "response.transcription_part.added", "response.transcription_part.done", "response.transcription_text.done",
     }
 )  # fmt: skip
-# Looked up by name alone: these are nearly all of a stream, and nothing in them is told.
+# Looked up by name alone: these are nearly all of a stream, and nothing in them is recorded.
 _DELTAS = {
     "response.output_text.delta": OUTPUT | VISIBLE,
     "response.refusal.delta": OUTPUT | VISIBLE,
@@ -90,8 +90,8 @@ _TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
 def _kind_of_unlisted(name: str) -> int:
-    """An event that is neither a listed delta nor an end. What a model writes comes in deltas and partial images; all else announces."""
-    # A server runs its own tools (MCP, search): what it tells them is nothing that the caller reads.
+    """What an event is that the tables do not list. Models write deltas and partial images; all others announce."""
+    # The service runs its own tools (MCP, search). Their arguments are not output.
     if name.startswith("response.mcp_"):
         return NOTHING
     return OUTPUT | VISIBLE if name.endswith((".delta", ".partial_image")) else NOTHING
@@ -123,7 +123,7 @@ class ResponsesReader:
         return self._closer(name, data)
 
     def _closer(self, name: str, data: bytes) -> int:
-        """The events worth reading whole: the first, the last and the unexpected."""
+        """Decode an event whole: the first, the last and the unexpected ones."""
         event = _event.read(data)
         if event is None:
             return OUTPUT if data.strip() else NOTHING
@@ -180,7 +180,7 @@ class ResponsesReader:
 
 
 def _finish_reasons(response: _Response, calls_tool: bool) -> tuple[str, ...]:
-    """In the words of a chat, which has one where a response has a status."""
+    """The finish reasons of a chat, derived from the status of a response."""
     if response.status == "incomplete":
         details = response.incomplete_details
         return ((details.reason if details is not None else None) or "incomplete",)

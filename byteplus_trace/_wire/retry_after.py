@@ -1,4 +1,4 @@
-"""How long a service asks to be left alone (RFC 9110, 10.2.3; `retry-after-ms` as openai's SDKs read it)."""
+"""How long a service asks its callers to wait (RFC 9110, 10.2.3; `retry-after-ms` as openai's SDKs read it)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     in_ms = _number(headers.get("retry-after-ms"))
     if in_ms is not None:
         return in_ms / 1000
-    given = headers.get("retry-after")
-    seconds = _number(given)
-    if seconds is not None or given is None:
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
         return seconds
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - now)
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, OverflowError):  # a year or an offset that no clock has
         return None
 

@@ -29,7 +29,7 @@ def _compiled(api: Api) -> re.Pattern[str]:
 
 
 _COMPILED = tuple((api, _compiled(api)) for api in APIS)
-# What is asked of an object in a way that is not in the table, such as `HEAD`, or `POST /responses/{id}/cancel`.
+# A request for an object that is not in the table, such as `HEAD`, or `POST /responses/{id}/cancel`.
 _OBJECT = re.compile(r"/(?:responses|contents/generations/tasks|files)/(?P<id>[^/]+)(?P<below>/[^/]+)?/?\Z")
 # The base of a public host's URL; what follows it is the path of an API that is not in the table.
 _BASE = re.compile(r"/api(?:/coding|/plan)?(?:/v\d+)?(?=/)")
@@ -44,7 +44,7 @@ def match(method: str, path: str, prefix: str = "") -> Match:
             if found is not None:
                 return Match(api, found["suffix"], _unquoted(found.groupdict().get("id")))
     found = _OBJECT.search(path)
-    # What is posted right below is a word of the API's own: `POST /responses/compact`.
+    # The segment right after is an action and no id in a POST, such as `POST /responses/compact`.
     named = found["id"] if found is not None and (found["below"] or method != "POST") else None
     if prefix:
         return Match(OTHER, path.removeprefix(prefix.rstrip("/")), _unquoted(named))

@@ -6,8 +6,8 @@ Laws:
   character or the byte order mark.
 - Linear in bytes: only new bytes are searched, what waits for its end is kept in pieces.
 - Bounded: an event larger than the limit is dropped, and reading goes on after it.
-- A last event without its blank line is an event too, once `flush` says that no more
-  comes: services that close in haste leave it so. One that was cut in the middle is none.
+- `flush` also returns a last event without its blank line, which services that close early
+  send. An event that was cut in the middle is dropped.
 
 ModelArk sends two shapes, `data: {...}` and `event: x` with `data: {...}`, each a part of
 its own or many in one. Of the first a part of its own is most of what there is: where
@@ -71,7 +71,7 @@ class EventDecoder:
         return events
 
     def flush(self) -> list[Event]:
-        """No more bytes come; the event that waited for its blank line, if it looks whole."""
+        """The event that still waited for its blank line, if it looks whole. Call it at the end of the body."""
         self._keep(self._tail)
         self._tail = b""
         rest = self._take()

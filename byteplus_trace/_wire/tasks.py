@@ -1,9 +1,8 @@
 """
 Generation tasks, video and 3D (ModelArk docs 1520757 and 1521309, 2026-11).
 
-Asynchronous: a task is made in one call and asked for in others. Usage and errors come
-with the finished task, and come again each time it is asked for. That a task failed is
-what the reply says of the task: asking for it went well.
+Asynchronous: one call makes a task, others read it. The finished task has usage or an error,
+again each time it is read. If a task failed, reading it still went well.
 """
 
 from __future__ import annotations

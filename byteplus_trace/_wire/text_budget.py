@@ -1,4 +1,4 @@
-"""How much of what was said is kept."""
+"""How much text is kept."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ LONGEST_CONTENT = 256 * 1024
 _STRUCTURE = 32  # what a part or an entry costs besides its text, so that many empty ones are bounded too
 
 
-class Room:
-    """How many characters may still be kept."""
+class TextBudget:
+    """Counts how many characters may still be kept."""
 
-    __slots__ = ("left",)
+    __slots__ = ("remaining",)
 
-    def __init__(self, left: int = LONGEST_CONTENT) -> None:
-        self.left = left
+    def __init__(self, remaining: int = LONGEST_CONTENT) -> None:
+        self.remaining = remaining
 
     def takes(self, cost: int = _STRUCTURE) -> bool:
-        """Whether there is room for one thing more; its cost is taken."""
-        if self.left <= 0:
+        """Whether there is room for one more entry. If so, its cost is subtracted."""
+        if self.remaining <= 0:
             return False
-        self.left -= cost
+        self.remaining -= cost
         return True
 
     def text(self, text: str) -> str:
         """As much of the text as there is room for."""
-        kept = max(0, min(len(text), LONGEST_TEXT, self.left))
-        self.left -= kept
+        kept = max(0, min(len(text), LONGEST_TEXT, self.remaining))
+        self.remaining -= kept
         return text if kept == len(text) else text[:kept] + cut(len(text) - kept)
 
 
 def cut(characters: int) -> str:
-    """What stands where characters were cut."""
+    """The mark in place of characters that were cut."""
     return f" [... {characters} characters cut]"

@@ -17,7 +17,7 @@ import msgspec
 
 from .._facts import Images, Usage
 
-# What is more than a float counts one by one is nobody's tokens: a span could not carry it, a series would keep it.
+# More than a float counts exactly are not tokens. A span could not carry them, and a series would keep them.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None
 
 
@@ -56,17 +56,17 @@ class BotCounts(msgspec.Struct, gc=False):
 _NO_DETAILS = Details()
 
 
-def usage_of(given: Counts | None, bot: BotCounts | None = None) -> Usage | None:
+def usage_of(counts: Counts | None, bot: BotCounts | None = None) -> Usage | None:
     """Tokens, in whichever spelling; None where there are none."""
-    if given is None:
-        given = Counts()
-    inputs = given.prompt_tokens if given.prompt_tokens is not None else given.input_tokens
-    outputs = given.completion_tokens if given.completion_tokens is not None else given.output_tokens
-    asked = given.prompt_tokens_details or given.input_tokens_details or _NO_DETAILS
-    answered = given.completion_tokens_details or given.output_tokens_details or _NO_DETAILS
+    if counts is None:
+        counts = Counts()
+    inputs = counts.prompt_tokens if counts.prompt_tokens is not None else counts.input_tokens
+    outputs = counts.completion_tokens if counts.completion_tokens is not None else counts.output_tokens
+    asked = counts.prompt_tokens_details or counts.input_tokens_details or _NO_DETAILS
+    answered = counts.completion_tokens_details or counts.output_tokens_details or _NO_DETAILS
     cache_read = asked.cached_tokens
     # /messages counts what it reads from and writes to the cache beside its input, the conventions inside of it.
-    read, written = given.cache_read_input_tokens, given.cache_creation_input_tokens
+    read, written = counts.cache_read_input_tokens, counts.cache_creation_input_tokens
     if read is not None or written is not None:
         inputs = (inputs or 0) + (read or 0) + (written or 0)
         cache_read = read
@@ -84,20 +84,21 @@ def usage_of(given: Counts | None, bot: BotCounts | None = None) -> Usage | None
         asked.text_tokens,
         asked.image_tokens,
         asked.audio_tokens,
+        written,
     )
 
 
 def images_of(
-    given: Counts | None, *, generated: int, failed: int, missing: int = 0, size: str | None
+    counts: Counts | None, *, generated: int, failed: int, missing: int = 0, size: str | None
 ) -> Images | None:
-    """What an image call made: by the service's own count where it says one; None where nothing was said."""
-    counted = given.generated_images if given is not None else None
+    """What an image call made, by the service's own count where it has one; None where nothing is known."""
+    counted = counts.generated_images if counts is not None else None
     if counted is None and not generated and not failed:
         return None
     return Images(
-        # What did not arrive is no image, and costs nothing, whatever the count says.
+        # An image that did not arrive is none and costs nothing, whatever the service counts.
         generated=max(counted - missing, generated) if counted is not None and generated else generated,
         failed=failed,
-        output_tokens=given.output_tokens if given is not None else None,
+        output_tokens=counts.output_tokens if counts is not None else None,
         size=size,
     )

@@ -1,10 +1,10 @@
 """
-Takes the usage chunk out of a chat stream, where we and not the caller asked for it.
+Removes the usage chunk from a chat stream, where we and not the caller asked for it.
 
 The chunk comes after the last choice and has no choices of its own (ModelArk chat API,
-`stream_options.include_usage`). Everything else passes byte for byte; an event is passed
-on when its blank line has come, so that none is passed in part and then regretted. What
-an event is, `sse.py` says: a comment may stand before its data, and the last may lack
+`stream_options.include_usage`). Everything else passes byte for byte. An event is
+passed on once its blank line was received, because only a whole event can be judged.
+`sse.py` defines an event: a comment may stand before its data, and the last one may lack
 its blank line.
 """
 
@@ -32,7 +32,7 @@ class _Chunk(msgspec.Struct):
 _chunk = Shape(_Chunk)
 
 
-class UsageStrainer:
+class UsageFilter:
     """Feed a body's parts, get them back without the usage chunk."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class UsageStrainer:
         self._searched = 0
 
     def feed(self, part: bytes) -> bytes:
-        """The whole events that this part completes, the usage chunk left out."""
+        """The events that this part completes, without the usage chunk."""
         waiting = self._waiting
         waiting += part
         passed = []
@@ -55,15 +55,15 @@ class UsageStrainer:
         return b"".join(passed)
 
     def flush(self) -> bytes:
-        """What was waiting for a blank line that never came."""
+        """The event that still waited for its blank line. Call it at the end of the body."""
         waiting = bytes(self._waiting)
         self._waiting.clear()
         return _without_usage(waiting)
 
 
-def strainer(headers: Mapping[str, str]) -> UsageStrainer | None:
-    """What takes the chunk out of a reply; None for one that is encoded, though it was asked for plain: it passes as it is."""
-    return UsageStrainer() if headers.get("content-encoding", "identity") == "identity" else None
+def strainer(headers: Mapping[str, str]) -> UsageFilter | None:
+    """A filter for a reply; None for a reply that is encoded although it was asked for plain: it passes unchanged."""
+    return UsageFilter() if headers.get("content-encoding", "identity") == "identity" else None
 
 
 def _without_usage(event: bytes) -> bytes:

@@ -64,7 +64,7 @@ def _burn(name: str, times: float, short: str, long: str, severity: Severity, la
 
 def _dead_credential() -> Alert:
     """
-    Only a refusal makes a credential dead: a target without a key is passed over by the same word.
+    Only a refusal makes a credential dead: a target without a key is passed over for the same reason.
 
     One that is dead is tried every five minutes, and passed over in between.
     """
@@ -97,8 +97,10 @@ ALERTS = (
     _burn("ModelArkErrorBudgetBurnsSlowly", 6, "30m", "6h", "ticket", "five days"),
     Alert(
         "ModelArkCallersGiveUp",
-        share("job_region:modelark_operations_left:increase3m", "job_region:modelark_operations:increase3m"),
-        f"> {DOWN:g} and job_region:modelark_operations_left:increase3m >= {ENOUGH['page']}"
+        share(
+            "job_region:modelark_operations_cancelled:increase3m", "job_region:modelark_operations:increase3m"
+        ),
+        f"> {DOWN:g} and job_region:modelark_operations_cancelled:increase3m >= {ENOUGH['page']}"
         " unless job_region:modelark_operations_shown:increase3m"
         f" > (1 - {DOWN:g}) * job_region:modelark_operations:increase3m",
         "1m",
@@ -164,7 +166,7 @@ ALERTS = (
         "ticket",
         "{{ $value | humanizePercentage }} of the ModelArk calls of {{ $labels.job }} leave {{ $labels.target }} or are "
         "led past it",
-        "The callers are served elsewhere, and nothing is left to move to if the other target fails too.",
+        "The callers are served elsewhere, and no target remains if the other target fails too.",
         empty_when_well="without a policy nothing moves",
     ),
     Alert(
@@ -206,7 +208,7 @@ ALERTS = (
         f"and count by (job) (up) unless {_5M.gauge(BUILD_INFO, 'job', reduce='count')}",
         "5m",
         "page",
-        "{{ $labels.job }} no longer tells of its ModelArk calls",
+        "{{ $labels.job }} no longer reports its ModelArk calls",
         "None of its processes can be read, or none of them calls `instrument()` any more: no other alert can fire for "
         "it.",
     ),
@@ -216,7 +218,7 @@ ALERTS = (
         f"and on (job, instance) up == 0 and on (job) {_5M.gauge(BUILD_INFO, 'job', reduce='count')}",
         "10m",
         "ticket",
-        "{{ $labels.instance }} of {{ $labels.job }} no longer tells of its ModelArk calls",
+        "{{ $labels.instance }} of {{ $labels.job }} no longer reports its ModelArk calls",
         "Prometheus cannot read it, while it reads others of the same job. Its calls are in no series.",
     ),
     Alert(

@@ -41,7 +41,7 @@ COLOURS = {
     "failed": "red",
     "failed all the same": "red",
     "out of time": "orange",
-    "left by the caller": "#8e8e8e",
+    "cancelled by the caller": "#8e8e8e",
     "avoided": "green",
     "risked": "red",
     "before first output": "yellow",
@@ -103,7 +103,7 @@ def _variable(variable: Variable) -> builders.QueryVariable:
     query = f"label_values({series.name}, {variable.label})"
     return (
         builders.QueryVariable(variable.label)
-        .label(variable.word)
+        .label(variable.title)
         .datasource(SOURCE)
         .query(query)
         .definition(query)

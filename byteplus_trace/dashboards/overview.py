@@ -20,7 +20,7 @@ from .promql import named, or_zero, ratio, share
 
 FAILED = ("error", "deadline")
 RESCUED = ("rescued_retry", "rescued_fallback")
-LEFT = ("cancelled", "abandoned")
+CANCELLED = ("cancelled", "abandoned")
 SPENT = ("input", "output")
 """The token types that add up; the others are subsets of these."""
 
@@ -30,7 +30,7 @@ ENDINGS = (
     ("rescued_fallback", "rescued by a fallback"),
     ("error", "failed"),
     ("deadline", "out of time"),
-    (LEFT, "left by the caller"),
+    (CANCELLED, "cancelled by the caller"),
 )
 
 
@@ -98,7 +98,7 @@ TRAFFIC = Row(
             "Calls a second, by what their caller saw. Blue and purple are calls that failed somewhere and were saved; one "
             "that was led past a target in trouble, and answered elsewhere at once, is ok: see *ModelArk resilience*.",
             "reqps",
-            *(Query(or_zero(NOW.rate(OPERATIONS, outcome=outcome)), words) for outcome, words in ENDINGS),
+            *(Query(or_zero(NOW.rate(OPERATIONS, outcome=outcome)), legend) for outcome, legend in ENDINGS),
             width=12,
         ),
         lines(

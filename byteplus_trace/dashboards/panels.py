@@ -20,7 +20,7 @@ WIDTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression, and the words that its series stand under; in a table, the column of its values."""
+    """One expression, and the legend of its series; in a table, the column of its values."""
 
     expression: str
     legend: str = ""
@@ -66,10 +66,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A choice at the top of every dashboard: a label, its word, and the series whose values it offers."""
+    """A choice at the top of every dashboard: a label, its title, and the series whose values it offers."""
 
     label: str
-    word: str
+    title: str
 
 
 VARIABLES = (

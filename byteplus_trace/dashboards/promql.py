@@ -1,5 +1,5 @@
 """
-Questions to Prometheus, in the words of `_instruments.py`.
+Questions to Prometheus, in the names of `_instruments.py`.
 
 An expression is made from an `Instrument` and the names of its labels, never from text,
 so a panel or rule that names a series or a label that does not exist, or a value that a

@@ -20,7 +20,7 @@ from .._instruments import (
     SKIPPED,
     TOKENS,
 )
-from .overview import FAILED, LEFT, SPENT
+from .overview import CANCELLED, FAILED, SPENT
 from .promql import Lens, Not, renamed, share, total
 from .resilience import LED_PAST
 from .rules import Recording
@@ -90,7 +90,7 @@ def _shown(window: str) -> str:
 
 
 def _moved(window: str) -> str:
-    """The share of a service's calls that left a target, or were led past it because it was known to fail."""
+    """The share of a calls that a target failed, or that were led past it because it was known to fail."""
     lens = Lens(window)
     moved = total(
         ("job", "target"),
@@ -108,7 +108,7 @@ RECORDINGS = (
     Recording("job_operation_outcome:modelark_operations:rate5m", _5M.rate(OPERATIONS, "job", "operation", "outcome")),
     *(recording for window in ERROR_WINDOWS for recording in _errors(window)),
     Recording("job_region:modelark_operations:increase3m", _3M.new_too(OPERATIONS, "job", "region")),
-    Recording("job_region:modelark_operations_left:increase3m", _3M.new_too(OPERATIONS, "job", "region", outcome=LEFT)),
+    Recording("job_region:modelark_operations_cancelled:increase3m", _3M.new_too(OPERATIONS, "job", "region", outcome=CANCELLED)),
     Recording("job_region:modelark_operations_shown:increase3m", _shown("3m")),
     Recording("job_model:modelark_operations:increase5m", _5M.new_too(OPERATIONS, "job", "model")),
     Recording(

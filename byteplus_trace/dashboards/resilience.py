@@ -211,8 +211,8 @@ DAMAGE = Row(
         ),
         lines(
             "Where and why do streams break?",
-            "Broken streams a second. `cut` is an end without a last word, `idle` silence, `stream_error` ModelArk's "
-            "own word inside the stream.",
+            "Broken streams a second. `cut` is an end without its last event, `idle` silence, `stream_error` ModelArk's "
+            "own error inside the stream.",
             "reqps",
             Query(f"{NOW.rate(STREAM_BREAKS, 'target', 'reason')} > 0", "{{target}}: {{reason}}"),
         ),

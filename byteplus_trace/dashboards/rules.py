@@ -38,7 +38,7 @@ class Alert:
     lasting: str
     severity: Severity
     summary: str
-    tells: str
+    description: str
     empty_when_well: str = ""
     """Why there may be nothing to measure, for the few where that is so."""
 
@@ -80,7 +80,7 @@ def rules_file(recordings: Iterable[Recording], alerts: Iterable[Alert]) -> str:
             f"          severity: {alert.severity}",
             "        annotations:",
             f"          summary: {json.dumps(alert.summary)}",
-            f"          description: {json.dumps(alert.tells)}",
+            f"          description: {json.dumps(alert.description)}",
             f"          runbook_url: {json.dumps(alert.runbook)}",
         ]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,5 @@
 """
-Real servers on the loopback, and a real process whose calls they are told of.
+Real servers on the loopback, and a real process whose calls they record.
 
 A test that needs a server carries `@pytest.mark.server("prometheus")`, or several names, and
 is skipped with that name where the program is missing; `.ci/install-backends` installs them.
@@ -266,7 +266,7 @@ def prometheus(running, traffic, tmp_path_factory):
 
 
 class Jaeger:
-    """A Jaeger v2: where it takes spans, and what it tells of them."""
+    """A Jaeger v2: where it takes spans, and what it answers."""
 
     def __init__(self, grpc, http, query):
         self.grpc = f"127.0.0.1:{grpc}"
@@ -280,7 +280,7 @@ class Jaeger:
             answer = self.client.get(f"/api/v3/traces/{trace_id}")
             return answer.json() if answer.is_success else None
 
-        told = eventually(look, 15, f"Jaeger has the trace {trace_id}")
+        answer = eventually(look, 15, f"Jaeger has the trace {trace_id}")
         return [
             {
                 **span,
@@ -288,7 +288,7 @@ class Jaeger:
                     one["key"]: next(iter(one["value"].items())) for one in span.get("attributes", ())
                 },
             }
-            for resource in told["result"]["resourceSpans"]
+            for resource in answer["result"]["resourceSpans"]
             for scope in resource["scopeSpans"]
             for span in scope["spans"]
         ]

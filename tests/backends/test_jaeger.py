@@ -23,15 +23,15 @@ ERROR = 2  # STATUS_CODE_ERROR
         pytest.param("collector", marks=pytest.mark.server("jaeger", "otelcol")),
     ]
 )
-def way(request):
+def first_receiver(request):
     """What takes the spans first: Jaeger itself, or a Collector before it."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def provider(way):
+def provider(first_receiver):
     one = TracerProvider(resource=Resource({"service.name": "shop"}), shutdown_on_exit=False)
-    one.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{way.endpoint}/v1/traces")))
+    one.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{first_receiver.endpoint}/v1/traces")))
     yield one
     one.shutdown()
 
@@ -48,7 +48,7 @@ def instrumented(instrument, provider, ark, told):
 
 @pytest.fixture
 def trace_of(provider, jaeger):
-    """trace_of(work): what Jaeger tells of the calls that `work` makes."""
+    """trace_of(work): what Jaeger has of the calls that `work` makes."""
 
     def look(work):
         with provider.get_tracer("test").start_as_current_span("the page") as page:
@@ -92,7 +92,7 @@ def test_a_rescued_call_is_one_span_with_its_attempts_beneath(ark, trace_of):
 
 @pytest.mark.usefixtures("instrumented")
 def test_attributes_keep_their_types(ark, trace_of):
-    """Jaeger shows what it is given: a number that arrived as text could not be compared."""
+    """Jaeger shows what it receives: a number that arrived as text could not be compared."""
     spans = trace_of(lambda: chat(ark, temperature=0.5, stream=True, stop=["a", "b"]))
 
     (call,) = [span for span in spans if "gen_ai.operation.name" in span["attributes"]]
@@ -125,7 +125,7 @@ def test_a_call_that_nothing_rescued_is_an_error(ark, trace_of):
 
 
 @pytest.mark.server("jaeger", "otelcol")
-@pytest.mark.parametrize("way", ["collector"], indirect=True)
+@pytest.mark.parametrize("first_receiver", ["collector"], indirect=True)
 @pytest.mark.usefixtures("instrumented")
 def test_the_collector_counts_the_spans_that_pass(ark, trace_of, collector, eventually):
     """For machines and jobs that nobody scrapes."""

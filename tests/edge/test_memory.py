@@ -1,22 +1,28 @@
 """What is held of a call does not grow with its length, and nothing of it stays when it is over."""
 
+import contextlib
 import gc
 import json
+import socket
 import subprocess
 import sys
 import tracemalloc
+import weakref
 from pathlib import Path
 
+import httpx
 import httpx2
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
-from byteplus_trace import _background
+from byteplus_trace import Policy, Target, _background
+from byteplus_trace._edge.remembered import remembered
 from byteplus_trace.httpx2 import ModelArkTransport
 
 URL = "https://ark.ap-southeast.bytepluses.com/api/v3/chat/completions"
 ASKED = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Count."}], "stream": True}
+CHAT = {**ASKED, "stream": False}
 LAST = b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
 MOST_HELD_OF_A_STREAM = 512 * 1024
@@ -130,3 +136,81 @@ def test_nothing_stays_of_thousands_of_calls(use):
     )
 
     assert float(measured.stdout) < MOST_LEFT_OF_A_CALL
+
+
+def refused(library, url, body, **options):
+    """A call whose connection is refused; a weak reference to what its caller worked on."""
+
+    class Work:
+        pass
+
+    work = Work()
+    with library.Client(**options) as client, contextlib.suppress(library.ConnectError):
+        client.post(url + "/chat/completions", json=body)
+    return weakref.ref(work)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("routed", [True, False])
+def test_a_refused_call_keeps_nothing_of_its_caller_alive(library, instrument, collects, routed):
+    """
+    Its exception is remembered, for an SDK may send the call again.
+
+    httpcore makes circles of its own, so where the collector does not run nothing of httpcore's does.
+    """
+
+    class Refusing(library.BaseTransport):
+        def handle_request(self, request):
+            raise library.ConnectError("refused")
+
+    options = {} if collects else {"transport": Refusing()}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/api/v3"
+    sg, eu = (
+        Target(name, region=name, base_url=nobody if name[0] == "a" else nobody + "/eu")
+        for name in ("ap-southeast-1", "eu-west-1")
+    )
+    instrument(base_urls={nobody: "ap-southeast-1"}, policy=Policy([sg, eu]) if routed else None)
+    refused(library, nobody, CHAT, **options)
+    if not collects:
+        gc.disable()
+    try:
+        works = [refused(library, nobody, {**CHAT, "user": str(number)}, **options) for number in range(5)]
+        if collects:
+            gc.collect()
+        assert [] == [work() for work in works if work() is not None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ReadTimeout("slow", request=httpx.Request("POST", "https://h", content=b"x" * 100)),
+        OSError(111, "Connection refused"),
+        ExceptionGroup("each address", [OSError(111, "Connection refused"), ValueError("no")]),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+        KeyError(object()),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_remembered_exception_says_the_same_and_holds_nothing(error):
+    def fail():
+        raise error
+
+    try:
+        try:
+            fail()
+        except Exception as cause:
+            raise httpx.ConnectError("m" * 5_000) from cause
+    except httpx.ConnectError as raised:
+        found = remembered(raised)
+
+    cause = found.__cause__
+    assert (httpx.ConnectError, 1_000) == (type(found), len(str(found)))
+    assert type(cause) is type(error)
+    assert getattr(cause, "errno", None) == getattr(error, "errno", None)
+    assert found.__traceback__ is cause.__traceback__ is None
+    with pytest.raises(RuntimeError):
+        found.request  # noqa: B018

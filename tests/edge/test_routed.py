@@ -269,7 +269,7 @@ def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instr
 
     assert 200 == routed.post(answer, CHAT, base.rstrip("/") + path).status_code
 
-    assert f"https://two.example/eu{path.rstrip('/')}" == str(routed.left[-1].url)
+    assert f"https://two.example/eu{path}" == str(routed.left[-1].url)
     (exchange,) = told.exchanges
     assert ["sg", "eu"] == [attempt.target for attempt in exchange.attempts]
 
@@ -294,30 +294,62 @@ SENT_TO_ONE_ORIGIN = {
     "authorization": "Bearer the-callers",
     "cookie": "session=1",
     "x-api-key": "the-callers",
+    "api-key": "the-callers",
+    "x-auth-token": "the-callers",
+    "proxy-authorization": "Basic the-callers",
     "x-project-name": "shop",
-    "x-session-token": "token",
+    "openai-organization": "shop",
+    "anthropic-workspace-id": "shop",
+    "baggage": "user=42",
+    "x-tenant": "shop",
+}
+SENT_EVERYWHERE = {
+    "accept": "application/json",
+    "user-agent": "shop/1",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "x-stainless-lang": "python",
+    "anthropic-version": "2023-06-01",
+    "x-client-request-id": "one-of-mine",
+    "x-is-encrypted": "true",
+    "ark-beta-mcp": "true",
 }
 
 
-def test_what_was_given_to_one_origin_goes_to_no_other(routed, instrument):
-    instrument(policy=policy(sg={"api_key": None}, retry=Retry(per_target=0)))
+@pytest.mark.parametrize("forwarded", [[], ["X-Tenant"]])
+def test_what_was_written_for_one_origin_goes_to_no_other(routed, instrument, forwarded):
+    instrument(policy=policy(sg={"api_key": None}, retry=Retry(per_target=0), forward_headers=forwarded))
 
-    routed.post(lambda _: routed.overloaded(), CHAT, headers={**SENT_TO_ONE_ORIGIN, "x-kept": "1"})
+    routed.post(lambda _: routed.overloaded(), CHAT, headers={**SENT_TO_ONE_ORIGIN, **SENT_EVERYWHERE})
 
     addressed, moved = (
-        {name: request.headers.get(name) for name in (*SENT_TO_ONE_ORIGIN, "x-kept")}
+        {name: request.headers.get(name) for name in (*SENT_TO_ONE_ORIGIN, *SENT_EVERYWHERE)}
         for request in routed.left
     )
-    assert {**SENT_TO_ONE_ORIGIN, "x-kept": "1"} == addressed
-    nothing = dict.fromkeys(SENT_TO_ONE_ORIGIN)
-    assert {**nothing, "authorization": "Bearer key-eu", "x-kept": "1"} == moved
+    assert {**SENT_TO_ONE_ORIGIN, **SENT_EVERYWHERE} == addressed
+    tenant = {"x-tenant": "shop"} if forwarded else {}
+    expected = {"authorization": "Bearer key-eu", **SENT_EVERYWHERE, **tenant}
+    assert expected == {name: value for name, value in moved.items() if value is not None}
+
+
+def test_of_a_query_only_what_modelark_defines_goes_to_another_origin(routed, instrument):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    defined = "include%5B%5D=a%2Bb&limit=5&beta=true"
+
+    routed.calls(
+        lambda _: routed.overloaded(),
+        ("GET", f"{SG}/models?api-version=1&include%5B%5D=a%2Bb&sig=secret&limit=5&token&beta=true", {}),
+    )
+
+    assert [None, defined] == [
+        defined if request.url.query.decode() == defined else None for request in routed.left
+    ]
 
 
 def test_a_call_that_is_encrypted_for_one_place_is_sent_there_alone(routed, instrument):
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     routed.post(
-        lambda _: routed.overloaded(), CHAT, url=EU + "/chat/completions", headers={"X-Is-Encrypted": "true"}
+        lambda _: routed.overloaded(), CHAT, url=EU + "/chat/completions", headers={"X-Encrypt-Info": "{}"}
     )
 
     assert ["eu-west"] == routed.hosts
@@ -536,3 +568,33 @@ def test_a_stream_that_comes_compressed_though_asked_for_plain_passes_as_it_come
     assert b"".join(EVENTS) == reply.content
     assert "identity" == routed.left[0].headers["accept-encoding"]
     assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_to_another_target_is_followed_there(http, instrument, told, ark, status):
+    """A policy that took it back would meet the same redirect again, until its client gives up."""
+    sg, eu = (ark.base_url(region) for region in ("ap-southeast-1", "eu-west-1"))
+    ark.region("ap-southeast-1").replays(b"", status=status, headers={"location": eu + "/chat/completions"})
+    instrument(
+        policy=Policy(
+            [
+                Target("sg", region="ap-southeast-1", base_url=sg, api_key="k"),
+                Target("eu", region="eu-west-1", base_url=eu, api_key="k"),
+            ]
+        )
+    )
+    http.options["follow_redirects"] = True
+    own = {"timeout": {"connect": 5.0}}
+
+    async def work(client):
+        return await client.post(sg + "/chat/completions", json=CHAT, extensions=own)
+
+    reply = http.run(
+        (lambda client: client.get(sg + "/responses/resp_1", extensions=own))
+        if http.colour == "sync"
+        else work
+    )
+
+    assert 1 == len(reply.history)
+    assert ["ap-southeast-1", "eu-west-1"] == [request.region for request in ark.requests]
+    assert {"timeout": {"connect": 5.0}} == own

@@ -6,10 +6,12 @@ import copy
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -238,3 +240,79 @@ def test_a_step_of_the_wall_clock_moves_no_span_out_of_its_call(http, instrument
     for span in (*told.attempts, *call.events):
         times = (span.start_time, span.end_time) if hasattr(span, "start_time") else (span.timestamp,)
         assert all(call.start_time <= each <= call.end_time for each in times)
+
+
+LOCK = re.compile(r"\b(?:Lock|RLock|Condition|Semaphore)\(\)")
+
+# A lock of one call that is under way: no call of the parent goes on in a child.
+OF_ONE_CALL = {"_edge/executors.py"}
+
+
+def test_every_module_that_holds_a_lock_makes_it_anew_in_a_child():
+    package = Path(byteplus_trace.__file__).parent
+    holding = {
+        str(path.relative_to(package)): path.read_text()
+        for path in package.rglob("*.py")
+        if LOCK.search(path.read_text()) and not path.is_relative_to(package / "_fake")
+    }
+
+    assert OF_ONE_CALL < holding.keys()
+    for name in holding.keys() - OF_ONE_CALL - {"_forks.py"}:
+        assert "remake_after_fork(" in holding[name], name
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_finds_every_registered_lock_free_and_its_background_thread_at_work():
+    program = """
+import os, threading
+import httpx, byteplus_trace
+from byteplus_trace import _background, _forks
+from byteplus_trace._edge import patch, watchdog
+byteplus_trace.instrument()
+def locks():
+    for each in list(_forks._registered):
+        for name in ("_lock", "_working", "_changed"):
+            lock = getattr(each, name, None)
+            if lock is not None and not isinstance(lock, _forks.ForkSafeLock):
+                yield each, lock
+held = threading.Event()
+def hold():
+    for _, lock in locks():
+        lock.acquire()
+    held.set()
+    threading.Event().wait()
+threading.Thread(target=hold, daemon=True).start()
+assert held.wait(5)
+parents = {id(lock) for _, lock in locks()}
+assert len(parents) > 5
+child = os.fork()
+if not child:
+    for each, lock in locks():
+        assert lock.acquire(timeout=5), each
+        lock.release()
+    done = threading.Event()
+    _background.put(done.set)
+    assert done.wait(5)
+    byteplus_trace.uninstrument()
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], env=environment, timeout=60, check=False
+    )
+
+    assert 0 == done.returncode
+
+
+def test_where_no_thread_can_start_what_was_noticed_waits_for_a_flush(
+    http, instrument, told, sg, lenient, monkeypatch
+):
+    monkeypatch.setattr(_background, "_thread", None)
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+    instrument()
+    monkeypatch.undo()
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+    assert 1 == len(told.logical)

@@ -658,10 +658,32 @@ def test_a_call_addressed_to_a_zone_stays_in_it(world, target, call):
     assert ["sg", "eu"] == world(policy).play(call(), CONNECT).targets
 
 
-def test_an_encrypted_call_never_moves(world, two, call):
-    trip = world(two()).play(call(region=EU), CONNECT, headers={"x-is-encrypted": "true"})
+STAYING = {
+    "encrypted": [{"x-session-token": "token"}, {"x-encrypt-info": "{}", "x-is-encrypted": "true"}],
+    "signed": [
+        {"x-signature": "0a1b"},
+        {"signature-input": "sig1=()"},
+        {"authorization": "AWS4-HMAC-SHA256 Credential=AK/20261101/region/ark/request, Signature=0a1b"},
+        {"authorization": "HMAC-SHA256 Credential=AK, Signature=0a1b"},
+    ],
+}
 
-    assert ["eu"] == trip.targets
+
+@pytest.mark.parametrize(
+    ("reason", "headers"), [(reason, each) for reason in STAYING for each in STAYING[reason]]
+)
+def test_a_call_that_one_place_alone_can_take_never_moves(world, two, call, reason, headers):
+    trip = world(two()).play(call(region=EU), CONNECT, headers=headers)
+
+    assert (["eu"], [("sg", reason)]) == (trip.targets, trip.skips)
+
+
+@pytest.mark.parametrize("said", ["true", "false", ""])
+def test_a_call_that_is_only_marked_as_encrypted_moves(world, two, call, said):
+    """VeADK marks every call, and sends plain JSON."""
+    trip = world(two()).play(call(region=EU), CONNECT, headers={"x-is-encrypted": said})
+
+    assert ["sg", "eu"] == trip.targets
 
 
 def test_a_call_that_no_target_can_serve_travels_as_it_was(world, two, call):

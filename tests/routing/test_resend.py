@@ -66,3 +66,11 @@ def test_the_registry_is_bounded_and_keeps_no_expired_exception_alive(resends, c
     resends.remember(KEY, PRIOR)
 
     assert 1 == len(resends)
+
+
+def test_what_expired_is_forgotten_without_another_failure(resends, clock):
+    resends.remember(KEY, PRIOR)
+    clock.now += REMEMBERED_FOR_SECONDS + 1
+
+    assert not resends
+    assert {} == resends._ended

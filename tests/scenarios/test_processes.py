@@ -286,6 +286,30 @@ def test_a_collector_that_is_away_for_a_moment_loses_nothing(monkeypatch, caplog
     assert [] == caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "asked", "waits"),
+    [
+        ("http://localhost:4318", None, 500),
+        ("http://127.0.0.1:9999/", None, 500),
+        ("http://[::1]:4318", "", 500),
+        ("http://localhost:4318", "2000", 2000),
+        ("http://collector.example:4318", None, 5000),
+    ],
+)
+def test_spans_for_this_machine_wait_half_a_second(monkeypatch, endpoint, asked, waits):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.delenv("OTEL_BSP_SCHEDULE_DELAY", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", asked)
+    provider = exporting.own_provider("shop")
+    (processor,) = provider._active_span_processor._span_processors
+
+    try:
+        assert waits == processor._batch_processor._schedule_delay * 1000
+    finally:
+        provider.shutdown()
+
+
 def patiently(found):
     until = time.monotonic() + 20
     while not found():

@@ -295,6 +295,25 @@ def test_the_deadline_holds_for_a_refusal_that_comes_in_drops(http, instrument, 
     spends_its_deadline(http, instrument, told, drips(REFUSAL, b" " * 60))
 
 
+def test_the_first_event_bounds_a_refusal_that_comes_in_drops(http, instrument, told, region, drips):
+    dripping = drips(REFUSAL, b" " * 60)
+    instrument(
+        policy=Policy(
+            [
+                Target("sg", region=SG, base_url=dripping, api_key="k"),
+                Target("eu", region=EU, base_url=region("eu").base_url, api_key="k"),
+            ],
+            deadline=Deadline(first_event=0.3),
+        )
+    )
+    began = time.monotonic()
+
+    assert http.parts(dripping + "/chat/completions", STREAMED)
+
+    assert time.monotonic() - began < 2  # the refusal takes three
+    assert [("sg", "initial", "timeout"), ("eu", "fallback", "none")] == hops(told)
+
+
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
 def test_the_deadline_holds_for_headers_that_come_in_drops(http, instrument, told, drips):
     """A blocking read of headers is bounded by its silences only: a limit that docs/routing.md tells."""

@@ -1,4 +1,4 @@
-"""Exchanges as literals, in the domain's words; what a test leaves out is an ordinary call that went well."""
+"""Exchanges as literals, in the domain's terms; what a test leaves out is an ordinary call that went well."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def an_exchange(
     cost_usd: str | None = None,
     metadata: Mapping[str, str] | None = None,
     region: str = "ap-southeast-1",
+    sdk_retry: int = 0,
     **more: Any,
 ) -> Exchange:
     attempts = (an_attempt(region),) if attempts is None else tuple(attempts)
@@ -88,6 +89,7 @@ def an_exchange(
             model=model,
             stream=stream,
             metadata=metadata or {},
+            sdk_retry=sdk_retry,
         ),
         attempts=attempts,
         answer=Answer(model=answered_by, usage=usage, images=images, server_fallback=server_fallback),

@@ -13,6 +13,7 @@ import sys
 import threading
 import urllib.request
 import weakref
+from math import inf
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -22,8 +23,12 @@ from byteplus_trace._errors import SettingError
 from byteplus_trace._facts import Usage
 from byteplus_trace._instruments import INSTRUMENTS
 from byteplus_trace._telemetry.points import points
-from byteplus_trace.prometheus import Sink, metrics_app, serve
+from byteplus_trace._telemetry.sink import Sink
+from byteplus_trace.prometheus import metrics_app, serve
 
+from .conftest import STARTED_NS
+
+MODEL = "seed-2-0-lite-260228"
 EXEMPLAR = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -33,13 +38,13 @@ def registry():
     return CollectorRegistry()
 
 
-def tell(sink, *exchanges, exemplar=None):
+def record(sink, *exchanges, exemplar=None):
     for exchange in exchanges:
         sink.record(exchange, points(exchange), exemplar)
 
 
 def values(registry, name, *labels):
-    """Of each series so named, the values of these labels (all of them if none are given) -> what it stands at."""
+    """Of each series so named, the values of these labels (all of them if none are named) -> what it stands at."""
     return {
         tuple(sample.labels[label] for label in labels or sample.labels): sample.value
         for family in registry.collect()
@@ -48,7 +53,7 @@ def values(registry, name, *labels):
     }
 
 
-def test_every_series_of_the_table_is_told(registry):
+def test_every_series_of_the_table_is_exported(registry):
     Sink(registry)
 
     assert {f"{family.name}" for family in registry.collect()} == {
@@ -66,15 +71,15 @@ def test_importing_the_module_does_not_import_the_client():
 
 
 def test_a_sink_after_the_first_goes_on_counting(registry, exchange):
-    tell(Sink(registry), exchange())
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
+    record(Sink(registry), exchange())
 
     assert values(registry, "modelark_operations_total", "outcome") == {("ok",): 2}
 
 
 def test_a_registry_is_not_kept_alive(exchange):
     registry = CollectorRegistry()
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
     gone = weakref.ref(registry)
 
     del registry
@@ -83,7 +88,7 @@ def test_a_registry_is_not_kept_alive(exchange):
     assert gone() is None
 
 
-def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(registry):
+def test_other_metadata_labels_for_the_same_registry_are_refused(registry):
     Sink(registry, metadata_labels=("team", "user"))
     Sink(registry, metadata_labels=("user", "team"))
 
@@ -94,7 +99,7 @@ def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(regist
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"),
+    ("labels", "message"),
     [
         ("team", "must be a sequence of keys"),
         (["model"], "rename it"),
@@ -102,12 +107,12 @@ def test_other_metadata_labels_for_the_same_registry_are_refused_in_words(regist
         (["__x"], "letters"),
     ],
 )
-def test_a_metadata_key_that_cannot_be_a_label_is_refused_in_words(registry, labels, words):
-    with pytest.raises(SettingError, match=words):
+def test_a_metadata_key_that_cannot_be_a_label_is_refused(registry, labels, message):
+    with pytest.raises(SettingError, match=message):
         Sink(registry, metadata_labels=labels)
 
 
-def test_series_of_the_same_name_that_are_not_ours_are_refused_and_nothing_is_left_behind(registry):
+def test_series_of_the_same_name_that_are_not_ours_are_refused_and_nothing_stays_behind(registry):
     Counter("modelark_retries_total", "someone else's", registry=registry)
 
     with pytest.raises(SettingError, match="not ours"):
@@ -144,7 +149,7 @@ except byteplus_trace.SettingError as error:
 
 def test_metadata_stands_only_on_the_series_that_have_it(registry, exchange):
     sink = Sink(registry, metadata_labels=("team",))
-    tell(
+    record(
         sink,
         exchange(metadata={"team": "search", "user": "u-7"}, usage=Usage(5, 1), cost_usd="0.5"),
         exchange(),
@@ -163,7 +168,7 @@ def test_metadata_stands_only_on_the_series_that_have_it(registry, exchange):
 def test_models_error_types_and_metadata_values_are_bounded(registry, exchange):
     sink = Sink(registry, metadata_labels=("user",), max_models=3)
     for n in range(200):
-        tell(
+        record(
             sink, exchange(model=f"ep-{n}", outcome="error", error_type=f"E{n}", metadata={"user": f"u-{n}"})
         )
 
@@ -176,13 +181,18 @@ def test_models_error_types_and_metadata_values_are_bounded(registry, exchange):
 
 
 def test_one_unencodable_value_does_not_spoil_the_scrape(registry, exchange):
-    tell(Sink(registry, metadata_labels=("user",)), exchange(model="caf\udce9", metadata={"user": "\ud800"}))
+    record(
+        Sink(registry, metadata_labels=("user",)), exchange(model="caf\udce9", metadata={"user": "\ud800"})
+    )
 
     assert b'model="caf?"' in _scrape(registry)
 
 
-def test_series_with_a_target_start_at_zero(registry):
-    Sink(registry).start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+def test_series_with_a_target_start_at_zero_when_a_model_is_first_called(registry, exchange):
+    sink = Sink(registry)
+    sink.start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+    sink.begins(exchange().call, "a call", STARTED_NS)
+    sink.begins(exchange("embeddings").call, "another", STARTED_NS)
 
     fallbacks = values(
         registry, "modelark_fallbacks_total", "operation", "from_target", "to_target", "reason", "result"
@@ -198,7 +208,7 @@ def test_series_with_a_target_start_at_zero(registry):
 
 def test_a_start_does_not_undo_what_was_counted_and_closes_the_breakers(registry, exchange):
     sink = Sink(registry)
-    tell(sink, exchange())
+    record(sink, exchange())
     sink.breaker("eu-west-1", "chat", 2)
     sink.start_targets([("ap-southeast-1", "ap-southeast-1"), ("eu-west-1", "eu-west-1")])
 
@@ -207,16 +217,75 @@ def test_a_start_does_not_undo_what_was_counted_and_closes_the_breakers(registry
     assert values(registry, "modelark_breaker_state", "target", "operation")["eu-west-1", "chat"] == 0
 
 
-def test_what_is_no_exchange_is_told_too(registry):
+def test_calls_under_way_are_counted_from_their_begin_to_their_end(registry, exchange):
+    sink, call = Sink(registry), exchange().call
+    sink.start_targets()
+
+    def under_way():
+        return (
+            values(registry, "modelark_operations_in_flight")["chat",],
+            values(registry, "modelark_oldest_operation_start_seconds")["chat",],
+        )
+
+    assert under_way() == (0, inf)
+    sink.begins(call, "first", 10_000_000_000)
+    sink.begins(call, "second", 20_000_000_000)
+    sink.begins(call, "third", 30_000_000_000)
+    assert under_way() == (3, 10)
+    sink.ends("chat", "second")
+    assert under_way() == (2, 10)
+    sink.ends("chat", "first")
+    assert under_way() == (1, 30)
+    sink.ends("chat", "third")
+    sink.ends("chat", "third")
+    assert under_way() == (0, inf)
+    assert values(registry, "modelark_oldest_operation_start_seconds")["embeddings",] == inf
+
+
+def test_a_sink_after_the_first_keeps_the_calls_under_way(registry, exchange):
+    first = Sink(registry)
+    first.begins(exchange().call, "call", STARTED_NS)
+    second = Sink(registry)
+    second.start_targets()
+    second.begins(exchange().call, "another", STARTED_NS)
+    first.ends("chat", "call")
+
+    assert values(registry, "modelark_operations_in_flight")["chat",] == 1
+
+
+def test_a_scrape_before_the_first_call_is_short(registry):
     sink = Sink(registry)
-    sink.in_flight("chat", +1)
-    sink.in_flight("chat", +1)
-    sink.in_flight("chat", -1)
+    sink.start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
+
+    assert (
+        len(_scrape(registry, accept="text/plain").splitlines()) < 250 - 40
+    )  # of the process and its interpreter
+
+
+def test_a_model_that_is_called_stands_at_zero_before_the_call_ends(registry, exchange):
+    sink = Sink(registry, metadata_labels=("team",))
+    sink.begins(exchange(metadata={"team": "search"}).call, "call", STARTED_NS)
+
+    operations = values(registry, "modelark_operations_total", "operation", "api", "model", "outcome", "team")
+    assert operations["chat", "chat_completions", MODEL, "ok", "search"] == 0
+    assert values(registry, "modelark_tokens_total", "model", "type", "team")[MODEL, "input", "search"] == 0
+    assert values(registry, "modelark_cost_usd_total", "model", "team") == {(MODEL, "search"): 0}
+
+
+def test_models_beyond_the_bound_start_once_as_other(registry, exchange):
+    sink = Sink(registry, max_models=1)
+    for model in ("first", "second", "third"):
+        sink.begins(exchange(model=model).call, model, STARTED_NS)
+
+    assert {model for (model,) in values(registry, "modelark_cost_usd_total", "model")} == {"first", "other"}
+
+
+def test_what_is_no_exchange_is_counted_too(registry):
+    sink = Sink(registry)
     sink.breaker("eu", "chat", 1)
     sink.telemetry_error("attributes")
     sink.build_info(version="0.1.0", httpx="0.28.1", httpx2="", opentelemetry="1.45.2")
 
-    assert values(registry, "modelark_operations_in_flight") == {("chat",): 1}
     assert values(registry, "modelark_breaker_state", "target", "operation") == {("eu", "chat"): 1}
     assert values(registry, "modelark_telemetry_errors_total") == {("attributes",): 1}
     assert values(registry, "modelark_build_info", "version", "httpx", "httpx2") == {
@@ -226,7 +295,7 @@ def test_what_is_no_exchange_is_told_too(registry):
 
 def test_threads_lose_no_count(registry, exchange):
     sink, call = Sink(registry), exchange(usage=Usage(3, 0))
-    threads = [threading.Thread(target=tell, args=(sink, *[call] * 500)) for _ in range(8)]
+    threads = [threading.Thread(target=record, args=(sink, *[call] * 500)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,7 +325,7 @@ def _get(url):
 
 def test_a_scrape_over_http_carries_exemplars_that_lead_to_the_trace(registry, exchange):
     call = exchange(stream=True, first_chunk_seconds=0.3, last_chunk_seconds=0.9, chunks=3)
-    tell(Sink(registry), call, exemplar=EXEMPLAR)
+    record(Sink(registry), call, exemplar=EXEMPLAR)
     server = serve(0, registry=registry)
     try:
         kind, text = _get(f"http://127.0.0.1:{server.port}/metrics")
@@ -288,7 +357,7 @@ def _asked(server, method):
 
 
 def test_a_head_is_answered_as_a_get_without_its_body(registry, exchange):
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
     server = serve(0, registry=registry)
     try:
         get, head = _asked(server, "GET"), _asked(server, "HEAD")
@@ -299,8 +368,8 @@ def test_a_head_is_answered_as_a_get_without_its_body(registry, exchange):
     assert (get[0], get[1], b"") == head
 
 
-def test_plain_text_is_told_to_those_who_ask_for_it(registry, exchange):
-    tell(Sink(registry), exchange(), exemplar=EXEMPLAR)
+def test_plain_text_is_served_to_those_who_ask_for_it(registry, exchange):
+    record(Sink(registry), exchange(), exemplar=EXEMPLAR)
 
     text = _scrape(registry, accept="text/plain")
 
@@ -310,7 +379,7 @@ def test_plain_text_is_told_to_those_who_ask_for_it(registry, exchange):
 
 @pytest.mark.parametrize("form", ["asgi 2", "asgi 3"])
 def test_the_same_application_is_asgi(registry, exchange, form):
-    tell(Sink(registry), exchange())
+    record(Sink(registry), exchange())
     app, sent = metrics_app(registry), []
     scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": []}
 
@@ -375,14 +444,14 @@ import os, sys
 from byteplus_trace.prometheus import serve
 
 server = serve(0)
-told, tell = os.pipe()
+reading, writing = os.pipe()
 wait, go = os.pipe()
 if os.fork() == 0:
     server.stop()
-    os.write(tell, str(server.serving).encode())
+    os.write(writing, str(server.serving).encode())
     os.read(wait, 1)
     os._exit(0)
-print("child serves:", os.read(told, 9).decode())
+print("child serves:", os.read(reading, 9).decode())
 server.stop()
 print("port is free:", serve(server.port) is not None)
 os.write(go, b".")
@@ -400,20 +469,23 @@ import json, os, sys
 from prometheus_client import multiprocess
 from byteplus_trace._facts import Answer, Call, Exchange, Usage
 from byteplus_trace._telemetry.points import points
-from byteplus_trace.prometheus import Sink, metrics_app
+from byteplus_trace._telemetry.sink import Sink
+from byteplus_trace.prometheus import metrics_app
 
 call = Call("chat", "chat_completions", "POST", "", "ark", 443, "", "eu-west-1", model="m")
 exchange = Exchange(call, (), Answer(usage=Usage(input_tokens=3)), "ok", 0, 0.5)
 exemplar = {"trace_id": "a" * 32, "span_id": "b" * 16}
 sink = Sink()
 sink.build_info(version="0.1.0", httpx="", httpx2="", opentelemetry="")
-sink.in_flight("chat", +2)
+sink.start_targets([("eu", "eu-west-1")])
+sink.begins(call, "first", 70_000_000_000)
+sink.begins(call, "second", 80_000_000_000)
 
 def work(n):
     sink.record(exchange, points(exchange), exemplar)
     for _ in range(n):
         sink.record(exchange, points(exchange), exemplar)
-    sink.in_flight("chat", +1)
+    sink.begins(call, n, (50 + n) * 1_000_000_000)
     sink.breaker("eu", "chat", n % 3)
 
 workers = []
@@ -429,7 +501,12 @@ for pid in workers:
 def scrape():
     body = metrics_app()({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""}, lambda *line: None)
     lines = b"".join(body).decode().splitlines()
-    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if "{" in line and "_bucket" not in line}
+    found = {}
+    for line in lines:
+        if "{" in line and "_bucket" not in line:
+            name = line.split("{")[0]
+            found[name] = max(found.get(name, 0), float(line.rsplit(" ", 1)[1]))
+    return found
 
 before = scrape()
 for pid in workers:
@@ -439,7 +516,7 @@ print(json.dumps([before, scrape()]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_four_workers_tell_one_sum(tmp_path):
+def test_four_workers_export_one_sum(tmp_path):
     alive, dead = json.loads(_run(WORKERS, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)))
 
     assert alive["modelark_operations_total"] == 4 + 0 + 1 + 2 + 3
@@ -450,6 +527,8 @@ def test_four_workers_tell_one_sum(tmp_path):
     assert alive["modelark_build_info"] == 1
     assert dead["modelark_operations_total"] == 10
     assert dead["modelark_operations_in_flight"] == 2
+    assert alive["modelark_oldest_operation_start_seconds"] == 50
+    assert dead["modelark_oldest_operation_start_seconds"] == 70
 
 
 HANDED_OVER = """
@@ -477,10 +556,10 @@ print(again.serving)
 
 
 def test_of_several_workers_one_has_the_port_and_when_it_ends_one_that_waited_takes_it(tmp_path):
-    """As at a reload: the new workers start while the old ones have it. That is no error, and is not told as one."""
-    told = _run(HANDED_OVER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    """As at a reload: the new workers start while the old ones have it. That is no error, and is not logged as one."""
+    output = _run(HANDED_OVER, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
 
-    assert told.splitlines() == [
+    assert output.splitlines() == [
         "INFO",
         "INFO",
         "False False",
@@ -506,9 +585,7 @@ print(serve(9464, "203.0.113.1"))
     assert "PROMETHEUS_MULTIPROC_DIR" not in line
 
 
-def test_a_directory_that_is_named_after_the_client_was_imported_is_refused_in_words(
-    registry, monkeypatch, tmp_path
-):
+def test_a_directory_that_is_named_after_the_client_was_imported_is_refused(registry, monkeypatch, tmp_path):
     """The client chose its storage then: it would leave nothing there, and every sum would be empty."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
 
@@ -518,7 +595,7 @@ def test_a_directory_that_is_named_after_the_client_was_imported_is_refused_in_w
         metrics_app()
 
 
-def test_a_missing_directory_for_several_processes_is_refused_in_words(registry, monkeypatch, tmp_path):
+def test_a_missing_directory_for_several_processes_is_refused(registry, monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
 
     with pytest.raises(SettingError, match="is not a directory: make it"):

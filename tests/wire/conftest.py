@@ -14,7 +14,7 @@ from byteplus_trace._wire.sse import EventDecoder
 RECORDED = Path(__file__).parent / "recorded"
 
 
-class Heard(NamedTuple):
+class Read(NamedTuple):
     """What each event of a stream was, and what all of them said."""
 
     kinds: list[int]
@@ -28,30 +28,30 @@ def recorded():
 
 
 @pytest.fixture
-def heard():
+def read_events():
     """Events, each a dict, bytes, or a name with either, as a family's reader takes them."""
 
-    def hear(family, *events):
+    def read(family, *events):
         reader = family.reader(False)
         kinds = []
         for event in events:
             name, data = event if isinstance(event, tuple) else ("", event)
             kinds.append(reader.event(name, data if isinstance(data, bytes) else json.dumps(data).encode()))
-        return Heard(kinds, reader.answer())
+        return Read(kinds, reader.answer())
 
-    return hear
+    return read
 
 
 @pytest.fixture
-def heard_raw():
+def read_stream():
     """The parts of a stream, as they come from the wire."""
 
-    def hear(family, parts):
+    def read(family, parts):
         decoder, reader = EventDecoder(), family.reader(False)
         events = [event for part in parts for event in decoder.feed(part)] + decoder.flush()
-        return Heard([reader.event(*event) for event in events], reader.answer())
+        return Read([reader.event(*event) for event in events], reader.answer())
 
-    return hear
+    return read
 
 
 @pytest.fixture

@@ -52,12 +52,12 @@ def usage(prompt, completion):
         (b"[DONE]", END),
     ],
 )
-def test_what_an_event_is(heard, event, kind):
-    assert [kind] == heard(chat, event).kinds
+def test_what_an_event_is(read_events, event, kind):
+    assert [kind] == read_events(chat, event).kinds
 
 
-def test_a_stream_that_reasons_and_then_answers(heard):
-    kinds, answer = heard(
+def test_a_stream_that_reasons_and_then_answers(read_events):
+    kinds, answer = read_events(
         chat,
         chunk(content=""),
         chunk(content="", reasoning_content="hm"),
@@ -75,23 +75,23 @@ def test_a_stream_that_reasons_and_then_answers(heard):
     )
 
 
-def test_usage_on_every_chunk_is_cumulative(heard):
+def test_usage_on_every_chunk_is_cumulative(read_events):
     events = [{**chunk(content="x"), "usage": usage(7, n)} for n in (1, 2, 3)]
 
-    assert Usage(7, 3) == heard(chat, *events, chunk(content="y")).answer.usage
+    assert Usage(7, 3) == read_events(chat, *events, chunk(content="y")).answer.usage
 
 
-def test_a_stream_is_complete_once_every_choice_has_finished(heard):
+def test_a_stream_is_complete_once_every_choice_has_finished(read_events):
     events = [chunk(content="a"), chunk(content="b", index=1), chunk(finish_reason="stop", index=1)]
 
-    assert not heard(chat, *events).answer.complete
-    assert heard(chat, *events, chunk(finish_reason="length")).answer.complete
+    assert not read_events(chat, *events).answer.complete
+    assert read_events(chat, *events, chunk(finish_reason="length")).answer.complete
 
 
-def test_finish_reasons_stand_in_the_order_of_the_choices(heard):
+def test_finish_reasons_stand_in_the_order_of_the_choices(read_events):
     events = [chunk(finish_reason=f"f{index}", index=index) for index in (10, 2, 0)]
 
-    assert ("f0", "f2", "f10") == heard(chat, *events).answer.finish_reasons
+    assert ("f0", "f2", "f10") == read_events(chat, *events).answer.finish_reasons
 
 
 @pytest.mark.parametrize(
@@ -106,29 +106,31 @@ def test_finish_reasons_stand_in_the_order_of_the_choices(heard):
         ([chunk(content="a"), b"[DONE]"], ()),
     ],
 )
-def test_a_choice_that_never_finished_has_error_in_its_place(heard, events, reasons):
+def test_a_choice_that_never_finished_has_error_in_its_place(read_events, events, reasons):
     """The conventions: each reason stands at the position of its choice."""
-    assert reasons == heard(chat, *events).answer.finish_reasons
+    assert reasons == read_events(chat, *events).answer.finish_reasons
 
 
-def test_a_stream_that_was_cut_is_not_complete(heard):
-    assert not heard(chat, chunk(content="Hi")).answer.complete
-    assert not heard(chat).answer.complete
+def test_a_stream_that_was_cut_is_not_complete(read_events):
+    assert not read_events(chat, chunk(content="Hi")).answer.complete
+    assert not read_events(chat).answer.complete
 
 
-def test_an_error_inside_a_stream_is_kept(heard):
-    answer = heard(chat, chunk(content="Hi"), {"error": {"code": "ServerOverloaded", "message": "m"}}).answer
+def test_an_error_inside_a_stream_is_kept(read_events):
+    answer = read_events(
+        chat, chunk(content="Hi"), {"error": {"code": "ServerOverloaded", "message": "m"}}
+    ).answer
 
     assert WireError(code="ServerOverloaded", message="m") == answer.error
     assert "021" == answer.id
 
 
-def test_the_service_says_that_it_fell_back(heard, answer):
+def test_the_service_names_the_model_that_it_replaced(read_events, answer):
     status = {
         "service_status": {"model_fallback": {"fallback_triggered": True, "original_model": "seed-2-0"}}
     }
 
-    assert "seed-2-0" == heard(chat, {**chunk(content="Hi"), **status}, chunk()).answer.server_fallback
+    assert "seed-2-0" == read_events(chat, {**chunk(content="Hi"), **status}, chunk()).answer.server_fallback
     assert "seed-2-0" == answer(chat, {"choices": [], **status}).server_fallback
 
 
@@ -146,8 +148,8 @@ def test_a_service_that_did_not_fall_back(answer, status, fallback):
     assert fallback == answer(chat, {"choices": [], "service_status": status}).server_fallback
 
 
-def test_the_service_tier_is_told(heard):
-    assert "flex" == heard(chat, {**chunk(content="Hi"), "service_tier": "flex"}).answer.service_tier
+def test_the_service_tier_is_recorded(read_events):
+    assert "flex" == read_events(chat, {**chunk(content="Hi"), "service_tier": "flex"}).answer.service_tier
 
 
 def test_a_recorded_document(recorded, answer):
@@ -162,13 +164,13 @@ def test_a_recorded_document(recorded, answer):
 
 
 def test_a_recorded_usage(recorded, answer):
-    given = answer(chat, recorded("volc_live_chat_nonstream_seed-2-0-mini_usage.json"))
+    reply = answer(chat, recorded("volc_live_chat_nonstream_seed-2-0-mini_usage.json"))
 
-    assert Usage(55, 242, cache_read_tokens=0, reasoning_tokens=189) == given.usage
-    assert given.error is None
+    assert Usage(55, 242, cache_read_tokens=0, reasoning_tokens=189) == reply.usage
+    assert reply.error is None
 
 
-def test_a_bot_s_document_tells_all_its_models(answer):
+def test_a_bot_s_document_has_all_its_models(answer):
     bot = {"model_usage": [usage(5, 1), usage(20, 9)]}
 
     assert Usage(25, 10) == answer(chat, {"choices": [], "usage": usage(20, 9), "bot_usage": bot}).usage
@@ -194,11 +196,11 @@ def test_an_error_in_a_document_of_a_success(answer, document):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'"text"', b"null", b"<html>", b'{"id": "021"', b"\xff"])
-def test_a_document_that_is_no_object_says_nothing(answer, body):
+def test_a_document_that_is_no_object_has_no_answer(answer, body):
     assert Answer() == answer(chat, body)
 
 
-def test_a_field_of_another_type_costs_only_itself(heard, answer):
+def test_a_field_of_another_type_costs_only_itself(read_events, answer):
     odd = {
         "id": 5,
         "model": "m",
@@ -207,7 +209,7 @@ def test_a_field_of_another_type_costs_only_itself(heard, answer):
         "choices": [None, "x", {"index": "?", "delta": {"content": "Hi"}, "finish_reason": 5}, {"index": 1, "finish_reason": "stop", "delta": "?"}],
     }  # fmt: skip
 
-    kinds, streamed = heard(chat, odd)
+    kinds, streamed = read_events(chat, odd)
 
     assert [TEXT] == kinds
     assert (None, "m", ("error", "stop"), None) == (

@@ -70,7 +70,7 @@ def everything(value):
             yield from everything(item)
 
 
-def told(content):
+def recorded(content):
     return list(everything([content.messages, content.system_instructions, content.tool_definitions]))
 
 
@@ -79,14 +79,14 @@ def told(content):
 
 def test_a_conversation_keeps_its_order_and_its_system_message():
     """The conventions: what is part of the chat history stays there."""
-    said = [
+    texts = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hello", "name": None},
         {"role": "user", "content": "Hi, both", "name": "ann"},
         {"role": "assistant", "content": "Hi", "reasoning_content": "A greeting."},
     ]
 
-    content = asked("chat", model="m", messages=said, tools=None)
+    content = asked("chat", model="m", messages=texts, tools=None)
 
     assert content == Content(
         messages=[
@@ -99,7 +99,7 @@ def test_a_conversation_keeps_its_order_and_its_system_message():
 
 
 def test_a_tools_round_trip_is_a_call_and_its_response():
-    said = [
+    texts = [
         {
             "role": "assistant",
             "content": None,
@@ -115,7 +115,7 @@ def test_a_tools_round_trip_is_a_call_and_its_response():
         {"role": "tool", "tool_call_id": "c1", "content": "rain"},
     ]
 
-    assert messages("chat", messages=said) == [
+    assert messages("chat", messages=texts) == [
         {
             "role": "assistant",
             "parts": [
@@ -351,7 +351,7 @@ def test_an_image_prompt_comes_with_what_to_avoid_and_what_to_start_from():
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("source", "expected"),
     [
         ("a", [[text("a")]]),
         (["a", "b"], [[text("a")], [text("b")]]),
@@ -365,8 +365,8 @@ def test_an_image_prompt_comes_with_what_to_avoid_and_what_to_start_from():
         ),
     ],
 )
-def test_embeddings_inputs(given, expected):
-    assert messages("embeddings", input=given) == [{"role": "user", "parts": parts} for parts in expected]
+def test_embeddings_inputs(source, expected):
+    assert messages("embeddings", input=source) == [{"role": "user", "parts": parts} for parts in expected]
 
 
 def test_a_thousand_tokens_to_embed_are_one_input():
@@ -402,37 +402,37 @@ SECRETS = ["Authorization", "x-api-key", "apiKey", "ark_api_key", "TOKEN", "acce
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_what_is_named_as_a_secret_is_not_told_wherever_a_tool_has_it(name):
+def test_a_field_named_like_a_secret_is_hidden_wherever_a_tool_has_it(name):
     has = {"limit": 3, name: "s3cret", "auth": {name: {"value": "s3cret"}, "kind": "basic"}}
-    is_told = {"limit": 3, "auth": {"kind": "basic"}}
+    is_kept = {"limit": 3, "auth": {"kind": "basic"}}
     called = {"id": "c1", "function": {"name": "f", "arguments": json.dumps(has)}}
-    said = [
+    texts = [
         {"role": "assistant", "tool_calls": [called]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": has}]},
     ]
     by_service = {"type": "mcp_call", "id": "m1", "name": "f", "arguments": json.dumps(has)}
 
     assert asked("responses", tools=[{"type": "mcp", "name": "s", **has}]).tool_definitions == [
-        {"type": "mcp", "name": "s", **is_told}
+        {"type": "mcp", "name": "s", **is_kept}
     ]
-    (call,), (response,) = (message["parts"] for message in messages("chat", messages=said))
-    assert is_told == call["arguments"]
-    assert is_told == response["response"]
-    [told_of] = replied("responses", status="completed", output=[by_service])
-    assert is_told == told_of["parts"][0]["server_tool_call"]["arguments"]
+    (call,), (response,) = (message["parts"] for message in messages("chat", messages=texts))
+    assert is_kept == call["arguments"]
+    assert is_kept == response["response"]
+    [kept] = replied("responses", status="completed", output=[by_service])
+    assert is_kept == kept["parts"][0]["server_tool_call"]["arguments"]
 
 
-def test_headers_are_not_told_of_a_tool_however_they_are_written():
+def test_headers_of_a_tool_are_hidden_however_they_are_written():
     tool = {"type": "mcp", "name": "s", "HEADERS": {"a": "s3cret"}, "auth": {"Headers": {"a": "s3cret"}}}
 
     assert asked("responses", tools=[tool]).tool_definitions == [{"type": "mcp", "name": "s", "auth": {}}]
 
 
-def test_a_parameter_that_is_a_secret_is_defined_and_no_example_of_it_told():
+def test_a_secret_parameter_is_defined_and_its_examples_are_hidden():
     properties = {"api_key": {"type": "string"}, "max_tokens": {"type": "integer"}}
     schema = {"type": "object", "properties": properties, "required": ["api_key"]}
-    given = {**schema, "examples": [{"api_key": "s3cret", "max_tokens": 5}]}
-    function = {"name": "f", "parameters": given}
+    source = {**schema, "examples": [{"api_key": "s3cret", "max_tokens": 5}]}
+    function = {"name": "f", "parameters": source}
 
     [tool] = asked("chat", messages=[], tools=[{"type": "function", "function": function}]).tool_definitions
 
@@ -448,7 +448,7 @@ def chunk(finish_reason=None, index=0, **delta):
 
 
 def test_a_chat_stream_is_put_together():
-    said = streamed(
+    texts = streamed(
         "chat",
         chunk(content="", reasoning_content="Let me "),
         chunk(content="", reasoning_content="think."),
@@ -458,7 +458,7 @@ def test_a_chat_stream_is_put_together():
         {"choices": [], "usage": {"total_tokens": 3}},
     )
 
-    assert said == [
+    assert texts == [
         {
             "role": "assistant",
             "parts": [{"type": "reasoning", "content": "Let me think."}, text("Hello")],
@@ -468,7 +468,7 @@ def test_a_chat_stream_is_put_together():
 
 
 def test_tool_calls_are_put_together_from_their_deltas():
-    said = streamed(
+    texts = streamed(
         "chat",
         chunk(tool_calls=[{"index": 0, "id": "c1", "function": {"name": "weather", "arguments": ""}}]),
         chunk(tool_calls=[{"index": 1, "id": "c2", "function": {"name": "time", "arguments": "{}"}}]),
@@ -477,7 +477,7 @@ def test_tool_calls_are_put_together_from_their_deltas():
         chunk(finish_reason="tool_calls"),
     )
 
-    assert said == [
+    assert texts == [
         {
             "role": "assistant",
             "parts": [
@@ -489,10 +489,10 @@ def test_tool_calls_are_put_together_from_their_deltas():
     ]
 
 
-def test_each_choice_is_a_message_and_one_cut_off_says_so():
-    said = streamed("chat", chunk(index=1, content="b"), chunk(index=0, content="a", finish_reason="length"))
+def test_each_choice_is_a_message_and_a_cut_one_is_marked():
+    texts = streamed("chat", chunk(index=1, content="b"), chunk(index=0, content="a", finish_reason="length"))
 
-    assert said == [
+    assert texts == [
         {"role": "assistant", "parts": [text("a")], "finish_reason": "length"},
         {"role": "assistant", "parts": [text("b")], "finish_reason": "error"},
     ]
@@ -553,7 +553,7 @@ SAID = [
 
 
 @pytest.mark.parametrize("names", [True, False])
-def test_a_response_that_is_cut_off_says_what_came(names):
+def test_a_response_that_is_cut_off_keeps_what_was_received(names):
     assert streamed("responses", *DELTAS, names=names) == [
         {"role": "assistant", "parts": SAID, "finish_reason": "error"}
     ]
@@ -567,7 +567,7 @@ def test_a_response_that_is_cut_off_says_what_came(names):
         ({"status": "failed", "error": {"code": "server_error"}}, "error"),
     ],
 )
-def test_a_responses_last_word_counts(response, finish_reason):
+def test_the_last_event_of_a_response_counts(response, finish_reason):
     whole = {**response, "output": ITEMS}
     last = {"type": f"response.{response['status']}", "response": whole}
     expected = [{"role": "assistant", "parts": SAID, "finish_reason": finish_reason}]
@@ -577,7 +577,7 @@ def test_a_responses_last_word_counts(response, finish_reason):
     assert streamed("responses", *DELTAS, last) == expected
 
 
-def test_a_last_word_without_output_leaves_what_came_before():
+def test_a_last_event_without_output_keeps_earlier_output():
     last = {"type": "response.incomplete", "response": {"status": "incomplete", "output": []}}
 
     assert streamed("responses", *DELTAS, last) == [
@@ -632,7 +632,7 @@ def test_a_messages_stream_reads_as_its_document_does():
     )
 
 
-def test_images_are_told_by_address_or_by_hash():
+def test_images_are_recorded_by_address_or_by_hash():
     data = [
         {"url": "https://ark.example/i.jpeg?X-Tos-Signature=s3cret", "size": "2K"},
         {"b64_json": PNG64, "output_format": "png"},
@@ -662,14 +662,14 @@ def test_images_are_told_by_address_or_by_hash():
     )
 
 
-def test_embeddings_say_nothing_readable():
+def test_embeddings_have_no_readable_content():
     assert replied("embeddings", data=[{"embedding": [0.1, 0.2]}]) == []
 
 
 # How much is kept
 
 
-def test_a_long_text_is_cut_and_says_so():
+def test_a_long_text_is_cut_and_marked():
     [part] = parts("chat", messages=[{"role": "user", "content": "x" * 20_000}])
 
     assert part == text("x" * 16_384 + " [... 3616 characters cut]")
@@ -683,10 +683,10 @@ def test_a_long_stream_is_cut_as_a_long_document_is():
 
 
 def test_of_a_long_conversation_the_newest_is_kept():
-    said = [{"role": "user", "content": f"{turn} " + "x" * 10_000} for turn in range(40)]
-    said.append({"role": "user", "content": "and now?"})
+    texts = [{"role": "user", "content": f"{turn} " + "x" * 10_000} for turn in range(40)]
+    texts.append({"role": "user", "content": "and now?"})
 
-    kept = messages("chat", messages=said)
+    kept = messages("chat", messages=texts)
 
     assert kept[-1] == {"role": "user", "parts": [text("and now?")]}
     assert kept[0]["role"] == "cut"
@@ -713,10 +713,10 @@ def test_of_a_long_conversation_the_newest_is_kept():
 )
 def test_whatever_is_asked_what_is_kept_is_bounded(family, body):
     content = of_request(family, json.dumps(body).encode())
-    kept = told(content)
+    kept = recorded(content)
 
     assert sum(map(len, kept)) < 1.5 * 256 * 1024
-    assert any("cut" in word for word in kept) or family == "images"
+    assert any("cut" in name for name in kept) or family == "images"
 
 
 @pytest.mark.parametrize(
@@ -746,12 +746,12 @@ def test_deep_values_are_cut_and_not_climbed():
         deep = f'{{"a":{deep}}}'
     body = f'{{"messages":[{{"content":[{{"type":"odd","value":{deep}}}]}}]}}'
 
-    assert "[... deeper levels cut]" in told(of_request("chat", body.encode()))
+    assert "[... deeper levels cut]" in recorded(of_request("chat", body.encode()))
 
 
 # Whatever comes
 
-WORDS = [
+NAMES = [
     "type", "role", "content", "text", "image_url", "input_audio", "file", "source", "url", "data", "file_id", "format",
     "tool_calls", "function", "name", "arguments", "id", "index", "choices", "delta", "message", "finish_reason", "output",
     "item", "output_index", "response", "status", "messages", "input", "instructions", "system", "prompt", "image", "tools",
@@ -775,11 +775,11 @@ scalars = (
 values = st.recursive(
     scalars,
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | st.text(), inner, max_size=6)
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES) | st.text(), inner, max_size=6)
     ),
     max_leaves=25,
 )
-objects = st.dictionaries(st.sampled_from(WORDS), values, max_size=8)
+objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=8)
 
 
 @settings(max_examples=25)
@@ -792,9 +792,9 @@ def test_any_json_is_read_without_raising_into_plain_values(family, body, events
     collector.document(msgspec.json.encode(body))
 
     for content in (of_request(family, msgspec.json.encode(body)), streamed_content, collector.content()):
-        for said in (content.messages, content.system_instructions, content.tool_definitions):
-            assert json.loads(msgspec.json.encode(said)) == said
-            assert all(isinstance(one, dict) for one in said)
+        for texts in (content.messages, content.system_instructions, content.tool_definitions):
+            assert json.loads(msgspec.json.encode(texts)) == texts
+            assert all(isinstance(one, dict) for one in texts)
         assert all({"role", "parts"} <= message.keys() for message in content.messages)
 
 
@@ -815,7 +815,7 @@ def test_any_json_is_read_without_raising_into_plain_values(family, body, events
     ],
 )
 @pytest.mark.parametrize("family", [*FAMILIES, "another"])
-def test_what_is_no_json_object_says_nothing(family, body):
+def test_what_is_no_json_object_has_no_content(family, body):
     collector = Collector(family)
     collector.event("x", body)
     collector.document(body)

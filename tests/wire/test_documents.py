@@ -111,7 +111,7 @@ def test_an_error_in_a_document_of_a_success(answer, family, document):
 
 @pytest.mark.parametrize("family", [embeddings, tasks, plain])
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"id"', b"null"])
-def test_a_document_that_is_no_object_says_nothing(answer, family, body):
+def test_a_document_that_is_no_object_has_no_answer(answer, family, body):
     assert Answer() == answer(family, body)
 
 
@@ -123,8 +123,8 @@ def test_a_field_of_another_type_costs_only_itself(answer, family):
 
 
 @pytest.mark.parametrize("family", [embeddings, tasks, plain])
-def test_none_of_them_streams_and_whatever_comes_all_the_same_is_output(heard, family):
-    kinds, answer = heard(family, {"id": "x"}, b"", {"error": {"code": "C"}}, b"?", b"[DONE]")
+def test_none_of_them_streams_and_whatever_comes_all_the_same_is_output(read_events, family):
+    kinds, answer = read_events(family, {"id": "x"}, b"", {"error": {"code": "C"}}, b"?", b"[DONE]")
 
     assert [OUTPUT, NOTHING, FAILED, OUTPUT, END] == kinds
     assert ("C", True) == (answer.error.code, answer.complete)

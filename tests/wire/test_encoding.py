@@ -83,7 +83,7 @@ def test_what_was_undone_before_the_damage_is_kept():
 
 
 @pytest.mark.parametrize(("coding", "coded"), CODED)
-def test_a_body_cut_short_gives_what_came(coding, coded):
+def test_a_body_cut_short_gives_what_was_received(coding, coded):
     decoder = decoder_for(coding)
 
     assert TEXT.startswith(decoder.feed(coded[: len(coded) // 2]) + decoder.flush())
@@ -163,7 +163,7 @@ def test_a_brotli_that_takes_no_bound_is_fed_little_by_little(monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [1, 7, 10_000])
-def test_the_standard_library_s_way_of_decompressing_is_understood(cut, monkeypatch):
+def test_the_interface_of_the_standard_library_s_decompressors_is_understood(cut, monkeypatch):
     """`compression.zstd` speaks as `lzma` does, which every Python has."""
 
     class Zstd:

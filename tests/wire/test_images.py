@@ -33,8 +33,8 @@ COMPLETED = {"type": "image_generation.completed", "usage": {"generated_images":
         (b"[DONE]", END),
     ],
 )
-def test_what_an_event_is(heard, event, kind):
-    assert [kind] == heard(images, event).kinds
+def test_what_an_event_is(read_events, event, kind):
+    assert [kind] == read_events(images, event).kinds
 
 
 @pytest.mark.parametrize(
@@ -61,28 +61,28 @@ def test_recorded_documents(recorded, answer, name, expected):
 
 
 def test_images_that_failed_beside_good_ones_are_counted_and_are_no_error(answer):
-    given = answer(images, {"data": [{"url": "u", "size": "2K"}, {"error": REFUSED}, {"error": "?"}]})
+    reply = answer(images, {"data": [{"url": "u", "size": "2K"}, {"error": REFUSED}, {"error": "?"}]})
 
-    assert Images(1, 2, None, "2K") == given.images
-    assert given.error is None
+    assert Images(1, 2, None, "2K") == reply.images
+    assert reply.error is None
 
 
-def test_a_reply_in_which_nothing_succeeded_is_an_error(heard, answer):
+def test_a_reply_in_which_nothing_succeeded_is_an_error(read_events, answer):
     error = WireError(code="OutputImageSensitiveContentDetected", message="m")
 
     assert error == answer(images, {"data": [{"error": REFUSED}, {"error": {"code": "D"}}]}).error
-    assert error == heard(images, FAILED_ITEM).answer.error
-    assert heard(images, FAILED_ITEM, SUCCEEDED).answer.error is None
+    assert error == read_events(images, FAILED_ITEM).answer.error
+    assert read_events(images, FAILED_ITEM, SUCCEEDED).answer.error is None
 
 
-def test_a_stream_counts_what_came(heard):
-    answer = heard(images, SUCCEEDED, FAILED_ITEM).answer
+def test_a_stream_counts_what_was_received(read_events):
+    answer = read_events(images, SUCCEEDED, FAILED_ITEM).answer
 
     assert Answer(model="m", images=Images(1, 1, None, "2K")) == answer
 
 
-def test_a_stream_to_its_end(heard):
-    assert Answer(model="m", images=Images(1, 0, 4096, "2K"), complete=True) == heard(images, SUCCEEDED, COMPLETED).answer  # fmt: skip
+def test_a_stream_to_its_end(read_events):
+    assert Answer(model="m", images=Images(1, 0, 4096, "2K"), complete=True) == read_events(images, SUCCEEDED, COMPLETED).answer  # fmt: skip
 
 
 def test_an_image_in_base64_is_a_success(answer):
@@ -102,13 +102,13 @@ def test_an_error_in_a_document_of_a_success(answer, document):
     assert "C" == answer(images, document).error.code
 
 
-def test_a_document_without_images_says_nothing_of_them(answer):
+def test_a_document_without_images_has_none(answer):
     assert Answer() == answer(images, {"data": []})
     assert Answer() == answer(images, b"") == answer(images, b"[]")
 
 
-def test_a_field_of_another_type_costs_only_itself(answer, heard):
+def test_a_field_of_another_type_costs_only_itself(answer, read_events):
     odd = {"model": 5, "data": [5, {"size": 5, "url": "u"}, {"error": REFUSED}], "usage": "?"}
 
     assert Answer(images=Images(1, 1), complete=True) == answer(images, odd)
-    assert Images(1) == heard(images, json.dumps({**SUCCEEDED, "size": 5}).encode()).answer.images
+    assert Images(1) == read_events(images, json.dumps({**SUCCEEDED, "size": 5}).encode()).answer.images

@@ -48,12 +48,12 @@ def delta(type_, **fields):
         (b"[DONE]", END),
     ],
 )
-def test_what_an_event_is(heard, event, kind):
-    assert [kind] == heard(messages, event).kinds
+def test_what_an_event_is(read_events, event, kind):
+    assert [kind] == read_events(messages, event).kinds
 
 
-def test_a_stream_to_its_end(heard):
-    _, answer = heard(
+def test_a_stream_to_its_end(read_events):
+    _, answer = read_events(
         messages,
         START,
         delta("text_delta", text="Hi"),
@@ -73,14 +73,14 @@ def test_a_stream_to_its_end(heard):
     )
 
 
-def test_a_stream_that_was_cut_has_what_was_said(heard):
-    answer = heard(messages, START, delta("text_delta", text="Hi")).answer
+def test_a_stream_that_was_cut_has_what_was_received(read_events):
+    answer = read_events(messages, START, delta("text_delta", text="Hi")).answer
 
     assert ("msg_1", Usage(100, 1, cache_read_tokens=90), False) == (answer.id, answer.usage, answer.complete)
 
 
-def test_an_error_inside_a_stream_is_kept(heard):
-    answer = heard(
+def test_an_error_inside_a_stream_is_kept(read_events):
+    answer = read_events(
         messages, START, {"type": "error", "error": {"code": "C", "type": "t", "message": "m"}}
     ).answer
 
@@ -120,7 +120,7 @@ def test_an_error_in_a_document_of_a_success(answer, document):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>"])
-def test_a_document_that_is_no_object_says_nothing(answer, body):
+def test_a_document_that_is_no_object_has_no_answer(answer, body):
     assert Answer() == answer(messages, body)
 
 

@@ -128,7 +128,7 @@ def test_an_image(params):
 
 
 @pytest.mark.parametrize(
-    ("given", "count"),
+    ("sent", "count"),
     [
         ("secret", 1),
         (["a", "b", "c"], 3),
@@ -138,19 +138,19 @@ def test_an_image(params):
         ([[17, 4], [99]], 2),
     ],
 )
-def test_an_embedding_tells_how_many_inputs_it_has(params, given, count):
+def test_an_embedding_records_how_many_inputs_it_has(params, sent, count):
     assert {"inputs": count, "dimensions": 1024, "encoding_format": "float"} == params(
-        embeddings, input=given, dimensions=1024, encoding_format="float"
+        embeddings, input=sent, dimensions=1024, encoding_format="float"
     )
 
 
-@pytest.mark.parametrize("given", [None, 5, {"text": "a"}])
-def test_inputs_of_no_known_form_are_not_counted(params, given):
-    assert {} == params(embeddings, input=given)
+@pytest.mark.parametrize("sent", [None, 5, {"text": "a"}])
+def test_inputs_of_no_known_form_are_not_counted(params, sent):
+    assert {} == params(embeddings, input=sent)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "recorded"),
     [
         ({"sequential_image_generation": "auto"}, {"max_images": 4}),
         ({"sequential_image_generation": "disabled"}, {}),
@@ -158,8 +158,8 @@ def test_inputs_of_no_known_form_are_not_counted(params, given):
         ({}, {}),
     ],
 )
-def test_a_bound_on_a_group_of_images_counts_where_a_group_is_made(params, fields, told):
-    assert told == params(images, sequential_image_generation_options={"max_images": 4}, **fields)
+def test_a_bound_on_a_group_of_images_counts_where_a_group_is_made(params, fields, recorded):
+    assert recorded == params(images, sequential_image_generation_options={"max_images": 4}, **fields)
 
 
 def test_only_an_embedding_counts_its_inputs(params):
@@ -171,7 +171,7 @@ def test_a_legacy_context(params):
 
 
 def test_null_is_not_set():
-    """The Ark SDKs send every parameter that was not given as null."""
+    """The Ark SDKs send every parameter that was not sent as null."""
     fields = [
         "stream",
         "temperature",
@@ -198,15 +198,15 @@ def test_a_field_of_another_type_costs_only_itself(family):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "recorded"),
     [
         ("thinking", "enabled", "enabled"),
         ("response_format", "url", "url"),
         ("conversation", "conv_1", "conv_1"),
     ],
 )
-def test_a_plain_word_stands_for_its_object(params, field, value, told):
-    assert {field: told} == params(chat, **{field: value})
+def test_a_plain_string_stands_for_its_object(params, field, value, recorded):
+    assert {field: recorded} == params(chat, **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -216,16 +216,16 @@ def test_a_plain_word_stands_for_its_object(params, field, value, told):
         {"stop": ["END", None, 5, "x" * 1000]},
     ],
 )
-def test_stop_words_are_a_list_of_words(params, fields):
+def test_stop_sequences_are_a_list_of_texts(params, fields):
     assert {"stop": ["END"]} == params(chat, **fields)
 
 
-def test_a_long_list_of_stop_words_is_cut(params):
+def test_a_long_list_of_stop_sequences_is_cut(params):
     assert [str(i) for i in range(16)] == params(chat, stop=[str(i) for i in range(100)])["stop"]
 
 
 @pytest.mark.parametrize("fields", [{"stop": []}, {"service_tier": "x" * 1000}, {"seed": 10**30}])
-def test_values_that_no_parameter_has_are_left_out(params, fields):
+def test_values_that_no_parameter_has_are_dropped(params, fields):
     assert {} == params(chat, **fields)
 
 
@@ -240,7 +240,7 @@ def test_a_body_that_is_no_object_asks_for_nothing(family, body):
     assert Asked() == family.asked(body, False)
 
 
-def test_a_word_that_is_no_text_costs_only_itself():
+def test_a_field_that_is_no_text_costs_only_itself():
     assert Asked(params={"n": 2}) == chat.asked(b'{"model": "\xff", "n": 2, "service_tier": "\xff"}', False)
 
 

@@ -46,12 +46,12 @@ def event(type_, **fields):
     ],
 )
 @pytest.mark.parametrize("begun", [True, False])
-def test_what_an_event_is_with_and_without_its_name(heard, type_, kind, begun):
+def test_what_an_event_is_with_and_without_its_name(read_events, type_, kind, begun):
     before = [CREATED] if begun else []
 
-    assert kind == heard(responses, *before, event(type_)).kinds[-1]
-    assert kind == heard(responses, *before, {"type": type_}).kinds[-1]
-    assert kind == heard(responses, *before, (type_, {})).kinds[-1]
+    assert kind == read_events(responses, *before, event(type_)).kinds[-1]
+    assert kind == read_events(responses, *before, {"type": type_}).kinds[-1]
+    assert kind == read_events(responses, *before, (type_, {})).kinds[-1]
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_what_an_event_is_with_and_without_its_name(heard, type_, kind, begun):
         ({"error": {"code": "C"}}, FAILED),
     ],
 )
-def test_what_an_event_without_a_type_is(heard, data, kind):
-    assert [kind] == heard(responses, data).kinds
+def test_what_an_event_without_a_type_is(read_events, data, kind):
+    assert [kind] == read_events(responses, data).kinds
 
 
-def test_a_name_that_says_nothing_leaves_it_to_the_type(heard):
-    assert [END] == heard(responses, ("message", {"type": "response.completed", "response": {"status": "completed"}})).kinds  # fmt: skip
+def test_a_name_without_a_meaning_defers_to_the_type(read_events):
+    assert [END] == read_events(responses, ("message", {"type": "response.completed", "response": {"status": "completed"}})).kinds  # fmt: skip
 
 
-def test_a_stream_to_its_end(heard):
-    kinds, answer = heard(
+def test_a_stream_to_its_end(read_events):
+    kinds, answer = read_events(
         responses,
         CREATED,
         event("response.output_text.delta", delta="Hi"),
@@ -109,10 +109,10 @@ def test_a_stream_to_its_end(heard):
     )
 
 
-def test_a_live_last_event(recorded, heard):
+def test_a_live_last_event(recorded, read_events):
     last = json.loads(recorded("volc_live_responses_completed_coding-plan.json"))
 
-    answer = heard(responses, last).answer
+    answer = read_events(responses, last).answer
 
     assert "resp_0217863325508161f8649ba3601f67aef8adf8b2a41491046317c" == answer.id
     assert Usage(22596, 218, cache_read_tokens=22328, reasoning_tokens=18) == answer.usage
@@ -173,20 +173,20 @@ def test_a_live_last_event(recorded, heard):
         ),
     ],
 )
-def test_recorded_last_events(recorded, heard, name, kind, expected):
+def test_recorded_last_events(recorded, read_events, name, kind, expected):
     """They say less than they might; what was said before stands."""
     last = json.loads(recorded("volc_doc_responses_terminal_events.json"))[name]
 
-    kinds, answer = heard(responses, CREATED, last)
+    kinds, answer = read_events(responses, CREATED, last)
 
     assert kind == kinds[-1]
     assert expected == answer
 
 
-def test_a_recorded_response_id_of_its_own_name(heard):
+def test_a_recorded_response_id_of_its_own_name(read_events):
     last = {"type": "response.incomplete", "response": {"response_id": "resp_9", "status": "incomplete"}}
 
-    assert "resp_9" == heard(responses, last).answer.id
+    assert "resp_9" == read_events(responses, last).answer.id
 
 
 @pytest.mark.parametrize(
@@ -199,15 +199,15 @@ def test_a_recorded_response_id_of_its_own_name(heard):
         {"error": {"code": "C", "message": "m"}},
     ],
 )
-def test_an_error_is_found_wherever_it_stands(heard, failure):
-    kinds, answer = heard(responses, CREATED, failure)
+def test_an_error_is_found_wherever_it_stands(read_events, failure):
+    kinds, answer = read_events(responses, CREATED, failure)
 
     assert kinds[-1] & FAILED
     assert ("C", "m") == (answer.error.code, answer.error.message)
 
 
-def test_a_failure_without_a_reason_is_a_failure(heard, answer):
-    assert WireError() == heard(responses, event("response.failed")).answer.error
+def test_a_failure_without_a_reason_is_a_failure(read_events, answer):
+    assert WireError() == read_events(responses, event("response.failed")).answer.error
     assert WireError() == answer(responses, {"id": "resp_1", "status": "failed"}).error
 
 
@@ -272,16 +272,16 @@ def test_an_error_in_a_document_of_a_success(answer, document):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"id"'])
-def test_a_document_that_is_no_object_says_nothing(answer, body):
+def test_a_document_that_is_no_object_has_no_answer(answer, body):
     assert Answer() == answer(responses, body)
 
 
-def test_a_field_of_another_type_costs_only_itself(answer, heard):
+def test_a_field_of_another_type_costs_only_itself(answer, read_events):
     odd = {"id": 5, "model": "m", "status": "completed", "usage": 5, "output": [5, {"type": 5}, {"type": "function_call"}]}  # fmt: skip
     expected = Answer(model="m", finish_reasons=("tool_calls",), complete=True, status="completed")
 
     assert expected == answer(responses, odd)
-    assert expected == heard(responses, {"type": "response.completed", "response": odd}).answer
+    assert expected == read_events(responses, {"type": "response.completed", "response": odd}).answer
 
 
 # A response that is asked after.
@@ -289,19 +289,19 @@ def test_a_field_of_another_type_costs_only_itself(answer, heard):
 FAILED_EARLIER = {"id": "resp_1", "model": "m", "status": "failed", "error": {"code": "ServerOverloaded"}}
 
 
-def test_a_fetched_response_that_had_failed_was_fetched_all_the_same(answer, heard):
+def test_a_fetched_response_that_had_failed_was_fetched_all_the_same(answer, read_events):
     """The conventions: its failure is what it says, and none of the fetch."""
-    told = Answer(id="resp_1", model="m", finish_reasons=("error",), complete=True, status="failed")
+    recorded = Answer(id="resp_1", model="m", finish_reasons=("error",), complete=True, status="failed")
 
-    assert told == answer(fetched, FAILED_EARLIER)
-    assert ([END], told) == heard(fetched, {"type": "response.failed", "response": FAILED_EARLIER})
+    assert recorded == answer(fetched, FAILED_EARLIER)
+    assert ([END], recorded) == read_events(fetched, {"type": "response.failed", "response": FAILED_EARLIER})
 
 
-def test_a_fetch_that_itself_fails_is_a_failure(answer, heard):
+def test_a_fetch_that_itself_fails_is_a_failure(answer, read_events):
     refused = WireError(code="InternalServiceError")
     created = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
 
     assert refused == answer(fetched, {"error": {"code": "InternalServiceError"}}).error
-    heard_of = heard(fetched, created, {"type": "error", "code": "InternalServiceError", "message": None})
-    assert FAILED == heard_of.kinds[-1]
-    assert "InternalServiceError" == heard_of.answer.error.code
+    read = read_events(fetched, created, {"type": "error", "code": "InternalServiceError", "message": None})
+    assert FAILED == read.kinds[-1]
+    assert "InternalServiceError" == read.answer.error.code

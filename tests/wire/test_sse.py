@@ -160,11 +160,11 @@ class Listening:
     """A reader, and its own family, that keeps what it hears."""
 
     def __init__(self):
-        self.heard = []
+        self.read_events = []
         self.reader = lambda _capture: self
 
     def event(self, name, data):
-        self.heard.append((name, data))
+        self.read_events.append((name, data))
         return 0
 
     def document(self, body):
@@ -188,5 +188,5 @@ def test_what_the_standard_reads_is_read_also_where_a_part_is_one_event(parts):
         body.feed(part)
     body.end()
 
-    assert by_the_standard(b"".join(ended)) == listening.heard == events(*ended)
-    assert (len(listening.heard), None) == (body.events, body.fault)
+    assert by_the_standard(b"".join(ended)) == listening.read_events == events(*ended)
+    assert (len(listening.read_events), None) == (body.events, body.fault)

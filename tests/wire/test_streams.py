@@ -26,37 +26,37 @@ STREAMS = [
 
 
 @pytest.mark.parametrize(("family", "name"), STREAMS)
-def test_cutting_a_stream_anywhere_changes_nothing(recorded, heard_raw, family, name):
+def test_cutting_a_stream_anywhere_changes_nothing(recorded, read_stream, family, name):
     body = recorded(name)
-    whole = heard_raw(family, [body])
+    whole = read_stream(family, [body])
 
     assert whole.kinds
-    assert whole == heard_raw(family, [body[i : i + 1] for i in range(len(body))])
-    assert all(whole == heard_raw(family, [body[:i], body[i:]]) for i in range(len(body)))
+    assert whole == read_stream(family, [body[i : i + 1] for i in range(len(body))])
+    assert all(whole == read_stream(family, [body[:i], body[i:]]) for i in range(len(body)))
 
 
 @pytest.mark.parametrize(("family", "name"), STREAMS)
-def test_line_ends_are_invisible(recorded, heard_raw, family, name):
+def test_line_ends_are_invisible(recorded, read_stream, family, name):
     body = recorded(name)
 
-    assert heard_raw(family, [body]) == heard_raw(family, [body.replace(b"\n", b"\r\n")])
-    assert heard_raw(family, [body]) == heard_raw(family, [body.replace(b"\n", b"\r")])
+    assert read_stream(family, [body]) == read_stream(family, [body.replace(b"\n", b"\r\n")])
+    assert read_stream(family, [body]) == read_stream(family, [body.replace(b"\n", b"\r")])
 
 
 @pytest.mark.parametrize(("family", "name"), STREAMS)
-def test_a_stream_may_stop_anywhere(recorded, heard_raw, family, name):
+def test_a_stream_may_stop_anywhere(recorded, read_stream, family, name):
     """Each event that was whole is told as it is in the whole stream, and one that was cut is not."""
     body = recorded(name)
-    whole = heard_raw(family, [body])
+    whole = read_stream(family, [body])
 
     for end in range(len(body)):
-        kinds, answer = heard_raw(family, [body[:end]])
+        kinds, answer = read_stream(family, [body[:end]])
         assert kinds == whole.kinds[: len(kinds)]
         assert not answer.complete or whole.answer.complete
 
 
-def test_a_live_chat_stream_cut_after_its_first_words(recorded, heard_raw):
-    kinds, answer = heard_raw(chat, [recorded("volc_live_chat_stream_doubao-1-5-pro-32k_head.sse")])
+def test_a_live_chat_stream_cut_after_its_first_tokens(recorded, read_stream):
+    kinds, answer = read_stream(chat, [recorded("volc_live_chat_stream_doubao-1-5-pro-32k_head.sse")])
 
     assert [TEXT] * 5 == kinds
     assert "021742632435712396f12d018b5d576a7a55349c2eba0815061fc" == answer.id
@@ -64,16 +64,16 @@ def test_a_live_chat_stream_cut_after_its_first_words(recorded, heard_raw):
     assert not answer.complete
 
 
-def test_a_chat_stream_that_reasons(recorded, heard_raw):
-    kinds, answer = heard_raw(chat, [recorded("byteplus_doc_chat_stream_seed-1-6_excerpt.sse")])
+def test_a_chat_stream_that_reasons(recorded, read_stream):
+    kinds, answer = read_stream(chat, [recorded("byteplus_doc_chat_stream_seed-1-6_excerpt.sse")])
 
     assert [OUTPUT, OUTPUT, OUTPUT, TEXT, TEXT, NOTHING, END] == kinds
     assert ("stop",) == answer.finish_reasons
     assert answer.complete
 
 
-def test_a_stream_of_a_response(recorded, heard_raw):
-    kinds, answer = heard_raw(responses, [recorded("byteplus_doc_responses_stream_seed-1-6_excerpt.sse")])
+def test_a_stream_of_a_response(recorded, read_stream):
+    kinds, answer = read_stream(responses, [recorded("byteplus_doc_responses_stream_seed-1-6_excerpt.sse")])
 
     assert [NOTHING] * 4 == kinds[:4]
     assert OUTPUT == kinds[4]
@@ -81,16 +81,16 @@ def test_a_stream_of_a_response(recorded, heard_raw):
     assert "seed-1-6-250915" == answer.model
 
 
-def test_a_stream_of_images(recorded, heard_raw):
-    kinds, answer = heard_raw(images, [recorded("byteplus_doc_images_stream.sse")])
+def test_a_stream_of_images(recorded, read_stream):
+    kinds, answer = read_stream(images, [recorded("byteplus_doc_images_stream.sse")])
 
     assert [TEXT, TEXT, TEXT, END, END] == kinds
     assert Images(3, 0, 48672, "2496x1664") == answer.images
     assert answer.complete
 
 
-def test_a_stream_left_at_a_failed_image(recorded, heard_raw):
-    kinds, answer = heard_raw(images, [recorded("byteplus_doc_images_stream_partial_failed.sse")])
+def test_a_stream_closed_at_a_failed_image(recorded, read_stream):
+    kinds, answer = read_stream(images, [recorded("byteplus_doc_images_stream_partial_failed.sse")])
 
     assert [OUTPUT] == kinds
     assert Images(0, 1) == answer.images
@@ -99,7 +99,7 @@ def test_a_stream_left_at_a_failed_image(recorded, heard_raw):
 
 
 # JSON made of the words that the readers look for, so that they meet every type in every place.
-WORDS = st.sampled_from(
+NAMES = st.sampled_from(
     [
         "id", "model", "usage", "error", "choices", "delta", "content", "index", "finish_reason", "type", "response",
         "status", "data", "message", "code", "prompt_tokens", "prompt_tokens_details", "bot_usage", "model_usage",
@@ -118,10 +118,10 @@ TYPES = st.sampled_from(
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TYPES
 JSON = st.recursive(
     SCALARS | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=6),
     max_leaves=25,
 )
-OBJECTS = st.dictionaries(WORDS, JSON, max_size=8)
+OBJECTS = st.dictionaries(NAMES, JSON, max_size=8)
 BODIES = st.binary(max_size=60) | (OBJECTS | JSON).map(lambda content: json.dumps(content).encode())
 EVENTS = st.lists(st.tuples(st.just("") | TYPES, BODIES | st.just(b"[DONE]")), max_size=6)
 
@@ -208,10 +208,10 @@ def test_half_of_a_character_becomes_one_that_every_exporter_takes(answer):
     assert "?-1" == answer(plain, b'{"id": "\\ud83d-1"}').id
 
 
-def test_the_last_words_of_a_response_are_heard_with_half_of_a_character_in_them(heard_raw):
+def test_the_last_event_of_a_response_is_read_with_half_of_a_character_in_it(read_stream):
     stream = b'data: {"type":"response.incomplete","response":{"id":"r","status":"incomplete","usage":{"input_tokens":7,"output_tokens":2},"output":[{"text":"\\ud83d"}]}}'  # fmt: skip
 
-    answer = heard_raw(responses, [stream]).answer
+    answer = read_stream(responses, [stream]).answer
 
     assert (True, Usage(7, 2), ("incomplete",)) == (answer.complete, answer.usage, answer.finish_reasons)
 
@@ -238,7 +238,7 @@ def test_every_family_with_content_gathers_it(family):
     assert family.reader(False).answer().content is None
 
 
-def test_usage_is_read_from_the_last_word_of_a_response(heard):
+def test_usage_is_read_from_the_last_event_of_a_response(read_events):
     last = {"type": "response.completed", "response": {"status": "completed", "usage": {"input_tokens": 7, "output_tokens": 2}}}  # fmt: skip
 
-    assert Usage(7, 2) == heard(responses, last).answer.usage
+    assert Usage(7, 2) == read_events(responses, last).answer.usage

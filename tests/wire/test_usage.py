@@ -17,17 +17,17 @@ class _Document(msgspec.Struct):
     bot_usage: usage.BotCounts | None = None
 
 
-def read(given, bot_usage=None):
-    document = Shape(_Document).read(json.dumps({"usage": given, "bot_usage": bot_usage}).encode())
+def read(counts, bot_usage=None):
+    document = Shape(_Document).read(json.dumps({"usage": counts, "bot_usage": bot_usage}).encode())
     return document.usage, document.bot_usage
 
 
-def usage_of(given, bot_usage=None):
-    return usage.usage_of(*read(given, bot_usage))
+def usage_of(counts, bot_usage=None):
+    return usage.usage_of(*read(counts, bot_usage))
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("counts", "expected"),
     [
         ({"prompt_tokens": 19, "completion_tokens": 9, "total_tokens": 28}, Usage(19, 9)),
         (
@@ -64,12 +64,12 @@ def usage_of(given, bot_usage=None):
         ("usage", None),
     ],
 )
-def test_chat_and_responses(given, expected):
-    assert expected == usage_of(given)
+def test_chat_and_responses(counts, expected):
+    assert expected == usage_of(counts)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("counts", "expected"),
     [
         (
             {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 0},
@@ -80,8 +80,8 @@ def test_chat_and_responses(given, expected):
         ({"cache_read_input_tokens": 4}, Usage(4, None, cache_read_tokens=4)),
     ],
 )  # fmt: skip
-def test_messages_count_their_cache_beside_the_input(given, expected):
-    assert expected == usage_of(given)
+def test_messages_count_their_cache_beside_the_input(counts, expected):
+    assert expected == usage_of(counts)
 
 
 def test_recorded_cache_usage(recorded):
@@ -106,7 +106,7 @@ def test_recorded_cache_usage(recorded):
         ([], Usage(7, 2)),
     ],
 )  # fmt: skip
-def test_a_bot_tells_the_usage_of_every_model_it_called(bot_usage, expected):
+def test_a_bot_has_the_usage_of_every_model_it_called(bot_usage, expected):
     assert expected == usage_of({"prompt_tokens": 7, "completion_tokens": 2}, bot_usage)
 
 
@@ -115,7 +115,7 @@ def test_a_bot_without_usage_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("given", "generated", "expected"),
+    ("counts", "generated", "expected"),
     [
         ({"generated_images": 3, "output_tokens": 48960}, 2, Images(3, 1, 48960, "2K")),
         ({"output_tokens": 5}, 2, Images(2, 1, 5, "2K")),
@@ -123,9 +123,9 @@ def test_a_bot_without_usage_of_its_own():
         (None, 2, Images(2, 1, None, "2K")),
     ],
 )
-def test_images_are_counted_as_the_service_counts_them(given, generated, expected):
-    assert expected == usage.images_of(read(given)[0], generated=generated, failed=1, size="2K")
+def test_images_are_counted_as_the_service_counts_them(counts, generated, expected):
+    assert expected == usage.images_of(read(counts)[0], generated=generated, failed=1, size="2K")
 
 
-def test_no_images_where_nothing_was_said_of_them():
+def test_no_images_where_nothing_is_known_of_them():
     assert usage.images_of(None, generated=0, failed=0, size=None) is None

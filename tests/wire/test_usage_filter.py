@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byteplus_trace._wire.usage_filter import UsageStrainer, strainer
+from byteplus_trace._wire.usage_filter import UsageFilter, strainer
 
 TEXT = b'data: {"choices":[{"delta":{"content":"Hi"},"index":0}],"usage":null}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
@@ -14,7 +14,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def strained(*parts):
-    strainer = UsageStrainer()
+    strainer = UsageFilter()
     return b"".join(strainer.feed(part) for part in parts) + strainer.flush()
 
 
@@ -68,7 +68,7 @@ def test_what_is_encoded_is_not_searched(coding):
 
 
 def test_an_event_passes_as_soon_as_it_is_whole():
-    strainer = UsageStrainer()
+    strainer = UsageFilter()
 
     assert TEXT == strainer.feed(TEXT + USAGE[:10])
     assert b"" == strainer.feed(USAGE[10:])

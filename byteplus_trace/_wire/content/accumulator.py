@@ -1,4 +1,4 @@
-"""A message that comes in pieces. At most as much is kept as will be told."""
+"""A message received in pieces. Keeps at most as much as is exported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from io import StringIO
 from typing import Any, Literal
 
-from ..text_budget import LONGEST_TEXT, Room, cut
+from ..text_budget import LONGEST_TEXT, TextBudget, cut
 from .media import Part
 from .parts import tool_call
 
@@ -14,7 +14,7 @@ Kind = Literal["text", "reasoning", "tool_call"]
 
 
 class _Block:
-    """One part of a message while its deltas come, or whole as it came."""
+    """One part of a message, built from its deltas or received whole."""
 
     __slots__ = ("_kept", "_length", "_text", "identity", "kind", "name", "whole")
 
@@ -27,12 +27,12 @@ class _Block:
         self._kept = 0
         self._length = 0
 
-    def add(self, piece: str, room: Room) -> None:
+    def add(self, piece: str, budget: TextBudget) -> None:
         self._length += len(piece)
-        kept = max(0, min(len(piece), LONGEST_TEXT - self._kept, room.left))
+        kept = max(0, min(len(piece), LONGEST_TEXT - self._kept, budget.remaining))
         self._text.write(piece[:kept])
         self._kept += kept
-        room.left -= kept
+        budget.remaining -= kept
 
     @property
     def is_empty(self) -> bool:
@@ -44,12 +44,12 @@ class _Block:
         lost = self._length - self._kept
         text = self._text.getvalue() + (cut(lost) if lost else "")
         if self.kind == "tool_call":
-            return [tool_call(self.identity, self.name, text or None, Room())]
+            return [tool_call(self.identity, self.name, text or None, TextBudget())]
         return [{"type": self.kind, "content": text}] if text else []
 
 
-class Growing:
-    """A message that comes in pieces; its blocks stand in the order in which they began."""
+class Accumulator:
+    """A message received in pieces. Its blocks are in the order in which they began."""
 
     __slots__ = ("_blocks", "_current", "_lost", "finish_reason")
 
@@ -60,36 +60,36 @@ class Growing:
         self._lost = 0
         self.finish_reason: Any = None
 
-    def block(self, key: Hashable, kind: Kind, room: Room) -> _Block | None:
-        """The block of that key, begun if need be; None where there is no room for one more."""
+    def block(self, key: Hashable, kind: Kind, budget: TextBudget) -> _Block | None:
+        """The block of that key, begun if need be; None where the budget has no room for one more."""
         block = self._blocks.get(key)
         if block is None:
-            if not room.takes():
+            if not budget.takes():
                 self._lost += 1
                 return None
             block = self._blocks[key] = _Block(kind)
         return block
 
-    def grow(self, key: Hashable, kind: Kind, piece: Any, room: Room) -> None:
+    def grow(self, key: Hashable, kind: Kind, piece: Any, budget: TextBudget) -> None:
         """Add a piece of text to a block."""
         if isinstance(piece, str) and piece:
-            block = self.block(key, kind, room)
+            block = self.block(key, kind, budget)
             if block is not None:
-                block.add(piece, room)
+                block.add(piece, budget)
 
-    def call(self, key: Hashable, identity: Any, name: Any, arguments: Any, room: Room) -> None:
+    def call(self, key: Hashable, identity: Any, name: Any, arguments: Any, budget: TextBudget) -> None:
         """
         Add a piece of a tool call: its id and name arrive once, its arguments in pieces.
 
         Some servers put parallel calls on one index, or on none. Another id, or another
         name where there are no ids, is another call.
         """
-        block = self.block(self._key_of_call(key, identity, name), "tool_call", room)
+        block = self.block(self._key_of_call(key, identity, name), "tool_call", budget)
         if block is not None:
-            block.identity = block.identity or _named(identity, room)
-            block.name = block.name or _named(name, room)
+            block.identity = block.identity or _named(identity, budget)
+            block.name = block.name or _named(name, budget)
             if isinstance(arguments, str):
-                block.add(arguments, room)
+                block.add(arguments, budget)
 
     def has_arguments(self, key: Hashable) -> bool:
         """Whether any arguments of this call have arrived."""
@@ -117,5 +117,5 @@ class Growing:
         return [*parts, {"type": "cut", "pieces": self._lost}] if self._lost else parts
 
 
-def _named(value: Any, room: Room) -> str | None:
-    return room.text(value) if isinstance(value, str) and value else None
+def _named(value: Any, budget: TextBudget) -> str | None:
+    return budget.text(value) if isinstance(value, str) and value else None

@@ -1,4 +1,4 @@
-"""The values that the fake's modules speak: a request, a reply, how it is delivered, what is remembered."""
+"""The values that the fake's modules exchange: a request, a reply, how it is delivered, what is remembered."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Received:
     """The row of the API table, such as `chat_completions`; `other` for none."""
     operation: str
     key: str | None
-    """The name of the key, `any` where no keys are set, None where none or a wrong one came."""
+    """The name of the key, `any` where no keys are set, None where there was none or a wrong one."""
     id: str
     """The `x-request-id` it was answered with."""
     at_ms: int
@@ -75,13 +75,13 @@ class Received:
 
     @property
     def created(self) -> int:
-        """When it arrived, in seconds since the epoch, as replies say it."""
+        """When it arrived, in seconds since the epoch, as replies state it."""
         return self.at_ms // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A body that comes whole."""
+    """A body sent at once."""
 
     body: bytes
     status: int = 200
@@ -91,9 +91,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A body that comes event by event."""
+    """A body sent event by event."""
 
     events: tuple[bytes, ...]
+    content_type: str = "text/event-stream"
 
 
 Reply = Document | Stream
@@ -114,13 +115,13 @@ class Plan:
     raw: bytes | None = None
     """Bytes to send instead of any HTTP, and then close."""
     stop_after: int | None = None
-    """Stop in the body once so many events have gone (a document: half of it), in the way of `stop`."""
+    """Stop in the body after so many events (of a document: after half of it). `stop` names how."""
     stop: Literal["fin", "rst", "hang"] = "fin"
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What the next replies say; None is the usual."""
+    """The values of the next replies; None means the usual one."""
 
     text: str | None = None
     reasoning: str | None = None
@@ -129,14 +130,14 @@ class Wording:
     finish_reason: str | None = None
     model: str | None = None
     fallback_from: str | None = None
-    """The service says that it answered in place of this model."""
+    """The reply states that the service answered in place of this model."""
     arguments: str | None = None
     """Of a tool call, as JSON."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a region remembers between requests."""
+    """What a region keeps between requests."""
 
     responses: dict[str, dict[str, Any]] = field(default_factory=dict)
     conversations: dict[str, int] = field(default_factory=dict)
@@ -174,6 +175,22 @@ def refusal(refused: RefusedError, request: Received, headers: tuple[tuple[str, 
     return Document(body, refused.status, headers)
 
 
+def error_event(code: str, message: str, number: int, request: Received) -> bytes:
+    """An error as an event. Chat and images nest it; responses spread it over a numbered event."""
+    short = {"code": code, "message": message}
+    match request.api:
+        case "responses":
+            flat = {"type": "error", **short, "param": None, "sequence_number": number}
+            return f"event: error\ndata: {dumps(flat)}\n\n".encode()
+        case "images":
+            return f"event: error\ndata: {dumps({'error': short})}\n\n".encode()
+        case "messages":
+            whole = {"type": "error", "error": {**short, "param": "", "type": "InternalServerError"}}
+            return f"event: error\ndata: {dumps(whole)}\n\n".encode()
+    whole = {"error": {**short, "param": "", "type": "InternalServerError"}}
+    return f"data: {dumps(whole)}\n\n".encode()
+
+
 def asked(request: Received) -> dict[str, Any]:
     """The request's JSON object without its nulls: the Ark SDKs send unset parameters as null."""
     body = request.json
@@ -198,7 +215,7 @@ def model_of(body: Mapping[str, Any], wording: Wording) -> str:
 
 
 def service_status(wording: Wording) -> dict[str, Any]:
-    """The field in which the service says that it answered in place of another model; none where it does not."""
+    """The field that names the model in whose place the service answered; empty where it answered with the one asked for."""
     if wording.fallback_from is None:
         return {}
     fallback = {"fallback_triggered": True, "original_model": wording.fallback_from}

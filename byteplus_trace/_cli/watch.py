@@ -1,0 +1,151 @@
+"""
+`byteplus-trace watch`: see calls as they end, in a terminal or a browser.
+
+It receives OTLP over HTTP on 127.0.0.1:4318, where spans go by default. With `-- PROGRAM` it
+runs a program beside the view; it ends with the view.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._errors import SettingError
+
+if TYPE_CHECKING:
+    from .._watch.program import Program
+    from .._watch.receiver import Receiver
+    from .._watch.status import Source
+
+PORT = 4318
+WEB_PORT = 8318
+VIEW = "--view-of-a-receiver"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = "byteplus-trace watch [options] [-- PROGRAM [ARGUMENT ...]]"
+    parser.add_argument("--port", type=_port, default=PORT, help=f"where to receive ({PORT}; 0: a free one)")
+    parser.add_argument("--web", action="store_true", help="show it in a browser, on this machine alone")
+    parser.add_argument(
+        "--web-port",
+        type=_port,
+        default=WEB_PORT,
+        metavar="PORT",
+        help=f"where the browser asks ({WEB_PORT}; 0: a free one)",
+    )
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="also write spans to a file (SQLite)")
+    parser.add_argument(
+        "--open", type=Path, metavar="FILE", help="show the spans of such a file, and receive nothing"
+    )
+    parser.add_argument("--forward", metavar="URL", help="pass everything on to a Collector or Jaeger")
+    parser.add_argument(VIEW, action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show calls until `q`, or with `--web` until Ctrl-C."""
+    import textual  # noqa: F401 - a missing extra is said before anything is begun
+
+    command = args.program[1:] if args.program[:1] == ["--"] else args.program
+    if args.view_of_a_receiver:
+        return _view()
+    if args.open is not None:
+        if args.keep is not None or args.forward is not None or command or args.web:
+            raise SettingError(
+                "--open shows a file and receives nothing: leave out --keep, --forward, --web and the program."
+            )
+        return _open(args.open)
+    if not args.web and not sys.stdout.isatty():
+        raise SettingError("watch draws on a terminal, and the output is none. --web shows it in a browser.")
+    with ExitStack() as running:
+        try:
+            receiver = running.enter_context(_receiving(args, command))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SettingError(
+                    f"Cannot listen on port {args.port}: {error.strerror or error}."
+                ) from error
+            from .._watch.port_in_use import explained
+
+            print(f"byteplus-trace: {explained(args.port)}", file=sys.stderr)
+            return 1
+        if args.web:
+            from .._watch.web import serve
+
+            if not serve(receiver, args.web_port, [sys.executable, "-m", "byteplus_trace", "watch", VIEW]):
+                return 1
+        else:
+            _show(receiver)
+        return _ended(receiver.program)
+
+
+@contextmanager
+def _receiving(args: argparse.Namespace, command: list[str]) -> Iterator[Receiver]:
+    from .._watch.forward import Forward
+    from .._watch.keep import Keep
+    from .._watch.program import Program
+    from .._watch.receiver import Receiver
+    from .._watch.store import Store
+
+    forward = Forward(args.forward, args.port) if args.forward is not None else None
+    keep = Keep(args.keep) if args.keep is not None else None
+    receiver = Receiver(Store(), args.port, keep=keep, forward=forward, secret=secrets.token_urlsafe(32))
+    receiver.start()
+    try:
+        if command:
+            receiver.program = Program(command, receiver.port)
+            receiver.program.start()
+        yield receiver
+    finally:
+        if receiver.program is not None:
+            receiver.program.stop()
+        receiver.stop()
+
+
+def _show(source: Source, *, live: bool = True) -> None:
+    from .._watch.app import Watch
+
+    Watch(source, live=live).run()
+
+
+def _open(path: Path) -> int:
+    from .._watch.view import OpenedFile
+
+    _show(OpenedFile(path), live=False)
+    return 0
+
+
+def _view() -> int:
+    from .._watch.view import OtherProcess
+
+    source = OtherProcess.from_environment()
+    source.start()
+    try:
+        _show(source)
+    finally:
+        source.stop()
+    return 0
+
+
+def _ended(program: Program | None) -> int:
+    """What a program that failed wrote last, now that the terminal is free again."""
+    if program is None or program.exit_status in {None, 0}:
+        return 0
+    print(f"{program.state}. Its last lines:", file=sys.stderr)
+    for line in program.output()[-20:]:
+        print(f"  {line}", file=sys.stderr)
+    return 1
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 0 to 65535")
+    return int(text)

@@ -1,0 +1,54 @@
+"""
+The calls of one operation that have begun and not ended, and when the oldest of them began.
+
+Two gauges: how many, and the start of the oldest, which is `+Inf` where there is none. A
+rule compares that start with its own clock, so a process that hangs cannot hold it back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import inf
+
+from .._forks import remake_after_fork
+
+IDLE = inf
+
+
+class InFlight:
+    """Calls under way, in the order in which they began."""
+
+    __slots__ = ("__weakref__", "_add", "_lock", "_set_oldest", "_started")
+
+    def __init__(self, add: Callable[[int], None], set_oldest: Callable[[float], None]) -> None:
+        self._add = add
+        self._set_oldest = set_oldest
+        self._started: dict[object, int] = {}
+        self._lock = threading.Lock()
+        remake_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The parent's calls are not the child's. Its gauges are set when the child first calls: they have locks too."""
+        self._lock = threading.Lock()
+        self._started = {}
+
+    def begins(self, key: object, started_ns: int) -> None:
+        self._add(1)
+        with self._lock:
+            started = self._started
+            started[key] = started_ns
+            if len(started) == 1:
+                self._set_oldest(started_ns / 1e9)
+
+    def ends(self, key: object) -> None:
+        """Of a call that began here: one that began before a fork is the parent's."""
+        with self._lock:
+            started = self._started
+            if key not in started:
+                return
+            was_oldest = next(iter(started)) is key
+            del started[key]
+            if was_oldest:
+                self._set_oldest(next(iter(started.values())) / 1e9 if started else IDLE)
+        self._add(-1)

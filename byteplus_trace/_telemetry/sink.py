@@ -1,0 +1,185 @@
+"""
+Where exchanges become series.
+
+Collectors belong to their registry and outlive the sink that made them: a process that
+instruments, uninstruments and instruments again goes on counting where it was. Label
+values from outside are bounded (see `collectors.py`), then count as `other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .._facts import Call, Exchange
+from .._forks import ForkSafeLock, remake_after_fork
+from .._instruments import (
+    ATTEMPT_DURATION,
+    BREAKER,
+    BREAKER_OPENINGS,
+    BUILD_INFO,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
+    START_TIME,
+    TELEMETRY_ERRORS,
+)
+from .collectors import forget, series_of
+from .points import Point
+from .zero_series import Targets, at_start, of_call
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+Exemplar = Mapping[str, str] | None
+"""`trace_id` and `span_id`, where they are sampled."""
+
+MOST_KINDS = 10_000
+"""How many kinds of call are remembered as begun; models are bounded, so only many endpoints at once come near."""
+
+
+class Sink:
+    """
+    Where exchanges become series of one registry.
+
+    Args:
+        registry: None is `prometheus_client.REGISTRY`.
+        metadata_labels: metadata keys that become labels of the series that have them.
+        max_models: how many values the label `model` may take.
+
+    Raises:
+        SettingError: a metadata key cannot be a label, the registry was set up with other
+            ones, or the directory for several processes is missing.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        metadata_labels: Sequence[str] = (),
+        max_models: int = 100,
+    ) -> None:
+        self._registry = registry
+        self._series = series_of(registry, metadata_labels, max_models)
+        self._metadata_labels = self._series.metadata_labels
+        self._exemplars = self._series.exemplars
+        self._targets = Targets(())
+        self._begun: set[tuple[object, ...]] = set()
+        """The kinds of call whose series stand."""
+        self._beginning = ForkSafeLock()
+        self._forked = False
+        remake_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Have the child's first call set its gauges: not now, for a thread of the parent may have held their locks."""
+        self._begun = set()
+        self._forked = True
+
+    def start_targets(self, targets: Iterable[tuple[str, str]] = ()) -> None:
+        """
+        Let what is known before any call stand at 0: faults by place, and the breakers of a policy's targets.
+
+        Counters that moved already stay as they are; breakers are closed, for a policy that starts knows of no fault.
+
+        Args:
+            targets: name and region of each, in the policy's order; none without a policy.
+        """
+        self._targets = Targets(tuple(targets))
+        for instrument, values in at_start(self._targets):
+            child = self._series.child(instrument, values)
+            if instrument is BREAKER:
+                child.set(0)
+        self._series.start_gauges()
+
+    def begins(self, call: Call, key: object, started_ns: int) -> None:
+        """A call began; `key` stands for it until it ends."""
+        kind: tuple[object, ...] = (
+            call.api,
+            self._series.models(call.model or ""),
+            call.region,
+            call.stream,
+            bool(call.sdk_retry),
+        )
+        if self._metadata_labels:
+            kind = (*kind, *self._metadata(call))
+        if kind not in self._begun:
+            self._begin_kind(call, kind)
+        self._series.in_flight[call.operation].begins(key, started_ns)
+
+    def ends(self, operation: str, key: object) -> None:
+        """A call ended that `begins` was called for."""
+        self._series.in_flight[operation].ends(key)
+
+    def record(
+        self,
+        exchange: Exchange,
+        points: Iterable[Point],
+        exemplar: Exemplar = None,
+        attempt_exemplars: Sequence[Exemplar] = (),
+    ) -> None:
+        """Add what one exchange amounts to; `attempt_exemplars` lead to the spans of its attempts, in their order."""
+        children, child = self._series.children, self._series.child
+        extra: tuple[str, ...] = ()
+        if self._metadata_labels:
+            extra = self._metadata(exchange.call)
+        attempts = iter(attempt_exemplars)
+        for instrument, values, amount in points:
+            if extra and instrument.metadata:
+                values += extra  # noqa: PLW2901
+            series = children[instrument].get(values) or child(instrument, values)
+            if instrument.kind == "counter":
+                series.inc(amount)
+            elif not self._exemplars or not instrument.exemplars:
+                series.observe(amount)
+            elif instrument is ATTEMPT_DURATION:
+                series.observe(amount, next(attempts, exemplar))
+            else:
+                series.observe(amount, exemplar)
+
+    def breaker(self, target: str, operation: str, state: int) -> None:
+        """0 closed, 1 half-open, 2 open."""
+        self._series.child(BREAKER, (target, operation)).set(state)
+
+    def breaker_opening(self, target: str, operation: str, source: str) -> None:
+        """A breaker opened: by what this process saw (`own`), or another one (`fleet`)."""
+        self._series.child(BREAKER_OPENINGS, (target, operation, source)).inc()
+
+    def health_store_up(self, store: str, up: bool) -> None:
+        """Whether health is shared through it now."""
+        self._series.child(HEALTH_STORE_UP, (store,)).set(1 if up else 0)
+
+    def health_store_error(self, store: str, reason: str, amount: int = 1) -> None:
+        """It failed, or held what was not understood; with an `amount` of 0 the series begins."""
+        self._series.child(HEALTH_STORE_ERRORS, (store, reason)).inc(amount)
+
+    def telemetry_error(self, where: str) -> None:
+        """A fault of our own was swallowed there."""
+        self._series.child(TELEMETRY_ERRORS, (where,)).inc()
+
+    def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
+        """The versions at work; of a library that is not installed, the empty string."""
+        self._series.child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+
+    def started(self, policy: str, at_seconds: float) -> None:
+        """Calls are observed from then on, in Unix time; `policy` sums it up."""
+        self._series.child(START_TIME, (policy,)).set(at_seconds)
+
+    def withdraw(self) -> None:
+        """Take the series out of their registry, and their counts with them."""
+        forget(self._registry)
+
+    def _begin_kind(self, call: Call, kind: tuple[object, ...]) -> None:
+        """Let the series of such calls stand at 0, before the first of them ends."""
+        with self._beginning:
+            if self._forked:
+                self._forked = False
+                self._series.idle()
+            extra = self._metadata(call)
+            for instrument, values in of_call(call, self._targets):
+                self._series.child(instrument, values + extra if instrument.metadata else values)
+            self._series.in_flight_of(call.operation)
+            if len(self._begun) >= MOST_KINDS:
+                self._begun.clear()
+            self._begun.add(kind)
+
+    def _metadata(self, call: Call) -> tuple[str, ...]:
+        return tuple(call.metadata.get(key, "") for key in self._metadata_labels)

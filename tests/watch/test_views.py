@@ -1,0 +1,165 @@
+"""The waterfall of one call, the numbers of the last minutes, and the breakers."""
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from byteplus_trace._watch import now as numbers
+from byteplus_trace._watch import otlp
+from byteplus_trace._watch.breakers import Breakers, Reading
+from byteplus_trace._watch.calls import call_of
+from byteplus_trace._watch.plain import plain, plain_lines
+from byteplus_trace._watch.waterfall import waterfall
+
+SKIPPED = ("target.skipped", {"target": "sg", "reason": "breaker_open"})
+
+
+def test_a_waterfall_is_a_tree_in_time(make):
+    spans = make.spans(
+        make.attempt(4, 2, at=0.6, lasts=0.2, cause="fallback"),
+        make.attempt(3, 2, at=0.2, lasts=0.2),
+        make.call(2, trace=1, parent=1, at=0.2, lasts=0.6),
+        make.call(5, trace=1, parent=1, at=0.9, lasts=0.1),
+        {"id": 1, "name": "checkout", "at": 0.0, "lasts": 1.0},
+    )
+
+    bars = waterfall(spans[2].key, spans)
+
+    assert [(1, 0, "around"), (2, 1, "call"), (3, 2, "attempt"), (4, 2, "attempt"), (5, 1, "other call")] == [
+        (int(bar.span.span_id, 16), bar.depth, bar.role) for bar in bars
+    ]
+    assert [(0, 1), (0.2, 0.8), (0.2, 0.4), (0.6, 0.8), (0.9, 1)] == [
+        (pytest.approx(bar.begins), pytest.approx(bar.ends)) for bar in bars
+    ]
+
+
+def test_a_span_without_its_parent_is_a_root(make):
+    spans = make.spans(make.call(2, trace=1, parent=77))
+
+    assert [0] == [bar.depth for bar in waterfall(spans[0].key, spans)]
+
+
+def test_spans_in_a_circle_are_all_shown(make):
+    spans = make.spans(
+        make.call(1, trace=1, parent=2), make.call(2, trace=1, parent=1), make.call(3, trace=1, parent=3)
+    )
+
+    assert {1, 2, 3} == {int(bar.span.span_id, 16) for bar in waterfall(spans[0].key, spans)}
+
+
+def test_a_very_deep_trace_is_no_recursion(make):
+    spans = make.spans(*(make.call(number, trace=1, parent=number - 1) for number in range(1, 3000)))
+
+    assert 2998 == max(bar.depth for bar in waterfall(spans[0].key, spans))
+
+
+def test_the_last_minutes_in_steps(make):
+    spans = make.spans(
+        make.call(1, at=-400, team="old"),
+        make.call(2, at=-8, lasts=1, team="search", tokens_in=10, tokens_out=5, cost=0.5, first=0.3),
+        make.call(3, at=-7, lasts=1, team="search", outcome="error"),
+        make.call(4, at=-1, lasts=0.5, team="shop", outcome="deadline"),
+        make.call(5, at=50, team="from the future"),
+    )
+
+    shown = numbers.now(map(call_of, spans), make.noon, "team")
+
+    assert (3, 2, 10, 5, 0.5, 0.3) == (
+        shown.whole.calls, shown.whole.failed, shown.whole.tokens_in, shown.whole.tokens_out, shown.whole.cost, shown.whole.first_chunk
+    )  # fmt: skip
+    assert (60, 5.0) == (len(shown.steps), shown.step_seconds)
+    assert 3 == sum(step.calls for step in shown.steps)
+    assert [("search", 2), ("shop", 1)] == [(name, each.calls) for name, each in shown.groups]
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 10), (0.95, 19), (0, 1), (1, 20)])
+def test_a_quantile_is_a_value_that_was_measured(share, value):
+    assert value == numbers.quantile([float(each) for each in range(1, 21)], share)
+    assert None is numbers.quantile([], share)
+
+
+def test_a_breaker_that_skipped_its_target_is_open_until_a_send_succeeds(make):
+    breakers = Breakers()
+    skip, failed, served = make.spans(
+        make.call(1, events=[SKIPPED], target="eu"),
+        make.attempt(2, 9, at=1, status=503, error="ServerOverloaded"),
+        make.attempt(3, 9, at=2),
+    )
+
+    breakers.infer(skip)
+    assert ("open", "inferred") == (breakers.states()["sg"].state, breakers.states()["sg"].source)
+    breakers.infer(failed)
+    assert "open" == breakers.states()["sg"].state
+    breakers.infer(served)
+    assert ("closed", "ap-southeast-1") == (breakers.states()["sg"].state, breakers.states()["sg"].region)
+
+
+def test_spans_that_arrive_late_do_not_turn_time_back(make):
+    breakers = Breakers()
+    late, newer = make.spans(make.attempt(2, 9, at=1), make.call(1, at=5, events=[SKIPPED]))
+
+    breakers.infer(newer)
+    breakers.infer(late)
+
+    assert "open" == breakers.states()["sg"].state
+
+
+def test_without_a_skip_nothing_is_said_of_a_breaker(make):
+    breakers = Breakers()
+    breakers.infer(*make.spans(make.attempt(2, 9)))
+
+    assert {} == breakers.states()
+
+
+@pytest.mark.parametrize("name", ["modelark_breaker_state", "modelark.breaker.state"])
+def test_a_received_state_counts_more_than_an_inferred_one(make, name):
+    request = ExportMetricsServiceRequest()
+    scope = request.resource_metrics.add().scope_metrics.add()
+    scope.metrics.add(name="another").gauge.data_points.add(as_int=2)
+    metric = scope.metrics.add(name=name)
+    for target, operation, value in (("sg", "chat", 1), ("sg", "images", 0), ("eu", "chat", 7)):
+        point = metric.gauge.data_points.add(as_double=value, time_unix_nano=make.noon)
+        for key, text in (("target", target), ("operation", operation)):
+            point.attributes.add(key=key).value.string_value = text
+    breakers = Breakers()
+    breakers.infer(*make.spans(make.call(1, events=[SKIPPED])))
+
+    breakers.receive(otlp.readings_of(request.SerializeToString(), otlp.PROTOBUF))
+
+    assert {"sg": ("half-open", "received")} == {
+        target: (each.state, each.source) for target, each in breakers.states().items()
+    }
+
+
+def test_the_targets_that_are_remembered_are_bounded(make):
+    breakers = Breakers()
+    for number in range(3000):
+        breakers.receive([Reading(f"t{number}", "chat", 0, 1)])
+        breakers.receive([Reading("one", f"o{number}", 0, 1)])
+
+    assert len(breakers.states()) <= 1000
+    assert len(breakers.readings()) < 1100
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("chat seed", "chat seed"),
+        ("\x1b[2J\x1b]52;c;aGk=\x07", "\\x1b[2J\\x1b]52;c;aGk=\\x07"),
+        ("a\r\nb\tc\x00\x7f\x9b", "a\\r\\nb\\tc\\x00\\x7f\\x9b"),
+        ("\u202eright to left\u2066", "\\u202eright to left\\u2066"),
+        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
+        ("line\u2028separator", "line\\u2028separator"),
+        ("[bold red]markup[/]", "[bold red]markup[/]"),
+        ("Größe 河流", "Größe 河流"),
+        ("\ud800", "\\ud800"),
+        ("x" * 3000, "x" * 1999 + "…"),
+    ],
+)
+def test_what_reaches_a_terminal_prints(text, shown):
+    assert shown == plain(text)
+    assert plain(text).isprintable()
+
+
+def test_a_text_of_many_lines_is_bounded():
+    assert ["a", "b", "    c\\x1b"] == plain_lines("a\r\nb\n\tc\x1b")
+    assert ["x", "x", "…"] == plain_lines("x\n" * 100_000, most=2)
