@@ -118,6 +118,7 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = None,
+    metrics: Literal["prometheus", "otlp", "both"] | None = None,
     metrics_port: int | None = None,
     metrics_addr: str | None = None,
     metadata_labels: tuple[str, ...] | list[str] | None = None,
@@ -152,8 +153,12 @@ def instrument(
             targets, such as `redis://host:6379/0?namespace=prod`; needs the extra `redis`. None: each knows its own.
         tracer_provider: whose tracer to use; else the global one, whenever it is set; else one of our own by the
             standard `OTEL_*` variables, exporting OTLP over HTTP to localhost:4318.
-        meter_provider: where the OpenTelemetry metrics go too; else the global one. None set: nothing to pay.
+        meter_provider: where the OpenTelemetry metrics go; else the global one; else, where `metrics` or
+            `OTEL_METRICS_EXPORTER` asks for it, one of our own by the standard `OTEL_*` variables.
         registry: where the Prometheus series live; `prometheus_client.REGISTRY`.
+        metrics: where the series `modelark_*` are. `prometheus`: in `registry`, and nothing is recorded with
+            OpenTelemetry; `otlp`: in OpenTelemetry, and prometheus_client is not imported; `both`. None: in `registry`,
+            in our own MeterProvider too where there is one, and `gen_ai.*` wherever there is a MeterProvider.
         metrics_port: serve /metrics on this port; no port, no server. A busy port is one log line.
         metrics_addr: the address to serve on; 127.0.0.1.
         metadata_labels: metadata keys allowed to become Prometheus labels; none.

@@ -30,6 +30,30 @@ class SettingError(ByteplusTraceError, ValueError):
 ByteplusTraceError.__module__ = SettingError.__module__ = __package__
 
 
+class Filled(str):
+    """A text that `${NAME}` was filled into. It shows itself as it was written: what a variable holds may be a key."""
+
+    __slots__ = ("written",)
+
+    written: str
+
+    def __new__(cls, text: str, written: str) -> Filled:
+        filled = super().__new__(cls, text)
+        filled.written = written
+        return filled
+
+    def __repr__(self) -> str:
+        return repr(self.written)
+
+    def __reduce__(self) -> tuple[type[Filled], tuple[str, str]]:
+        return Filled, (str(self), self.written)
+
+
+def as_written(text: str) -> str:
+    """A text without what was filled into it."""
+    return text.written if isinstance(text, Filled) else text
+
+
 def shown(value: object) -> str:
     """
     A value as a message may show it: numbers and short texts alone.
@@ -42,7 +66,9 @@ def shown(value: object) -> str:
         case int() if abs(value) < 10**LONGEST_SHOWN:
             return repr(value)
         case str():
-            return repr(value) if len(value) <= LONGEST_SHOWN else f"'...' ({len(value)} characters)"
+            return (
+                repr(value) if len(as_written(value)) <= LONGEST_SHOWN else f"'...' ({len(value)} characters)"
+            )
         case list():
             return "[...]"
         case tuple():

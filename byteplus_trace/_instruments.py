@@ -76,7 +76,7 @@ COST = Instrument(
 UNMEASURED = Instrument(
     "modelark_unmeasured_calls_total", "counter", ("what", "model", "operation"),
     "Calls that did not fail and whose tokens (usage) or cost (price) are not known, so that no series has them.",
-    "modelark.unmeasured_calls")  # fmt: skip
+    "modelark.unmeasured_calls", metadata=True)  # fmt: skip
 IN_FLIGHT = Instrument(
     "modelark_operations_in_flight", "gauge", ("operation",),
     "Calls begun and not yet ended.",
@@ -141,18 +141,21 @@ TELEMETRY_ERRORS = Instrument(
     "modelark_telemetry_errors_total", "counter", ("where",),
     "Faults of this library's own, swallowed so that no call was affected.",
     "modelark.telemetry_errors")  # fmt: skip
+START_TIME = Instrument(
+    "modelark_process_start_time_seconds", "gauge", (),
+    "When this process began to count, in Unix time: all that its counters show was counted since.",
+    "modelark.process.start_time")  # fmt: skip
 BUILD_INFO = Instrument(
     "modelark_build_info", "gauge", ("version", "httpx", "httpx2", "opentelemetry"),
     "Always 1; the versions at work are the labels.",
     "modelark.build_info")  # fmt: skip
-START_TIME = Instrument(
-    "modelark_start_time_seconds", "gauge", ("policy",),
+INSTRUMENTED = Instrument(
+    "modelark_instrumented_time_seconds", "gauge", ("policy",),
     "When instrument() was called, in Unix time; the label sums up the policy.",
-    "modelark.start_time")  # fmt: skip
+    "modelark.instrumented.time")  # fmt: skip
 
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, UNMEASURED, IN_FLIGHT, OLDEST,
     RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, BREAKER_OPENINGS,
-    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, BUILD_INFO,
-    START_TIME,
+    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
 )  # fmt: skip

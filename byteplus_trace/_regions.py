@@ -74,25 +74,17 @@ class Region:
 
     @property
     def base_url(self) -> str:
-        """Where its API is; see `base_for`."""
-        return self.base_for("metered", "openai")
-
-    def base_for(self, plan: BillingPlan, form: Form) -> str:
         """
-        The base URL of a plan in a form that it has; under `byteplus-trace simulate -- ...` of the fake service.
+        Where its API is; under `byteplus-trace simulate -- ...` the fake service.
 
         Raises:
             SettingError: other regions are simulated, and this one is not.
         """
-        return f"{self._origin}{PREFIXES[plan, form]}"
-
-    @property
-    def _origin(self) -> str:
         simulated = simulated_regions()
         if not simulated:
-            return f"https://{self.host}"
+            return f"https://{self.host}{PREFIXES['metered', 'openai']}"
         try:
-            return simulated[self.id].removesuffix(PREFIXES["metered", "openai"])
+            return simulated[self.id]
         except KeyError:
             raise SettingError(
                 f"Region {self.id!r} is not simulated (simulated: {', '.join(simulated)}). Add --region {self.id} to the command."

@@ -20,7 +20,7 @@ import httpx
 from .._classify import is_known_code
 from .._errors import shown_url
 from .._facts import Reason
-from .._instruments import BREAKER, OPERATIONS, START_TIME, TELEMETRY_ERRORS
+from .._instruments import BREAKER, INSTRUMENTED, OPERATIONS, TELEMETRY_ERRORS
 from .._regions import is_loopback
 from .checks import METRICS_PORT, Surroundings, receiver
 from .findings import Finding, Report
@@ -144,7 +144,7 @@ def of_series(families: Iterable[Metric]) -> Iterator[Finding]:
         if family.name.startswith("modelark_")
         for sample in family.samples
     ]
-    started = [each for each in samples if each.name == START_TIME.name and each.value]
+    started = [each for each in samples if each.name == INSTRUMENTED.name and each.value]
     if not started:
         yield Finding(
             "fail",

@@ -15,7 +15,7 @@ from textwrap import indent
 from typing import Any
 
 from .._config import PREFIX, Config, configure
-from .._errors import SettingError
+from .._errors import SettingError, as_written
 from .._policy.policy import Policy
 from .._policy.targets import Breaker, Deadline, Group, Retry, Target
 from .._policy.warnings import warnings_of
@@ -98,34 +98,38 @@ def _members(group: Policy | Group, depth: int) -> Iterator[str]:
     margin = "    " * depth
     yield f"{margin}targets, {_ORDERS[group.mode]}{_moving(group.on_status_codes)}:"
     for condition in group.conditions:
-        yield f"{margin}  where {dict(condition.query)} -> {condition.then}"
+        yield f"{margin}  where {dict(condition.query)} -> {as_written(condition.then)}"
     if group.mode == "conditional":
-        yield f"{margin}  otherwise -> {group.default or 'as the caller addressed it'}"
+        yield f"{margin}  otherwise -> {as_written(group.default) if group.default else 'as the caller addressed it'}"
     for number, member in enumerate(group.targets, 1):
         share = f", weight {member.weight:g}" if group.mode == "loadbalance" else ""
         if isinstance(member, Group):
-            yield f"{margin}  {number}. {member.name or 'group'}{share}"
+            yield f"{margin}  {number}. {as_written(member.name or 'group')}{share}"
             yield from _members(member, depth + 1)
         else:
-            yield f"{margin}  {number}. {member.name}{share}"
+            yield f"{margin}  {number}. {as_written(member.name)}{share}"
             yield from (f"{margin}     {name:<11}{value}" for name, value in _facts(member))
 
 
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
     yield "region", target.region
-    yield "base URL", target.address
+    base_url = as_written(target.base_url) if target.base_url is not None else None
+    yield "base URL", target.address if base_url == target.base_url else str(base_url)
     if target.messages_base_url is not None:
-        yield "messages", target.messages_base_url
+        yield "messages", as_written(target.messages_base_url)
     yield "plan", target.bases.plan or "the caller's"
     yield "key", "set" if target.api_key is not None else "none: the caller's own, for calls addressed to it"
     if target.models:
-        yield "models", ", ".join(f"{model} -> {mapped}" for model, mapped in target.models.items())
+        yield (
+            "models",
+            ", ".join(f"{model} -> {as_written(mapped)}" for model, mapped in target.models.items()),
+        )
     if target.only is not None:
         yield "only", ", ".join(sorted(target.only))
     if target.zone is not None:
-        yield "zone", target.zone
+        yield "zone", as_written(target.zone)
     if target.quota_group is not None:
-        yield "quota", target.quota_group
+        yield "quota", as_written(target.quota_group)
     if target.override_params:
         yield "overrides", ", ".join(target.override_params)
     if target.request_timeout is not None:

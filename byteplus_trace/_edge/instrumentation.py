@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +22,7 @@ from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import fault, guard
 from .._telemetry.meter import MeterSink
-from .._telemetry.provider import Tracers
+from .._telemetry.provider import Meters, Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._telemetry.sink import Sink
 from .._version import __version__
@@ -32,6 +33,7 @@ from .router import Routed, Router
 
 if TYPE_CHECKING:
     from .._policy.policy import Policy
+    from .._telemetry.metric_exporting import OwnMeterProvider
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -65,19 +67,24 @@ class Instrumentation:
         self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
         """A call that no policy moves is changed before it is sent."""
         tracers = Tracers(config.tracer_provider, config.service_name, abandon_first)
+        own = self._own_meter_provider(config)
+        self.meters = Meters(config.meter_provider, own)
         self.sink = Sink(
-            config.registry, metadata_labels=config.metadata_labels, max_models=config.max_models
+            config.registry,
+            metrics=config.metrics or ("both" if own is not None else "prometheus"),
+            meters=self.meters,
+            metadata_labels=config.metadata_labels,
+            max_models=config.max_models,
         )
         self.recorder = Recorder(
             tracers,
             self.sink,
-            MeterSink(
-                config.meter_provider,
-                token_histograms=config.token_histograms,
-                max_models=config.max_models,
-            ),
+            MeterSink(self.meters, token_histograms=config.token_histograms, max_models=config.max_models)
+            if config.metrics != "prometheus"
+            else None,
             Settings(
                 http_spans=config.http_spans,
+                propagate=config.propagate,
                 capture=config.capture_content,
                 redact=config.redact,
                 on_exchange=config.on_exchange,
@@ -103,6 +110,18 @@ class Instrumentation:
         self.sink.started(_summary(config.policy), time.time())
         _background.start()
         end_with_process()
+
+    @staticmethod
+    def _own_meter_provider(config: Config) -> OwnMeterProvider | None:
+        """The one that the settings or the variables ask for, where the application has none."""
+        wanted = config.metrics in {"otlp", "both"}
+        if config.metrics == "prometheus" or Meters(config.meter_provider).provider is not None:
+            return None
+        if not wanted and not os.environ.get("OTEL_METRICS_EXPORTER", "").strip():
+            return None  # and the SDK's metrics are not imported
+        from .._telemetry.metric_exporting import own_meter_provider
+
+        return own_meter_provider(config.service_name, wanted=wanted)
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Instrumentation:
@@ -206,7 +225,7 @@ class Instrumentation:
         """Record what waits for that, and have it exported, all within that time."""
         ends_at = time.monotonic() + timeout_seconds
         drained = _background.drain(timeout_seconds)
-        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0)) and drained
+        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0), self.meters) and drained
 
     def shutdown(self) -> None:
         """Stop what was started."""
@@ -216,6 +235,7 @@ class Instrumentation:
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
+        self.meters.shutdown()
 
 
 def _summary(policy: Policy | None) -> str:

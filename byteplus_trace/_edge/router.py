@@ -14,11 +14,11 @@ import msgspec
 
 from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
-from .._policy.address import address_of_call
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
 from .._policy.warnings import warnings_of
 from .._regions import region_named
+from .._routing.address import address_of_call
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
 from .._routing.order import why_it_stays
@@ -43,7 +43,6 @@ clock = time.monotonic
 
 MADE = frozenset({"ok", "rescued_retry", "rescued_fallback", "cancelled", "abandoned"})
 """The outcomes after which an object that the reply named exists, also where its reader stopped early."""
-
 
 _STAYS = {
     "encrypted": "a call with X-Session-Token or X-Encrypt-Info is encrypted for the place that it addresses; such calls are never moved.",

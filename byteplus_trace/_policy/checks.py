@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
-from .._errors import SettingError, shown
+from .._errors import SettingError, as_written, shown
 from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
 
 
@@ -89,7 +89,20 @@ def override_params(called: str, given: object) -> dict[str, Any]:
     for field, instead in _NOT_OVERRIDDEN.items():
         if field in given:
             raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
-    return dict(given)
+    return {key: _plain(value) for key, value in given.items()}
+
+
+def _plain(value: object) -> object:
+    """As a body can be written with it: a text that was filled in is a text like any other there."""
+    match value:
+        case str():
+            return str(value)
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case _:
+            return value
 
 
 def statuses(name: str, given: object) -> frozenset[int] | None:
@@ -128,7 +141,7 @@ def header_names(name: str, given: object) -> frozenset[str]:
 def choice(name: str, word: object, known: Sequence[str]) -> None:
     if word not in known:
         raise SettingError(
-            f"{name}: {shown(word)} is not known (known: {', '.join(known)}).{did_you_mean(word, known)}"
+            f"{name}: {shown(word)} is not known (known: {', '.join(map(as_written, known))}).{did_you_mean(word, known)}"
         )
 
 

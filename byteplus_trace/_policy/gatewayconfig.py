@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .._errors import SettingError, shown
+from .._errors import Filled, SettingError, shown
 from .._regions import DEFAULT_REGION, did_you_mean
 from . import checks
 from .targets import MAX_ATTEMPTS, MODES, Breaker, Condition, Group, Retry, Target, leaves_of
@@ -168,6 +168,8 @@ def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | 
 def _model_of_provider(provider: object, where: str) -> str | None:
     """`byteplus`, `@byteplus`, `@byteplus-team` or `@byteplus/model`: the model, if it names one."""
     slug, _, model = str(provider).removeprefix("@").partition("/")
+    if isinstance(provider, Filled):
+        model = Filled(model, provider.written) if model else model
     if slug != "byteplus" and not slug.startswith("byteplus-"):
         raise SettingError(
             f"{where}provider: {shown(provider)} cannot be called from here, only byteplus: {_NO_GATEWAY}, so no other "

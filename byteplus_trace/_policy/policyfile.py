@@ -17,7 +17,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._errors import SettingError, shown
+from .._errors import Filled, SettingError, shown
 from .._regions import did_you_mean
 from . import checks
 from .gatewayconfig import from_gateway_config, is_gateway_config
@@ -40,19 +40,11 @@ def load(
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
-    written: dict[str, str] = {}
     missing: dict[str, str] = {}
-    filled = _filled(content, environ, "policy", written, missing)
+    filled = _filled(content, environ, "policy", missing)
     if missing:
         raise SettingError("\n".join(missing.values()))
-    try:
-        return from_gateway_config(kind, filled) if is_gateway_config(filled) else _policy(kind, filled)
-    except SettingError as error:
-        message = str(error)
-    # What a variable holds may be a key: it is told as it was written.
-    for text, words in written.items():
-        message = message.replace(repr(text), repr(words))
-    raise SettingError(message)
+    return from_gateway_config(kind, filled) if is_gateway_config(filled) else _policy(kind, filled)
 
 
 def _read(source: str | os.PathLike[str]) -> object:
@@ -102,29 +94,20 @@ def _parsed(parse: Callable[[str], object], text: str, what: str, language: str)
     raise SettingError(message)  # on its own, for the parser's error has the whole text in it
 
 
-def _filled(
-    value: Any, environ: Mapping[str, str], where: str, written: dict[str, str], missing: dict[str, str]
-) -> Any:
+def _filled(value: Any, environ: Mapping[str, str], where: str, missing: dict[str, str]) -> Any:
     """
     The value with `${NAME}` replaced throughout.
 
-    `written` collects what each text was before, and `missing` a sentence for each variable
-    that is not there, so that a person reads all of them at once.
+    `missing` collects a sentence for each variable that is not there, so that a person reads all of them at once.
     """
     match value:
         case str():
             filled = _VARIABLE.sub(lambda found: _variable(found[1], environ, where, missing), value)
-            if filled != value:
-                written[filled] = value
-            return filled
+            return Filled(filled, value) if filled != value else value
         case Mapping():
-            return {
-                key: _filled(each, environ, f"{where}.{key}", written, missing) for key, each in value.items()
-            }
+            return {key: _filled(each, environ, f"{where}.{key}", missing) for key, each in value.items()}
         case list() | tuple():
-            return [
-                _filled(each, environ, f"{where}[{at}]", written, missing) for at, each in enumerate(value)
-            ]
+            return [_filled(each, environ, f"{where}[{at}]", missing) for at, each in enumerate(value)]
         case _:
             return value
 

@@ -5,7 +5,8 @@ Each value is checked when it is made, and its error says what to write instead:
 may be raised once calls are under way. `checks.py` and `replay.py` check single fields;
 here stands which fields fit together.
 
-Seconds everywhere. A key is never in a `repr`, a message or a warning.
+Seconds everywhere. A key, what a `${NAME}` was filled with and what `override_params` holds are never in a `repr`, a
+message or a warning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 from urllib.parse import urlsplit
 
-from .._errors import SettingError, shown
+from .._errors import SettingError, as_written, shown
 from .._regions import (
     BILLING_PLANS,
     BillingPlan,
@@ -25,7 +26,7 @@ from .._regions import (
     region_named,
 )
 from . import checks
-from .address import Bases, bases
+from .bases import Bases, bases
 from .conditions import checked_query
 from .replay import checked_only
 
@@ -152,7 +153,7 @@ class Target:
     zone: str | None = field(default=None, kw_only=True)
     weight: float = field(default=1, kw_only=True)
     quota_group: str | None = field(default=None, kw_only=True)
-    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    override_params: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
     request_timeout: float | None = field(default=None, kw_only=True)
     allow_http: bool = field(default=False, kw_only=True)
     retry: Retry | None = field(default=None, kw_only=True)
@@ -304,7 +305,7 @@ def settle_tree(called: str, group: Tree) -> None:
     for name in (*(_instance_of_condition(called, each).then for each in conditions), group.default):
         if name is not None and name not in names:
             raise SettingError(
-                f"{called}: no target is named {shown(name)} (known: {', '.join(names)}).{did_you_mean(name, names)}"
+                f"{called}: no target is named {shown(name)} (known: {', '.join(map(as_written, names))}).{did_you_mean(name, names)}"
             )
     statuses = checks.statuses(f"{called}: on_status_codes", group.on_status_codes)
     set_fields(group, targets=targets, conditions=conditions, on_status_codes=statuses)

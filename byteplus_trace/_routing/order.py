@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from random import Random
 
 from .._facts import Call, Skip, SkipReason
-from .._policy.address import address_of_call, base_at
 from .._policy.conditions import Params, fits
 from .._policy.policy import Policy, groups_of
 from .._policy.replay import EARLIER, kind_of
 from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, origin_of
+from .address import address_of_call, base_at
 from .fleet import digest_of
 from .forwarding import credential
 from .health import Health
@@ -49,7 +49,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        return self.target.name
+        return str(self.target.name)
 
     @property
     def quota_group(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def candidates(
         if reason is None and base is not None:
             found.append(caller.candidate(target, groups, base))
         elif reason is not None:
-            skipped.append(Skip(target.name, reason, target.region))
+            skipped.append(Skip(str(target.name), reason, target.region))
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
@@ -181,7 +181,7 @@ class _Caller:
     def _mapped(self, target: Target) -> str | None:
         if self.model is None:
             return None
-        return target.models.get(self.model) or target.models.get("*") or self.model
+        return str(target.models.get(self.model) or target.models.get("*") or self.model)
 
     def _is_foreign_endpoint(self, target: Target) -> bool:
         mapped = self._mapped(target)

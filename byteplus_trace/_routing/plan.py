@@ -264,8 +264,8 @@ class _Story:
     ) -> Send:
         target = candidate.target
         return Send(
-            target=target.name,
-            region=target.region,
+            target=candidate.name,
+            region=str(target.region),
             base_url=None if candidate.here else candidate.base_url,
             path=candidate.path,
             cause=cause,

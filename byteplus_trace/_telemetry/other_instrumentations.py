@@ -9,13 +9,15 @@ Attempt spans made by opentelemetry-instrumentation-httpx, where `http_spans="ot
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import wrapt
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import Span, TracerProvider
 
 from . import semconv as sc
@@ -60,16 +62,82 @@ def outer_genai_span(context: Context) -> OuterSpan | None:
 
 _METHODS = {"Sync": "handle_request", "Async": "handle_async_request"}
 _SUFFIXES = {"httpx": "", "httpx2": "Httpx2"}
+_HOOKS = {"Sync": "request_hook", "Async": "async_request_hook"}
 
 
 def instrumented_by_otel(transport: Any, library: str, colour: str, provider: TracerProvider | None) -> Any:
-    """Wrap the transport in OpenTelemetry's instrumentation; unchanged if already wrapped or not supported."""
+    """
+    The transport in OpenTelemetry's instrumentation: one span a send, without the query.
+
+    Where its instrumentor has wrapped this transport, it is that which opens the span, with its own
+    settings. What it has wrapped further in, below a cache or a retrying transport, is silent
+    meanwhile: it would be a second span for one send.
+    """
     import opentelemetry.instrumentation.httpx as otel
 
     kind = getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)
-    is_wrapped = isinstance(
-        getattr(transport, _METHODS[colour]), (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)
-    )
-    if kind is None or is_wrapped or isinstance(transport, kind):
+    if kind is None or isinstance(transport, kind):
         return transport
-    return kind(transport, tracer_provider=provider)
+    wrapped = getattr(transport, _METHODS[colour])
+    instrumentor = _instrumentor_of(wrapped)
+    hook_name = _HOOKS[colour]
+    if instrumentor is not None:
+        hook = instrumentor.keywords.get(hook_name)
+        watched = partial(
+            instrumentor.func,
+            wrapped.__wrapped__,
+            transport,
+            **{**instrumentor.keywords, hook_name: _hook(colour, hook)},
+        )
+        return _Reached(lambda request: watched((request,), {}), colour)
+    inner = _Reached(_silently(wrapped, colour), colour)
+    return kind(inner, tracer_provider=provider, request_hook=_hook(colour, None))
+
+
+class _Reached:
+    """What a transport is asked of by those around it, in one colour."""
+
+    def __init__(self, send: Callable[[Any], Any], colour: str) -> None:
+        setattr(self, _METHODS[colour], send)
+
+
+def _instrumentor_of(method: Any) -> partial[Any] | None:
+    """OpenTelemetry's own wrapper of a method; somebody else's is none of its."""
+    if not isinstance(method, (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)):
+        return None
+    wrapper = getattr(method, "_self_wrapper", None)
+    is_otels = isinstance(wrapper, partial) and getattr(wrapper.func, "__module__", "").startswith(
+        "opentelemetry.instrumentation.httpx"
+    )
+    return wrapper if is_otels else None
+
+
+def _silently(send: Any, colour: str) -> Callable[[Any], Any]:
+    def sync(request: Any) -> Any:
+        with suppress_http_instrumentation():
+            return send(request)
+
+    async def awaited(request: Any) -> Any:
+        with suppress_http_instrumentation():
+            return await send(request)
+
+    return sync if colour == "Sync" else awaited
+
+
+def _hook(colour: str, then: Callable[[Span, Any], Any] | None) -> Callable[[Span, Any], Any]:
+    """A request hook that takes the query off the URL, and then calls the application's own."""
+
+    def plain(span: Span, request: Any) -> None:
+        for name in (sc.URL_FULL, "http.url"):  # the newer name, and the one before
+            recorded = (getattr(span, "attributes", None) or {}).get(name)
+            if isinstance(recorded, str):
+                span.set_attribute(name, recorded.partition("?")[0])
+        if then is not None and colour == "Sync":
+            then(span, request)
+
+    async def awaited(span: Span, request: Any) -> None:
+        plain(span, request)
+        if then is not None:
+            await then(span, request)
+
+    return plain if colour == "Sync" else awaited

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import (
     _SUPPRESS_HTTP_INSTRUMENTATION_KEY,  # its public context manager attaches; we only set
     Context,
@@ -70,6 +70,7 @@ class Settings:
     """How to record."""
 
     http_spans: str = "own"
+    propagate: bool = False
     capture: bool = False
     redact: Callable[[str], str] | None = None
     on_exchange: Callable[[facts.Exchange], None] | None = None
@@ -80,7 +81,7 @@ class Settings:
 class Recorder:
     """Where every exchange goes."""
 
-    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink, settings: Settings) -> None:
+    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink | None, settings: Settings) -> None:
         self.tracers = tracers
         self.sink = sink
         self.meter = meter
@@ -95,7 +96,10 @@ class Recorder:
         else:
             opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
-        self.sink.begins(call, opened, started_ns)
+        try:
+            self.sink.begins(call, opened, started_ns)
+        except Exception as error:
+            fault("counting calls in flight", error)
         return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
@@ -143,7 +147,10 @@ class CallSpan:
     def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
         call, within = self._call, self._context
-        if self._recorder.settings.http_spans == "otel":
+        settings = self._recorder.settings
+        if settings.http_spans == "otel":
+            # OpenTelemetry's instrumentation sends what the context holds.
+            within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
             call.method,
@@ -191,9 +198,10 @@ class CallSpan:
             sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
             fault("counting", error)
-        if self._outer is None:
+        meter = recorder.meter
+        if self._outer is None and meter is not None:
             try:
-                recorder.meter.record(exchange, self._context)
+                meter.record(exchange, self._context)
             except Exception as error:
                 fault("counting for OpenTelemetry", error)
         if recorder.settings.show is not None:

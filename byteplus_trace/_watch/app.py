@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +19,8 @@ from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widgets import ContentSwitcher, Footer, Input, Static
 
@@ -121,8 +123,9 @@ class Help(ModalScreen[None]):
         yield Static(
             "\n".join([
                 "/        filter while typing: model:seed team:search error",
-                "         -error  \"two words\"  duration>2  first<0.5  in>1000  cost>0.01",
-                "         model region outcome error user team session request, or any metadata key",
+                '         also -error  "two words"  duration>2  first<0.5  cost>0.01',
+                "         model region outcome error user team session request",
+                "         or the key of any metadata",
                 "enter    one call        escape  back",
                 "s  r     sort by the next column, reverse",
                 "p        pause, and go on",
@@ -203,6 +206,10 @@ class OneCall(Screen[None]):
         ask_and_export(self.app, self.call, self._spans)
 
 
+_OF_THE_BASE = frozenset({"view", "filter", "sort", "reverse", "pause", "by", "copy", "export", "leave"})
+"""What is done from the app's own screen alone."""
+
+
 class Watch(App[None]):
     """The view of a source."""
 
@@ -213,7 +220,7 @@ class Watch(App[None]):
     #filter { height: 1; border: none; padding: 0 1; background: $surface; display: none; }
     #filter.open { display: block; }
     #heading { height: 1; text-wrap: nowrap; }
-    CallRows { height: 1fr; }
+    ContentSwitcher, #calls, CallRows { height: 1fr; }
     #empty { height: 1fr; padding: 1 2; display: none; }
     #calls.empty CallRows { display: none; }
     #calls.empty #empty { display: block; }
@@ -223,7 +230,7 @@ class Watch(App[None]):
     #details { border-top: solid $primary; padding: 0 1; }
     #details:focus { border-top: solid $accent; }
     Export, Help { align: center middle; }
-    Export > Static, Help > Static { width: auto; height: auto; padding: 1 2; background: $panel; border: round $primary; }
+    Export > Static, Help > Static { width: auto; max-width: 100%; height: auto; padding: 1 2; background: $panel; border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "view('calls')", "Calls"),
@@ -257,7 +264,7 @@ class Watch(App[None]):
         yield Static(id="status", markup=False)
         yield Input(id="filter", placeholder="model:seed team:search error", compact=True)
         with ContentSwitcher(initial="calls"):
-            with VerticalScroll(id="calls", can_focus=False):
+            with Vertical(id="calls"):
                 yield Static(id="heading", markup=False)
                 yield CallRows(id="rows")
                 yield Static(id="empty", markup=False)
@@ -270,12 +277,11 @@ class Watch(App[None]):
         self.theme = "textual-dark"
         self.query_one(CallRows).focus()
         self.look()
-        self.set_interval(REFRESH_SECONDS, self.look)
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.draw)
+        self.set_interval(REFRESH_SECONDS, self._tick)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if len(self.screen_stack) > 1 and action in _OF_THE_BASE:
+            return False
         if action == "by":
             return self._view == "now"
         if action in {"sort", "export", "copy", "reverse"}:
@@ -286,11 +292,14 @@ class Watch(App[None]):
 
     @property
     def _view(self) -> str:
-        return self.query_one(ContentSwitcher).current or "calls" if self._is_composed else "calls"
+        # The footer asks before there is anything.
+        switchers = self.screen_stack[0].query(ContentSwitcher) if self.screen_stack else None
+        return (switchers.first().current if switchers else None) or "calls"
 
-    @property
-    def _is_composed(self) -> bool:
-        return bool(self.screen_stack) and bool(self.screen_stack[0].query(ContentSwitcher))
+    def _tick(self) -> None:
+        # A timer may still be under way while the app ends and its widgets go.
+        with suppress(NoMatches):
+            self.look()
 
     def look(self) -> None:
         """Ask the source, and draw what is new."""
@@ -310,12 +319,15 @@ class Watch(App[None]):
     def _shown(self) -> list[Call]:
         return self._frozen[0] if self._frozen is not None else self._all
 
+    def _filtered_calls(self) -> list[Call]:
+        keeps = filter_of(self.screen_stack[0].query_one("#filter", Input).value)
+        return [call for call in self._shown if keeps(call)] if keeps is not None else list(self._shown)
+
     def draw(self) -> None:
         """Draw the calls anew."""
         base = self.screen_stack[0]
         rows = base.query_one(CallRows)
-        keeps = filter_of(base.query_one("#filter", Input).value)
-        calls = [call for call in self._shown if keeps(call)] if keeps is not None else list(self._shown)
+        calls = self._filtered_calls()
         order = next(column.order for column in shown.COLUMNS if column.name == self._sort)
         calls.sort(key=order, reverse=self._descending)
         rows.show_calls(calls)
@@ -366,7 +378,7 @@ class Watch(App[None]):
     def _draw_now(self) -> None:
         base = self.screen_stack[0]
         width = max(40, base.query_one("#now").size.width - 2)
-        calls = self._shown
+        calls = self._filtered_calls()
         if self._frozen is not None:
             at = self._frozen[1]
         elif self._live:
@@ -377,9 +389,9 @@ class Watch(App[None]):
         lines = [
             *shown.plots(now, width),
             Text(),
-            *shown.groups(now, self._by, width),
-            Text(),
             *shown.regions(numbers.regions(calls, self.source.store.breakers(), at), width),
+            Text(),
+            *shown.groups(now, self._by, width),
         ]
         base.query_one("#numbers", Static).update(Group(*lines))
 
@@ -394,9 +406,11 @@ class Watch(App[None]):
         if at_end:
             output.scroll_end(animate=False)
 
+    @on(Rows.Resized)
     @on(Input.Changed, "#filter")
     def _filtered(self) -> None:
-        self.draw()
+        with suppress(NoMatches):  # as above
+            self.draw()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:

@@ -39,6 +39,9 @@ class Rows(ScrollView, can_focus=True):
     class Moved(Message):
         """The cursor is on another row."""
 
+    class Resized(Message):
+        """There is room for more columns, or for fewer."""
+
     class Chosen(Message):
         """The row under the cursor is asked for."""
 
@@ -95,6 +98,9 @@ class Rows(ScrollView, can_focus=True):
     def action_choose(self) -> None:
         if self.total:
             self.post_message(self.Chosen())
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         at = event.y + round(self.scroll_y)

@@ -76,11 +76,14 @@ def count(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
+    """To four digits behind the point, and to six where it is less than a cent."""
     if value is None:
         return ""
-    if value == 0:
-        return "$0"
-    return f"${value:.2g}" if value < 0.001 else f"${value:.4f}" if value < 1 else f"${value:,.2f}"
+    if value >= 1:
+        return f"${value:,.2f}" if value < 1e9 else f"${value:.3g}"
+    if value >= 0.01:
+        return f"${value:.4f}"
+    return "$" + (f"{value:.6f}".rstrip("0").rstrip(".") or "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ COLUMNS: Final = (
     _numeric("out", "out", 5, 5, lambda call: call.tokens_out, count),
     _numeric("cached", "cached", 11, 6, lambda call: call.cached, count),
     _numeric("reasoning", "reason", 11, 6, lambda call: call.reasoning, count),
-    _numeric("cost", "cost", 6, 8, lambda call: call.cost, dollars),
+    _numeric("cost", "cost", 6, 9, lambda call: call.cost, dollars),
     _textual("team", "team", 10, 8, 14, lambda call: call.team),
     _textual("user", "user", 10, 8, 14, lambda call: call.user),
     _textual("session", "session", 12, 8, 16, lambda call: call.session),
@@ -230,9 +233,7 @@ def summary(call: Call) -> list[Text]:
             line.append(f"{name} ", QUIET).append(text + "  ")
     lines.append(line)
     if call.request_id:
-        lines.append(
-            Text.assemble(("request id ", QUIET), plain(call.request_id, 256), ("  (c copies it)", QUIET))
-        )
+        lines.append(Text.assemble(("request id ", QUIET), plain(call.request_id, 256)))
     return lines
 
 
@@ -348,7 +349,7 @@ def _message(message: Any, role: str) -> Iterator[Text]:
         kind = part.get("type") if isinstance(part, dict) else None
         style = f"italic {QUIET}" if kind == "reasoning" else ""
         is_text = kind in {"text", "reasoning"} and isinstance(content, str)
-        for line in plain_lines(str(content) if is_text else _written(part)):
+        for line in plain_lines(str(content) if is_text else _written(part), longest=20_000):
             yield Text(f"  {line}", style)
 
 
@@ -413,12 +414,13 @@ def plots(now: Now, width: int) -> list[Text]:
         ),
         ("cost", (each.cost for each in now.steps), dollars, dollars(whole.cost), ODD),
     ]
-    room = max(10, width - 12 - 11 - 14)
+    # A step is two cells wide at most.
+    room = max(10, min(2 * len(now.steps), width - 12 - 11 - 14))
     lines = [
         Text.assemble(
             (_cell(f"{minutes:g} minutes", 12), f"bold {QUIET}"),
             " " * room,
-            (_cell("all", 11, right=True) + _cell("most", 14, right=True), f"bold {QUIET}"),
+            (_cell("all", 11, right=True) + _cell("highest", 14, right=True), f"bold {QUIET}"),
         )
     ]
     for name, each, write, of_all, colour in rows:

@@ -119,13 +119,9 @@ class Body:
         try:
             if self._decoder is not None:
                 part = self._decoder.flush() if last else self._decoder.feed(part)
-            sse = self._sse
+            sse = self._sse or self._take_document(part)
             if sse is None:
-                if not (self._label_is_open and self._begins_events(part)):
-                    self._keep(part)
-                    return False
-                self.streaming = True
-                sse = self._sse = EventDecoder()
+                return False
             # One event without a name in a part of its own, as nearly all are, is seen here: calling `sse` for
             # it takes a tenth of all that watching it does.
             lines = part.splitlines() if sse.idle else ()
@@ -155,11 +151,17 @@ class Body:
             self._cannot_read(error)
         return self.ended
 
-    def _begins_events(self, part: bytes) -> bool:
-        """Whether a body labelled as JSON begins as events do. SDKs read events whatever their label is."""
-        begun = part.lstrip()[:1]
-        self._label_is_open = not begun
-        return begun in _EVENTS_BEGIN
+    def _take_document(self, part: bytes) -> EventDecoder | None:
+        """Keep a part of a document. A decoder where it begins as events do: SDKs read events whatever their label is."""
+        if self._label_is_open:
+            begun = part.lstrip()[:1]
+            self._label_is_open = not begun
+            if begun in _EVENTS_BEGIN:
+                self.streaming = True
+                self._sse = EventDecoder()
+                return self._sse
+        self._keep(part)
+        return None
 
     def _keep(self, part: bytes) -> None:
         """Keep a part of a document, or of what may be one."""

@@ -16,7 +16,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
 from .lenient_json import UNREADABLE, Shape, take_over
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
 from .usage import BotCounts, Counts, usage_of
 
@@ -116,7 +116,7 @@ class ChatReader:
                 return END
             read = _chunk.read(data)
             if read is None:
-                return OUTPUT if data.strip() else NOTHING
+                return unread(data)
             chunk = read
         if (
             self._service_tier is None

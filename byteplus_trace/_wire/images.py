@@ -15,9 +15,8 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .lenient_json import Shape
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .sse import DONE
+from .lenient_json import Shape, holds
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader
 from .usage import Counts, images_of
 
 
@@ -30,15 +29,7 @@ class _Image(msgspec.Struct, gc=False):
     @property
     def is_there(self) -> bool:
         """It has an address or the picture itself."""
-        return _holds(self.url) or _holds(self.b64_json)
-
-
-# A picture's base64 stays raw JSON: it is copied once by msgspec, and never decoded.
-def _holds(value: msgspec.Raw | None) -> bool:
-    return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING_THERE)
-
-
-_NOTHING_THERE = frozenset({b"null", b'""', b"{}"})
+        return holds(self.url) or holds(self.b64_json)
 
 
 class _Images(msgspec.Struct, gc=False):
@@ -58,11 +49,10 @@ _images = Shape(_Images)
 _event = Shape(_Event)
 
 
-class ImagesReader:
+class ImagesReader(EventReader[_Event]):
     """Reads one reply of an image call."""
 
     __slots__ = (
-        "_complete",
         "_error",
         "_failed",
         "_generated",
@@ -73,7 +63,10 @@ class ImagesReader:
         "_usage",
     )
 
+    _shape = _event
+
     def __init__(self) -> None:
+        super().__init__()
         self._model: str | None = None
         self._usage: Counts | None = None
         self._error: WireError | None = None
@@ -82,15 +75,8 @@ class ImagesReader:
         self._failed = 0
         self._missing = 0
         self._size: str | None = None
-        self._complete = False
 
-    def event(self, name: str, data: bytes) -> int:
-        if data == DONE:
-            self._complete = True
-            return END
-        event = _event.read(data)
-        if event is None:
-            return OUTPUT if data.strip() else NOTHING
+    def _event(self, name: str, event: _Event, data: bytes) -> int:
         self._model = event.model or self._model
         self._usage = event.usage or self._usage
         match event.type or name:

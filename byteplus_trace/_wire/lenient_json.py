@@ -33,6 +33,7 @@ _OBJECT_BEGINS = re.compile(rb"[\xef\xbb\xbf\xfe\xff\x00\s]*\{").match
 _any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
 _RAW = msgspec.Raw | None
+_NOTHING = frozenset({b"null", b'""', b"{}"})
 
 
 class Shape(Generic[T]):
@@ -52,6 +53,11 @@ class Shape(Generic[T]):
         except UNREADABLE:
             content = json_in(data)
             return _fields(content, self._struct) if isinstance(content, dict) else None
+
+
+def holds(value: msgspec.Raw | None) -> bool:
+    """Whether a raw value is something: not null, an empty text or an empty object. It is never decoded or copied."""
+    return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING)
 
 
 def take_over(known: T, update: T) -> None:

@@ -15,8 +15,7 @@ from .._facts import Answer, WireError
 from .chat import server_fallback_in
 from .errors import read_error
 from .lenient_json import Shape, take_over
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .sse import DONE
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader
 from .usage import Counts, usage_of
 
 
@@ -50,12 +49,11 @@ _event = Shape(_Event)
 _DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING}
 
 
-class MessagesReader:
+class MessagesReader(EventReader[_Event]):
     """Reads one message."""
 
     __slots__ = (
         "_begun",
-        "_complete",
         "_error",
         "_id",
         "_model",
@@ -64,7 +62,10 @@ class MessagesReader:
         "_usage",
     )
 
+    _shape = _event
+
     def __init__(self) -> None:
+        super().__init__()
         self._id: str | None = None
         self._model: str | None = None
         self._usage = Counts()
@@ -72,15 +73,8 @@ class MessagesReader:
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
         self._begun = False
-        self._complete = False
 
-    def event(self, name: str, data: bytes) -> int:
-        if data == DONE:
-            self._complete = True
-            return END
-        event = _event.read(data)
-        if event is None:
-            return OUTPUT if data.strip() else NOTHING
+    def _event(self, name: str, event: _Event, data: bytes) -> int:
         kind = event.type or name
         if kind == "error" or event.error:
             self._error = read_error(data) or WireError()

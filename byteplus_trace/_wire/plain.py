@@ -6,6 +6,7 @@ The id, the model, the usage and the error, if there is one; all the rest is ski
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -13,8 +14,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
 from .lenient_json import Shape, json_in
-from .reader import END, FAILED, NOTHING, OUTPUT
-from .sse import DONE
+from .reader import FAILED, EventReader, unread
 from .usage import Counts, usage_of
 
 
@@ -31,32 +31,32 @@ class _Plain(msgspec.Struct, gc=False):
 _SHORT = 64
 """Bytes. Only a short document can be an empty one."""
 _plain = Shape(_Plain)
+# Searched for as bytes: a field of the struct would be copied, however large it is.
+_has_data = re.compile(rb'"data"\s*+:\s*+(?!null)').search
 
 
-class PlainReader:
+class PlainReader(EventReader[_Plain]):
     """Reads one document."""
 
-    __slots__ = ("_complete", "_error", "_known")
+    __slots__ = ("_error", "_known")
+    _shape = _plain
 
     def __init__(self) -> None:
+        super().__init__()
         self._known = _Plain()
         self._error: WireError | None = None
-        self._complete = False
 
     def _is_answer(self, body: bytes) -> bool:
         """Whether a document has what this API's must have: here, that it holds anything."""
         return bool(json_in(body)) if len(body) < _SHORT else True
 
-    def event(self, name: str, data: bytes) -> int:
+    def _event(self, name: str, event: _Plain, data: bytes) -> int:
         """None of these APIs streams. If events arrive all the same, they are output."""
-        if data == DONE:
-            self._complete = True
-            return END
         error = read_error(data)
-        if error is not None:
-            self._error = error
-            return FAILED
-        return OUTPUT if data.strip() else NOTHING
+        if error is None:
+            return unread(data)
+        self._error = error
+        return FAILED
 
     def document(self, body: bytes) -> bool:
         whole = _plain.read(body)
@@ -66,7 +66,7 @@ class PlainReader:
         self._complete = self._is_answer(body)
         if whole.error:
             self._error = error_of(whole.error)
-        elif whole.type == "error" or not (self._complete and (whole.id or b'"data"' in body)):
+        elif whole.type == "error" or not (self._complete and (whole.id or _has_data(body))):
             self._error = read_error(body)
         return True
 

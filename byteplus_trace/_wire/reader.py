@@ -9,11 +9,15 @@ missing one is `None`, and nothing that a server sends makes it raise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
 from .._facts import Answer, Content
+from .lenient_json import Shape
+from .sse import DONE
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 # What an event of a stream was, added up. Plain integers: a flag enum costs more than the decoding.
 NOTHING = 0
@@ -27,6 +31,14 @@ FAILED = 8
 """It carries an error."""
 
 
+_EMPTY = frozenset({b"", b"null", b'""'})
+
+
+def unread(data: bytes) -> int:
+    """What an event is that no reader can read: output, unless it is empty. A caller may understand it."""
+    return NOTHING if data.strip() in _EMPTY else OUTPUT
+
+
 class Asked(msgspec.Struct, frozen=True):
     """What the body of a request asked for."""
 
@@ -34,6 +46,26 @@ class Asked(msgspec.Struct, frozen=True):
     stream: bool = False
     params: Mapping[str, Any] = {}
     content: Content | None = None
+
+
+class EventReader(Generic[T]):
+    """How readers of events begin: with the event that ends a stream, and with one that cannot be read."""
+
+    __slots__ = ("_complete",)
+    _shape: ClassVar[Shape[Any]]
+
+    def __init__(self) -> None:
+        self._complete = False
+
+    def event(self, name: str, data: bytes) -> int:
+        if data == DONE:
+            self._complete = True
+            return END
+        event = self._shape.read(data)
+        return self._event(name, event, data) if event is not None else unread(data)
+
+    def _event(self, name: str, event: T, data: bytes) -> int:
+        raise NotImplementedError
 
 
 class Reader(Protocol):

@@ -16,7 +16,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
 from .lenient_json import Shape, take_over
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
 from .usage import Counts, usage_of
 
@@ -32,6 +32,7 @@ class _Details(msgspec.Struct, gc=False):
 class _Response(msgspec.Struct, gc=False):
     id: str | None = None
     response_id: str | None = None
+    object: str | None = None
     model: str | None = None
     status: str | None = None
     usage: Counts | None = None
@@ -86,6 +87,7 @@ _LAST = {
     "response.cancelled": END,
     "response.failed": END | FAILED,
 }
+_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled", "in_progress", "queued"})
 _TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
@@ -126,7 +128,7 @@ class ResponsesReader:
         """Decode an event whole: the first, the last and the unexpected ones."""
         event = _event.read(data)
         if event is None:
-            return OUTPUT if data.strip() else NOTHING
+            return unread(data)
         kind = event.type or name
         if event.item is not None and event.item.type in _TOOL_CALLS:
             self._calls_tool = True
@@ -156,12 +158,12 @@ class ResponsesReader:
         whole = _response.read(body)
         if whole is None:
             return False
-        # A response has a status; where a gateway leaves that out, it has its output.
-        self._complete = bool(whole.status or whole.output)
+        # A response has its name, its output, or at least a status that only responses have.
+        self._complete = whole.object == "response" or bool(whole.output) or whole.status in _STATUSES
         self._known = whole
         if whole.error or whole.status == "failed":
             self._error = error_of(whole.error or {})
-        elif not whole.status:
+        elif not self._complete:
             self._error = read_error(body)
         return True
 

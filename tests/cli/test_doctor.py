@@ -302,7 +302,7 @@ class TestAnApplication:
             (200, b"<html>\x1b[31m", "no series of byteplus-trace"),
             (200, b"", "no series of byteplus-trace"),
             (404, b"", "answered 404"),
-            (200, b'modelark_start_time_seconds{policy="a\x1b[31m"} 1\n', "a?[31m"),
+            (200, b'modelark_instrumented_time_seconds{policy="a\x1b[31m"} 1\n', "a?[31m"),
         ],
     )
     def test_what_is_no_such_page_is_a_finding(self, status, body, reason, capsys):

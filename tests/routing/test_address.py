@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from byteplus_trace import Policy, SettingError, Target
 from byteplus_trace._facts import Call
-from byteplus_trace._policy.address import address_of_call, base_at
 from byteplus_trace._policy.warnings import warnings_of
 from byteplus_trace._regions import PREFIXES
+from byteplus_trace._routing.address import address_of_call, base_at
 from byteplus_trace._wire.routes import match
 
 SG, EU = "ap-southeast-1", "eu-west-1"

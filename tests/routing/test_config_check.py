@@ -1,11 +1,15 @@
 """`byteplus-trace config check FILE`: how a file is understood, and never a part of a key."""
 
 import json
+import pickle
 
+import msgspec
 import pytest
 
+from byteplus_trace import Policy, SettingError
 from byteplus_trace._cli import main
 from byteplus_trace._cli.config import check
+from byteplus_trace._policy.warnings import warnings_of
 
 SECRET = "sk-a-very-secret-key"
 TABLE = {
@@ -120,3 +124,73 @@ def test_it_is_a_command(written, capsys, monkeypatch):
 
     assert 0 == main(["config", "check", written(TABLE)])
     assert "valid" in capsys.readouterr().out
+
+
+FILLED = {
+    "targets": [
+        {
+            "name": "${V}-name", "region": "ap-southeast-1", "api_key": "${V}", "base_url": "https://${V}.example/v3",
+            "messages_base_url": "https://${V}.example/m", "models": {"a": "${V}", "b": "${V}/b"}, "zone": "${V}",
+            "quota_group": "${V}", "override_params": {"user": "${V}", "tags": ["${V}"], "plain": "very-secret"},
+        },
+        {"name": "g", "targets": [{"name": "eu", "region": "eu-west-1", "models": {"*": "${V}"}}]},
+    ],
+    "mode": "conditional", "default": "${V}-name",
+    "conditions": [{"query": {"metadata.plan": {"$in": ["${V}"]}}, "then": "${V}-name"}],
+}  # fmt: skip
+
+
+def test_what_a_variable_holds_and_what_is_overridden_are_not_shown(written, capsys):
+    policy = Policy.load(FILLED, {"V": "very-secret"})
+
+    assert 0 == check(written(FILLED), {"V": "very-secret"})
+
+    shown = [capsys.readouterr().out, repr(policy), str(policy), *warnings_of(policy), repr(policy.leaves)]
+    assert not [each for each in shown if "secret" in each]
+    assert "https://${V}.example/v3" in shown[0]
+
+
+BROKEN = [
+    {"region": "${V}"},
+    {"base_url": "${V}"},
+    {"base_url": "http://${V}.example"},
+    {"messages_base_url": "https://u:${V}@p.example"},
+    {"billing_plan": "${V}"},
+    {"models": {"a": {"b": "${V}"}}},
+    {"only": ["${V}"]},
+    {"weight": "${V}"},
+    {"retry": {"base": "${V}"}},
+    {"override_params": {"model": "${V}"}},
+    {"override_params": ["${V}"]},
+    {"name": "a/${V}"},
+    {"base_url": "https://${V}.example/v3", "name": "one"},
+]
+
+
+@pytest.mark.parametrize("wrong", BROKEN)
+@pytest.mark.parametrize("value", ["very-secret", "very-secret-" + "and-as-long-as-a-key-" * 3])
+def test_no_refusal_shows_what_a_variable_holds(wrong, value, messages):
+    table = {
+        "targets": [
+            {"name": "t", "region": "eu-west-1", **wrong},
+            {"name": "u", "region": "ap-southeast-1", "base_url": "https://${V}.example/v3"},
+            {"name": "t", "region": "eu-west-1"},
+        ]
+    }
+
+    with pytest.raises(SettingError) as refused:
+        Policy.load(table, {"V": value})
+
+    assert "secret" not in messages(refused.value)
+
+
+def test_what_was_filled_in_leaves_as_any_other_text(world, call):
+    policy = Policy.load(FILLED, {"V": "very-secret"})
+    assert policy == pickle.loads(pickle.dumps(policy))
+
+    (send,) = world(policy).play(call(model="a")).sends
+
+    assert (
+        '["very-secret-name","very-secret",["very-secret"]]'
+        == msgspec.json.encode([send.target, send.model, send.override_params["tags"]]).decode()
+    )

@@ -2,7 +2,8 @@
 
 import openai
 import pytest
-from opentelemetry import context
+import wrapt
+from opentelemetry import baggage, context
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 
@@ -74,6 +75,109 @@ def test_http_spans_of_opentelemetry_need_no_instrumentor(instrument, http, told
 
     assert 1 == len(children_of(told, told.one))
     assert 2 == len(told.spans)
+
+
+@pytest.mark.parametrize("propagate", [False, True])
+def test_what_opentelemetry_records_and_sends_holds_no_query_and_no_baggage(
+    both, http, library, told, sg, ark, propagate
+):
+    """Its baggage is the application's, its query may hold a token."""
+    both(http_instrumentor(library), http_spans="otel", propagate=propagate)
+    token = context.attach(baggage.set_baggage("user", "42"))
+    try:
+        http.run(*asking(http, sg + "/models?limit=5&token=secret"))
+    finally:
+        context.detach(token)
+
+    assert not [span for span in told.spans if "secret" in repr(span.attributes)]
+    (request,) = ark.region("ap-southeast-1").requests
+    assert propagate == ("baggage" in request.headers)
+    assert "secret" == request.query["token"]
+
+
+def asking(http, url):
+    async def awork(client):
+        return await client.get(url)
+
+    return ((lambda client: client.get(url)) if http.colour == "sync" else awork,)
+
+
+def wrapping(http, library, watched):
+    """A transport around the library's own, such as a cache or a retrying one."""
+    if http.colour == "sync":
+
+        class Around(library.BaseTransport):
+            inner = library.HTTPTransport()
+
+            def handle_request(self, request):
+                watched.append(request)
+                return self.inner.handle_request(request)
+
+            def close(self):
+                self.inner.close()
+    else:
+
+        class Around(library.AsyncBaseTransport):
+            inner = library.AsyncHTTPTransport()
+
+            async def handle_async_request(self, request):
+                watched.append(request)
+                return await self.inner.handle_async_request(request)
+
+            async def aclose(self):
+                await self.inner.aclose()
+
+    return Around()
+
+
+def test_one_send_through_a_transport_that_wraps_another_is_one_http_span(both, http, library, told, sg):
+    both(http_instrumentor(library), http_spans="otel")
+
+    http.run(*asking(http, sg + "/models"), transport=wrapping(http, library, []))
+
+    assert 1 == len([span for span in told.spans if "httpx" in span.instrumentation_scope.name])
+
+
+def test_another_wrapper_of_the_transport_is_not_taken_for_opentelemetrys(
+    instrument, http, library, told, sg
+):
+    instrument(http_spans="otel")
+    transport, method = (
+        wrapping(http, library, []),
+        "handle_request" if http.colour == "sync" else "handle_async_request",
+    )
+    seen = []
+
+    @wrapt.decorator
+    def theirs(wrapped, _instance, args, kwargs):
+        seen.append(args)
+        return wrapped(*args, **kwargs)
+
+    setattr(transport, method, theirs(getattr(transport, method)))
+    http.run(*asking(http, sg + "/models"), transport=transport)
+
+    assert 1 == len(seen) == len([span for span in told.spans if "httpx" in span.instrumentation_scope.name])
+
+
+def test_the_hooks_that_an_application_gave_opentelemetry_are_called(instrument, http, library, told, sg):
+    instrumentor, hooked = http_instrumentor(library), []
+
+    async def hook(span, request):
+        hooked.append(request.url)
+
+    instrumentor.instrument(
+        tracer_provider=told.provider,
+        request_hook=lambda span, request: hooked.append(request.url),
+        async_request_hook=hook,
+    )
+    try:
+        instrument(http_spans="otel")
+        http.run(*asking(http, sg + "/models?a=1"))
+    finally:
+        instrumentor.uninstrument()
+
+    assert 1 == len(hooked)
+    assert not [span for span in told.spans if "a=1" in repr(span.attributes)]
 
 
 def call_within(told, http, sg, name, attributes):

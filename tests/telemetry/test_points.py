@@ -236,8 +236,9 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         "modelark_health_store_up",
         "modelark_health_store_errors_total",
         "modelark_telemetry_errors_total",
+        "modelark_process_start_time_seconds",
         "modelark_build_info",
-        "modelark_start_time_seconds",
+        "modelark_instrumented_time_seconds",
     }
 
 

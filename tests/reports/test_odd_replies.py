@@ -1,0 +1,296 @@
+"""Every API and everything that may arrive in the place of its reply: only an answer is `ok`, and every answer is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+MODEL = "seed-2-0-lite-260428"
+ERROR = {"error": {"code": "InternalServiceError", "message": "m"}}
+
+CHOICE = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Rhine"}}
+CHAT = {"id": "1", "model": MODEL, "choices": [CHOICE]}
+RESPONSE = {"id": "resp_1", "model": MODEL, "status": "completed", "output": [{"type": "message"}]}
+VECTOR = {"object": "embedding", "embedding": [0.5]}
+TASK = {"id": "cgt-1", "model": "dreamina", "status": "running"}
+DOCUMENTS = {
+    "chat": CHAT,
+    "bot": {**CHAT, "bot_usage": {"model_usage": [{"prompt_tokens": 5, "completion_tokens": 2}]}},
+    "context": CHAT,
+    "batch": CHAT,
+    "responses": RESPONSE,
+    "responses unstored": RESPONSE,
+    "fetched": RESPONSE,
+    "messages": {"type": "message", "id": "m", "model": MODEL, "stop_reason": "end_turn", "content": []},
+    "images": {"model": "m", "data": [{"url": "https://h/1"}], "usage": {"generated_images": 1}},
+    "embeddings": {"object": "list", "data": [VECTOR], "usage": {"prompt_tokens": 1}},
+    "multimodal": {"object": "list", "data": VECTOR, "usage": {"prompt_tokens": 1}},
+    "task made": {"id": "cgt-1"},
+    "task read": TASK,
+    "tasks": {"total": 1, "items": [TASK]},
+    "tokenization": {"id": "1", "object": "list", "data": [{"total_tokens": 1}]},
+    "classification": {"label": "a", "usage": {"prompt_tokens": 1}},
+    "count_tokens": {"input_tokens": 3},
+    "models": {"object": "list", "data": [{"id": MODEL}]},
+    "file": {"id": "file-1", "object": "file"},
+    "input_items": {"object": "list", "data": [], "has_more": False},
+}
+# What no API replies with a 200.
+ODD_DOCUMENTS = {
+    "nothing": b"",
+    "a line end": b"\r\n",
+    "an empty object": b"{}",
+    "null": b"null",
+    "a list": b"[]",
+    "a text": b'"busy"',
+    "a page": b"<html>busy</html>",
+    "a gateway's code": b'{"code": 500, "msg": "upstream busy", "data": null}',
+    "a gateway's code as text": b'{"code": "503", "message": "no channel"}',
+    "no success": b'{"success": false, "message": "no"}',
+    "a detail": b'{"detail": "Not Found"}',
+    "an error": json.dumps(ERROR).encode(),
+    "an error as text": b'{"error": "busy"}',
+    "an error of messages": json.dumps({"type": "error", **ERROR}).encode(),
+    "a gateway's error": b'{"error_code": "403", "error_msg": "no"}',
+    "the control plane's error": b'{"ResponseMetadata": {"Error": {"Code": "InternalServiceError"}}}',
+}
+# What is no reply of these APIs, and may be one of others.
+ODD_FOR = {
+    "chat": [{"choices": None}, {"id": "1", "choices": []}, {"id": "1", "usage": {"prompt_tokens": 1}}],
+    "responses": [{"id": "r"}, {"id": "r", "output": None}, {"id": "r", "status": ""}],
+    "messages": [{"id": "m", "content": []}, {"type": "", "content": None}],
+    "images": [{"data": []}, {"data": None}, {"data": [{}]}, {"data": [{"url": "", "b64_json": None}]}],
+    "embeddings": [{"data": []}, {"object": "list", "data": None}],
+    "multimodal": [{"data": {}}, {"object": "list", "data": None}],
+    "task made": [{"model": "m"}, {"id": "", "status": None}],
+}
+SAME_FORM = [
+    {"chat", "bot", "context", "batch"},
+    {"responses", "responses unstored", "fetched"},
+    {"embeddings", "multimodal"},
+]
+# Where a second copy may be made, a call moves on from what is no answer. Contexts, stored responses and endpoints
+# stay where they are.
+MOVES = {"chat", "bot", "messages", "responses unstored", "embeddings", "multimodal"}
+# Documents of which nothing is known but that they hold something: another API's is one of theirs.
+PLAIN = {"tasks", "tokenization", "classification", "count_tokens", "models", "file", "input_items"}
+MAKING = [api for api in DOCUMENTS if api not in PLAIN]
+
+
+def alike(one, other):
+    return one == other or any({one, other} <= forms for forms in SAME_FORM)
+
+
+def documents():
+    for api in DOCUMENTS:
+        for name, body in ODD_DOCUMENTS.items():
+            yield pytest.param(api, body, id=f"{api}: {name}")
+    for api, bodies in ODD_FOR.items():
+        for body in bodies:
+            yield pytest.param(api, json.dumps(body).encode(), id=f"{api}: {body}")
+    for api in MAKING:
+        for other in MAKING:
+            # A task has an id and a status, and so has a response: nothing tells the two apart.
+            if not alike(api, other) and not (
+                api.startswith("task") or (api, other) == ("fetched", "task read")
+            ):
+                yield pytest.param(api, json.dumps(DOCUMENTS[other]).encode(), id=f"{api}: of {other}")
+
+
+def document(body, content_type="application/json"):
+    return 200, content_type, body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def outcomes(ends):
+    return {key: end.outcome for key, end in ends.items()}
+
+
+def all_of(ends, alone, routed):
+    """What is expected of each call: without a policy, and with one."""
+    return {(colour, setting): alone if setting == "alone" else routed for colour, setting in ends}
+
+
+@pytest.mark.parametrize(("api", "body"), list(documents()))
+def test_no_odd_document_passes_for_an_answer(ends, api, body):
+    seen = ends(api, [document(body), document(DOCUMENTS[api])])
+
+    assert all_of(seen, "error", "rescued_fallback" if api in MOVES else "error") == outcomes(seen)
+    assert all_of(seen, 1, 2 if api in MOVES else 1) == {key: end.sends for key, end in seen.items()}
+
+
+@pytest.mark.parametrize("api", DOCUMENTS)
+def test_half_of_a_document_is_an_error_and_may_have_been_an_answer(ends, api):
+    """So it is handed on, and the call is not made twice for it."""
+    seen = ends(api, [document(json.dumps(DOCUMENTS[api])[:-1].encode())])
+
+    assert all_of(seen, "error", "error") == outcomes(seen)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/html", "text/event-stream", ""])
+@pytest.mark.parametrize("api", DOCUMENTS)
+def test_an_answer_is_one_whatever_its_label(ends, api, content_type):
+    seen = ends(api, [document(DOCUMENTS[api], content_type)])
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)
+    assert all(DOCUMENTS[api] == json.loads(end.text) for end in seen.values())
+
+
+# Streams: each event's name, where it has one, and its data.
+
+
+def chunk(content="", **choice):
+    return {"id": "1", "model": MODEL, "choices": [{"index": 0, "delta": {"content": content}, **choice}]}
+
+
+USED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+BOT_USED = {"id": "1", "choices": [], "bot_usage": {"model_usage": [USED]}}
+CREATED = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+DELTA = {"type": "response.output_text.delta", "delta": "Rhine"}
+COMPLETED = {"type": "response.completed", "response": RESPONSE}
+STARTED = {"type": "message_start", "message": {"id": "m", "model": "x"}}
+BLOCK = {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Rhine"}}
+STOPPED = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}
+IMAGE = {"type": "image_generation.partial_succeeded", "url": "https://h/1", "size": "2K"}
+MADE = {"type": "image_generation.completed", "usage": {"generated_images": 1}}
+STREAMS = {
+    "chat": [chunk("Rh"), chunk("ine"), chunk(finish_reason="stop"), {"id": "1", "choices": [], "usage": USED}, "[DONE]"],
+    "bot": [chunk("Rh"), chunk(finish_reason="stop"), BOT_USED, "[DONE]"],
+    "context": [chunk("Rh"), chunk(finish_reason="stop"), "[DONE]"],
+    "responses": [CREATED, DELTA, COMPLETED, "[DONE]"],
+    "responses unstored": [CREATED, DELTA, COMPLETED, "[DONE]"],
+    "fetched": [CREATED, DELTA, COMPLETED, "[DONE]"],
+    "messages": [STARTED, BLOCK, TEXT, STOPPED, {"type": "message_stop"}],
+    "images": [IMAGE, MADE, "[DONE]"],
+}  # fmt: skip
+# The number of events after which nothing that the reply must have is missing.
+COMPLETE_AFTER = {
+    "chat": 3,
+    "bot": 2,
+    "context": 2,
+    "responses": 3,
+    "responses unstored": 3,
+    "fetched": 3,
+    "messages": 5,
+    "images": 1,
+}
+# The number of events that end in the one that ends the stream, where that is not the last.
+ENDED_AFTER = {"responses": 3, "responses unstored": 3, "fetched": 3, "images": 2}
+# The number of events before the first output: up to there the call can move.
+SILENT = {"chat": 0, "bot": 0, "responses unstored": 1, "messages": 2}
+ODD_STREAMS = {
+    "nothing": [],
+    "only the end": ["[DONE]"],
+    "usage and the end": [{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}}, "[DONE]"],
+    "a bot's usage and the end": [BOT_USED, "[DONE]"],
+    "an error first": [ERROR],
+    "an error first, and the end": [ERROR, "[DONE]"],
+    "an error of messages first": [{"type": "error", **ERROR}],
+    "a flat error first": [{"type": "error", "code": "InternalServiceError", "message": "m"}],
+    "only message_stop": [{"type": "message_stop"}],
+    "only created": [CREATED],
+    "empty objects": [{}, {}],
+    "nulls": [None, None],
+    "choices of null": [{"choices": None}, "[DONE]"],
+    "no choices": [{"id": "1", "choices": []}, "[DONE]"],
+}
+
+
+def stream(events, content_type="text/event-stream"):
+    body = b"".join(
+        b"data: " + (event if isinstance(event, str) else json.dumps(event)).encode() + b"\n\n"
+        for event in events
+    )
+    return 200, content_type, body
+
+
+@pytest.mark.parametrize("odd", ODD_STREAMS)
+@pytest.mark.parametrize("api", STREAMS)
+def test_no_odd_stream_passes_for_an_answer(ends, api, odd):
+    first, right = stream(ODD_STREAMS[odd]), stream(STREAMS[api])
+    seen = ends(api, [first, right], stream=True)
+
+    assert all_of(seen, "error", "rescued_fallback" if api in MOVES else "error") == outcomes(seen)
+    received = right[2] if api in MOVES else first[2]
+    assert all_of(seen, first[2], received) == {key: end.text for key, end in seen.items()}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", "text/html", ""])
+@pytest.mark.parametrize("odd", ["nothing", "an empty object", "a page", "an error", "a gateway's code"])
+@pytest.mark.parametrize("api", STREAMS)
+def test_no_odd_document_passes_for_a_stream(ends, api, odd, content_type):
+    seen = ends(api, [document(ODD_DOCUMENTS[odd], content_type), stream(STREAMS[api])], stream=True)
+
+    assert all_of(seen, "error", "rescued_fallback" if api in MOVES else "error") == outcomes(seen)
+    if odd == "an error":
+        assert "InternalServiceError" == seen["sync", "alone"].error_type
+
+
+@pytest.mark.parametrize(
+    ("api", "other"), [(api, other) for api in STREAMS for other in STREAMS if not alike(api, other)]
+)
+def test_no_stream_of_another_api_passes_for_an_answer(ends, api, other):
+    seen = ends(api, [stream(STREAMS[other]), stream(STREAMS[api])], stream=True)
+
+    assert {"error"} >= {end.outcome for (_, setting), end in seen.items() if setting == "alone"}
+    assert "ok" not in outcomes(seen).values()
+
+
+def cut_streams():
+    return [(api, after) for api, events in STREAMS.items() for after in range(len(events))]
+
+
+def moves_after(api, events):
+    """Whether a call moves on from a stream that fails after so many events: while no output was seen."""
+    return api in MOVES and events <= SILENT[api]
+
+
+@pytest.mark.parametrize(("api", "after"), cut_streams())
+def test_a_stream_that_ends_after_any_event_is_an_answer_where_it_is_complete(ends, api, after):
+    seen = ends(api, [stream(STREAMS[api][:after]), stream(STREAMS[api])], stream=True)
+
+    failed = "rescued_fallback" if moves_after(api, after) else "error"
+    complete = after >= COMPLETE_AFTER[api]
+    assert all_of(seen, *("ok", "ok") if complete else ("error", failed)) == outcomes(seen)
+    assert complete or ("cut" if after else "empty") == seen["sync", "alone"].reason
+
+
+@pytest.mark.parametrize(("api", "after"), cut_streams())
+def test_a_connection_that_breaks_after_any_event_is_no_answer(fresh_ends, api, after):
+    seen = fresh_ends(api, [stream(STREAMS[api][:after]), stream(STREAMS[api])], "peer closed connection")
+
+    failed = "rescued_fallback" if moves_after(api, after) else "error"
+    ended = after >= ENDED_AFTER.get(api, len(STREAMS[api]))  # what the connection does then is nobody's loss
+    assert all_of(seen, *("ok", "ok") if ended else ("error", failed)) == seen
+
+
+def broken_streams():
+    """Each stream with an error after each of its events, with and without the event that ends it."""
+    for api, events in STREAMS.items():
+        for after in range(1, len(events)):
+            for name, rest in (("", []), (" and the end", events[-1:])):
+                yield pytest.param(api, [*events[:after], ERROR, *rest], after, id=f"{api}: {after}{name}")
+
+
+@pytest.mark.parametrize(("api", "events", "after"), list(broken_streams()))
+def test_an_error_is_one_wherever_it_stands(ends, api, events, after):
+    seen = ends(api, [stream(events), stream(STREAMS[api])], stream=True)
+
+    # After the event that ends a stream nothing more is read.
+    if after >= ENDED_AFTER.get(api, len(events)):
+        assert all_of(seen, "ok", "ok") == outcomes(seen)
+    else:
+        failed = "rescued_fallback" if moves_after(api, after) else "error"
+        assert all_of(seen, "error", failed) == outcomes(seen)
+        assert "InternalServiceError" == seen["sync", "alone"].error_type
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", "text/html", ""])
+@pytest.mark.parametrize("api", [api for api in STREAMS if api != "fetched"])
+def test_a_stream_is_an_answer_whatever_its_label(ends, api, content_type):
+    """But for a response that is fetched: there a query asks for the stream, and the label alone shows it."""
+    seen = ends(api, [stream(STREAMS[api], content_type)], stream=True)
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)
+    assert {stream(STREAMS[api])[2]} == {end.text for end in seen.values()}
