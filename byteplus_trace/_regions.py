@@ -106,6 +106,7 @@ REGION_HEADER = "x-portkey-byteplus-region"
 
 # What may stand in a path as it is; `%` is an escape already.
 _SAFE = "/%:@!$&'()*+,;="
+_PORT = re.compile(r"(?<=.):([0-9]{1,9})\Z")
 _SHAPE = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,2}(-\d)?")
 # What people call a region, for the sentence that names its id.
 _NICKNAMES = {
@@ -191,12 +192,13 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """
     The origin of a URL, in the sense of the web: scheme, host and port, in the one form in which they compare.
 
-    Raises:
-        ValueError: the port is none.
+    A port above 65535 is kept: a caller may write it, and what becomes of it is the HTTP library's to say.
     """
     parts = urlsplit(url)
     host = spellings_of(parts.hostname)[0] if parts.hostname is not None else None
-    return parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    written = _PORT.search(parts.netloc)
+    port = int(written[1]) if written is not None else None
+    return parts.scheme, host, port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def spellings_of(host: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -105,7 +106,11 @@ def _patch(module: ModuleType) -> None:
 def _wrapper(name: str, colour: str) -> Callable[..., Any]:
     ours: Any = None
 
-    def transport_for_url(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:
+    def transport_for_url(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        if client is None and args:
+            # Called as it stands in the class, as another patcher may: the client is its first argument.
+            client, *args = args
+            wrapped = partial(wrapped, client)
         found = wrapped(*args, **kwargs)
         instrumentation = Instrumentation._active
         if instrumentation is None:

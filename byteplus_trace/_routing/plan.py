@@ -106,6 +106,8 @@ class _Story:
         self.time = RemainingTime(policy.deadline, clock, prior.deadline_at if prior is not None else ends_at)
         self.standing = Standing(health, breaker_operation(call))
         self.sent = 0
+        self.alone = False
+        """Only one target can serve the call: its SDK may repeat it as if there were no policy, with a key made anew."""
         self.most = policy.max_attempts - self.before if replayable else 1
         self.skipped: list[Skip] = []
         self.waited = 0.0
@@ -125,6 +127,7 @@ class _Story:
             return self._raised_again(self.prior)
         if not possible:
             return (yield from self._as_addressed(origin))
+        self.alone = len(possible) == 1
         self.health.earn()
         outcome: Outcome | None = None
         rest, barred = possible, []
@@ -209,6 +212,8 @@ class _Story:
 
     def _has_repeats(self, candidate: Candidate, repeats: int) -> bool:
         """Whether a repeat is left to this target; a probe has none."""
+        if self.alone and self.call.sdk_retry:
+            return False  # its SDK repeats it: both together would multiply
         return not self.standing.is_probe and repeats < candidate.retry.per_target and self.sent < self.most
 
     def _attempt(
@@ -317,6 +322,7 @@ class _Story:
     def _final_failure(self, outcome: Outcome) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
         verdict, failure = outcome.verdict, outcome.failure
+        final = not self.alone or self.time.is_over or self._is_final_copy(verdict)
         if failure is not None:
             spared = self._is_final_copy(verdict)
             if failure.kind in {"timeout", "idle"} and self.time.is_over:
@@ -327,13 +333,13 @@ class _Story:
                 return self._delivered(failure=failure, spared=spared, final=True)
         if self.in_hand and not (self.kept and (self.empty or self.policy.final == "primary")):
             # A 200 was only looked at to bound it: its caller gets it as it would without a deadline.
-            return self._delivered(final=outcome.status is not None or self.sent > 1)
+            return self._delivered(final=final and (outcome.status is not None or self.sent > 1))
         if self.kept:
             if self.in_hand:
                 self.in_hand = False
                 yield Discard()
-            return self._delivered(kept=True, final=True)
-        return self._delivered(failure=self.failures[-1 if self.policy.final == "last" else 0], final=True)
+            return self._delivered(kept=True, final=final)
+        return self._delivered(failure=self.failures[-1 if self.policy.final == "last" else 0], final=final)
 
     def _raised_again(self, prior: Prior) -> Deliver:
         """An SDK sent again what may not be sent again, or for which nothing is left."""

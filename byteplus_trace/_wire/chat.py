@@ -9,7 +9,7 @@ cumulative, on every chunk.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,7 +18,11 @@ from .errors import error_of, read_error
 from .lenient_json import UNREADABLE, Shape, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
+from .text_budget import LONGEST_NAME
 from .usage import BotCounts, Counts, usage_of
+
+# Something is kept of each index, and a stream could name any.
+_Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -33,7 +37,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
+    index: _Index = 0
     delta: _Delta | None = None
     finish_reason: str | None = None
 
@@ -57,7 +61,7 @@ class _Chunk(_Reply, gc=False):
 class _Finish(msgspec.Struct, gc=False):
     """A choice of a document, its message skipped."""
 
-    index: int = 0
+    index: _Index = 0
     finish_reason: str | None = None
 
 
@@ -150,7 +154,7 @@ class ChatReader:
 
     def _finish(self, index: int, reason: str) -> int:
         """Note why a choice ended. The first reason stays: a late frame does not take it back."""
-        self._finished.setdefault(index, reason)
+        self._finished.setdefault(index, reason[:LONGEST_NAME])
         if reason != "error":
             return NOTHING
         self._error = self._error or WireError()

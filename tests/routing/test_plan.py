@@ -458,6 +458,24 @@ def test_when_all_fail_the_caller_gets_the_first_reply(world, two, call):
     assert Deliver(kept=True, final=True, attempts=2) == trip.delivered
 
 
+@pytest.mark.parametrize("alone", [{"only": {"images"}}, {"zone": "eu"}, {"api_key": None}])
+def test_where_one_target_alone_can_serve_a_call_its_sdk_goes_on_repeating_it(alone, world, two, call):
+    """Alone an SDK sends three times; a policy must not make that two."""
+    zone = {"zone": "sg"} if "zone" in alone else {}
+
+    trip = world(two(eu=alone, sg=zone)).play(call(), Reply(503), Reply(503))
+    repeated = world(two(eu=alone, sg=zone)).play(call(sdk_retry=1), Reply(503))
+
+    assert (["sg", "sg"], False) == (trip.targets, trip.delivered.final)
+    assert (["sg"], False) == (repeated.targets, repeated.delivered.final)
+
+
+def test_where_one_target_alone_can_serve_a_call_that_may_have_run_its_sdk_is_stopped(world, two, call):
+    trip = world(two(eu={"only": {"chat"}})).play(call("images"), Reply(500))
+
+    assert (["sg"], True) == (trip.targets, trip.delivered.final)
+
+
 def test_a_reply_is_worth_more_than_an_exception_before_it(world, two, call):
     trip = world(two(retry=ONCE)).play(call(), CONNECT, Reply(503))
 

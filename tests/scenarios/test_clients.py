@@ -8,6 +8,8 @@ import openai
 import pytest
 from byteplussdkarkruntime import Ark, AsyncArk
 
+from byteplus_trace import Policy, Retry, Target
+
 MESSAGES = [{"role": "user", "content": "Name three rivers of Asia."}]
 CHAT = "seed-1-6-250915"
 EMBEDDING = "skylark-embedding-vision-251215"
@@ -240,3 +242,32 @@ def test_an_sdks_retries_are_calls_of_their_own(instrument, told, sg, ark):
     outcomes = [span.attributes["byteplus.modelark.outcome"] for span in told.logical]
     assert ["error", "ok"] == outcomes
     assert 1 == told.logical[1].attributes["byteplus.modelark.sdk_retry"]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_under_a_policy_with_one_target_an_sdk_survives_what_it_survives_alone(
+    instrument, ark, keyed, monkeypatch
+):
+    """Two failures in a row, with a key that is made anew for each send."""
+    monkeypatch.setattr(openai.OpenAI, "_calculate_retry_timeout", lambda *_: 0)
+    region, keys = ark.region("ap-southeast-1"), []
+    region.fails(503, times=3 if keyed else 2)
+    key = {"api_key": "the-targets"} if keyed else {}
+    instrument(
+        policy=Policy(
+            targets=[Target("sg", region="ap-southeast-1", base_url=region.base_url, **key)],
+            retry=Retry(base=0.001, cap=0.002, per_target=1 if keyed else 0),
+        )
+    )
+
+    def api_key():
+        keys.append(f"key-{len(keys)}")
+        return keys[-1]
+
+    with openai.OpenAI(base_url=region.base_url, api_key=api_key) as client:
+        client.chat.completions.create(
+            model="seed-1-6-250915", messages=[{"role": "user", "content": "Hello"}]
+        )
+
+    assert (4 if keyed else 3) == len(region.requests)
+    assert ["key-0", "key-1", "key-2"] == keys
