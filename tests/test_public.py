@@ -69,7 +69,7 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_public_modules_announce_names_that_exist_and_explain_themselves(module):
     module = importlib.import_module(f"byteplus_trace.{module}")
 
-    assert sorted(module.__all__) == list(module.__all__)
+    assert sorted(module.__all__, key=lambda name: (not name.isupper(), name)) == list(module.__all__)
     for name in module.__all__:
         assert (inspect.getdoc(getattr(module, name)) or "").strip()
 
