@@ -266,13 +266,17 @@ def _otel_metrics() -> Iterator[str]:
     yield ""
     rows = [(f"`{name}`", "histogram", meaning) for name, meaning in meter.HISTOGRAMS.items()]
     rows += [
-        (f"`{name}`", "histogram, with `token_histograms`", meaning)
+        (
+            f"`{name}`",
+            "histogram" if name == meter.EMBEDDED else "histogram, with `token_histograms`",
+            meaning,
+        )
         for name, meaning in meter.TOKEN_HISTOGRAMS.items()
     ]
     rows += [(f"`{name}`", "observable counter", meaning) for name, meaning in meter.COUNTERS.items()]
     yield from _table(("metric", "kind", "meaning"), rows)
     yield ""
-    yield f"Token counts have `{meter.TOKEN_MODALITY}` where the service says of what kind the tokens are."
+    yield f"The counters of tokens have `{meter.TOKEN_MODALITY}`."
 
 
 def _closed_sets() -> Iterator[str]:
