@@ -1,9 +1,11 @@
 """A real redis-server, and all that may be wrong with it: what is shared, what is said, and that nobody waits."""
 
 import logging
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -148,6 +150,19 @@ def test_two_stores_have_one_thread(process, fleet_of_processes):
         stands(other.reports, True)
         assert 1 == sum("health-store" in thread.name for thread in threading.enumerate())
         health_store.leave(other.sharing)
+
+
+def test_the_documented_user_may_do_all_that_is_needed(process, redis_server):
+    page = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"^ACL SETUSER .*$", page, re.MULTILINE)
+    redis_server.client().execute_command(*rule.replace(">PASSWORD", ">secret").split())
+    url = redis_server.url.replace("redis://", "redis://byteplus-trace:secret@")
+
+    one, other = process(url), process(url)
+    test_openings_probes_cooldowns_keys_and_objects_are_shared(process=lambda: process(url))
+
+    assert [[], []] == [one.reports.errors, other.reports.errors]
+    assert health_store.trouble_with(StoreAddress.of(url)) is None
 
 
 # What may be wrong.
