@@ -14,8 +14,12 @@ import os
 workers = 4
 
 
-def post_fork(server, worker):
-    """After the fork: threads and sockets of the master would not survive it."""
+def post_worker_init(worker):
+    """
+    After the fork, for threads and sockets of the master would not survive it, and after the worker's signal handlers.
+
+    In `post_fork` a SIGTERM would meet the master's handlers meanwhile, and gunicorn would wait out its graceful timeout.
+    """
     import byteplus_trace
 
     byteplus_trace.instrument(metrics_port=9464)

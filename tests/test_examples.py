@@ -128,7 +128,7 @@ def test_the_gunicorn_configuration_is_python_with_both_hooks():
     found = {}
     exec((EXAMPLES / "gunicorn.conf.py").read_text(encoding="utf-8"), found)
 
-    assert {"workers", "post_fork", "child_exit"} <= set(found)
+    assert {"workers", "post_worker_init", "child_exit"} <= set(found)
 
 
 @pytest.mark.parametrize("shared", [True, False])
