@@ -468,8 +468,8 @@ def reason_of(error: Exception) -> str:
     ):
         if isinstance(error, kind):
             return reason
-    message = message_of(error)
-    return next((reason for prefix, reason in _ANSWERS if message.startswith(prefix)), "answer")
+    text = message_of(error)
+    return next((reason for prefix, reason in _ANSWERS if text.startswith(prefix)), "answer")
 
 
 # How Redis and Valkey begin what the client has no class for.
