@@ -307,6 +307,14 @@ def test_the_links_from_traces_ask_for_series_that_exist():
     for query in links["queries"]:
         expression = query["query"].replace("$$__tags", 'region="eu-west-1"')
         assert not unknown_names(expression), expression
+        assert query["query"].count("resets(") == 1, "it counts the first sample too"
+
+
+def test_the_documentation_counts_as_the_panels_do():
+    page = (ROOT / "docs/metrics.md").read_text()
+    counted = promql.Lens("5m").increase(OPERATIONS, outcome=("error", "deadline"))
+
+    assert re.sub(r"\s+", "", counted) in re.sub(r"\s+", "", page)
 
 
 class TestTheStack:
@@ -316,7 +324,7 @@ class TestTheStack:
         text = re.sub(r"!reset null|!override", "", (GRAFANA / name).read_text())
         return yaml.safe_load(text)["services"]
 
-    @pytest.mark.parametrize("name", ["compose.yaml", "compose.desktop.yaml"])
+    @pytest.mark.parametrize("name", ["compose.yaml", "compose.desktop.yaml", "compose.valkey.yaml"])
     def test_every_published_port_is_on_the_loopback(self, name):
         published = [port for service in self.services(name).values() for port in service.get("ports", ())]
 
@@ -332,7 +340,11 @@ class TestTheStack:
         assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
 
     def test_images_are_pinned_to_a_version(self):
-        images = [service["image"] for service in self.services("compose.yaml").values()]
+        images = [
+            service["image"]
+            for name in ("compose.yaml", "compose.valkey.yaml")
+            for service in self.services(name).values()
+        ]
 
         assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images)
 
