@@ -137,6 +137,10 @@ DUPLICATES = Instrument(
     "modelark_possible_duplicates_total", "counter", ("operation", "target", "action"),
     "Second charges avoided (raised), risked (replayed), or likely made by the SDK above (sdk_resend).",
     "modelark.possible_duplicates")  # fmt: skip
+UNKNOWN = Instrument(
+    "modelark_unknown_total", "counter", ("what", "name"),
+    "Error codes (error_code) and stream events (event) that this version does not know; the first 64 names.",
+    "modelark.unknown")  # fmt: skip
 TELEMETRY_ERRORS = Instrument(
     "modelark_telemetry_errors_total", "counter", ("where",),
     "Faults of this library's own, swallowed so that no call was affected.",
@@ -157,5 +161,5 @@ INSTRUMENTED = Instrument(
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, UNMEASURED, IN_FLIGHT, OLDEST,
     RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, BREAKER_OPENINGS,
-    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
+    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, UNKNOWN, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
 )  # fmt: skip

@@ -16,7 +16,11 @@ workers = 4
 
 
 def post_worker_init(worker):
-    """In the worker, when it has its signal handlers: threads and sockets of the master would not survive the fork."""
+    """
+    After the fork, for threads and sockets of the master would not survive it, and after the worker's signal handlers.
+
+    In `post_fork` a SIGTERM would meet the master's handlers meanwhile, and gunicorn would wait out its graceful timeout.
+    """
     import byteplus_trace
 
     byteplus_trace.instrument(metrics_port=9464)

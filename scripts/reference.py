@@ -54,7 +54,6 @@ ATTRIBUTES = (
     Attribute("gen_ai.request.presence_penalty", "double", "start", "as sent"),
     Attribute("gen_ai.request.max_tokens", "int", "start", "`max_tokens`, `max_completion_tokens` or `max_output_tokens`"),
     Attribute("gen_ai.request.seed", "int", "start", "as sent"),
-    Attribute("gen_ai.request.stop_sequences", "string[]", "start", "as sent"),
     Attribute("gen_ai.request.choice.count", "int", "start", "`n`, where it is not 1"),
     Attribute("gen_ai.request.reasoning.level", "string", "start", "`reasoning_effort`"),
     Attribute("gen_ai.request.previous_response.id", "string", "start", "the response that this one continues"),
@@ -122,6 +121,7 @@ ATTRIBUTES = (
     Attribute("gen_ai.output.messages", "string", "content", "JSON, likewise"),
     Attribute("gen_ai.system_instructions", "string", "content", "JSON, likewise"),
     Attribute("gen_ai.tool.definitions", "string", "content", "JSON, likewise"),
+    Attribute("gen_ai.request.stop_sequences", "string[]", "content", "as sent"),
 )  # fmt: skip
 
 # On a call's span under "start" or "end", and on each attempt's too.

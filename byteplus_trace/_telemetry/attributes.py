@@ -124,11 +124,6 @@ def _put_params(attributes: Attributes, table: _Params, params: Mapping[str, Any
 
 
 def _put_special_params(attributes: Attributes, params: Mapping[str, Any]) -> None:
-    stop = params.get("stop")
-    if isinstance(stop, str):
-        stop = [stop]
-    if stop:
-        attributes["gen_ai.request.stop_sequences"] = [str(sequence)[:LONGEST] for sequence in stop]
     choices = params.get("n")
     if isinstance(choices, int) and choices != 1:
         attributes["gen_ai.request.choice.count"] = choices

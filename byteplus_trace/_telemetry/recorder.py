@@ -48,6 +48,7 @@ from .attributes import (
 from .guard import UserFunctionError, fault, guard
 from .other_instrumentations import OuterSpan, outer_genai_span
 from .points import points
+from .secrets import without_secrets
 
 if TYPE_CHECKING:
     from .meter import MeterSink
@@ -233,6 +234,9 @@ class CallSpan:
                     span.set_attributes(
                         content_attributes(exchange.call.content, exchange.answer.content, self._write)
                     )
+                    stop = exchange.call.params.get("stop")
+                    if stop:
+                        span.set_attribute("gen_ai.request.stop_sequences", self._redacted(stop))
         span.end(ended_ns)
 
     def _describe(self, exchange: facts.Exchange) -> str:
@@ -253,9 +257,7 @@ class CallSpan:
         return msgspec.json.encode(self._redacted(content)).decode()
 
     def _redacted(self, content: Any) -> Any:
-        redact = self._recorder.settings.redact
-        if redact is None:
-            return content
+        redact = self._recorder.settings.redact or without_secrets
         if isinstance(content, str):
             try:
                 return redact(content)

@@ -64,7 +64,7 @@ def test_a_chat_is_one_span_with_one_attempt(http, instrument, told, sg):
 
 
 def test_what_a_request_asks_for_has_the_names_of_the_conventions(http, instrument, told, sg):
-    asked = {"temperature": 1, "top_p": 0.5, "top_k": 40, "max_tokens": 99, "seed": 7, "stop": ["x"], "n": 2}
+    asked = {"temperature": 1, "top_p": 0.5, "top_k": 40, "max_tokens": 99, "seed": 7, "n": 2}
     instrument()
 
     http.post(sg + "/messages", {**CHAT, **asked})
@@ -75,7 +75,6 @@ def test_what_a_request_asks_for_has_the_names_of_the_conventions(http, instrume
         "top_k": 40,
         "max_tokens": 99,
         "seed": 7,
-        "stop_sequences": ("x",),
         "choice.count": 2,
     }
     assert expected == {name: told.one.attributes.get(f"gen_ai.request.{name}") for name in expected}
@@ -486,3 +485,28 @@ def test_uninstrument_puts_everything_back(told, ark, sg, library):
 def test_every_supported_library_has_the_patch_point(library):
     assert callable(library.Client._transport_for_url)
     assert callable(library.AsyncClient._transport_for_url)
+
+
+def test_without_a_redact_common_secrets_are_removed_from_content(http, instrument, told, sg):
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"passwd": "hunter2"}'}}
+    messages = [
+        {"role": "user", "content": "Open postgres://me:hunter2@db and name three rivers."},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": '{"private_key_pem": "hunter2", "auth": "hunter2"}'},
+    ]
+    instrument(capture_content=True)
+
+    http.post(sg + "/chat/completions", {**CHAT, "messages": messages, "stop": ["Bearer hunter2hunter2"]})
+
+    assert "hunter2" not in told.one.to_json()
+    assert "name three rivers" in told.one.attributes["gen_ai.input.messages"]
+    assert ("Bearer [removed]",) == told.one.attributes["gen_ai.request.stop_sequences"]
+
+
+def test_stop_sequences_are_content(http, instrument, told, sg):
+    instrument()
+
+    http.post(sg + "/chat/completions", {**CHAT, "stop": ["canary"]})
+
+    assert "canary" not in told.one.to_json()
+    assert "canary" not in repr(told.exchanges) + str(told.exchanges[0].call.params)
