@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# In seconds. Between 0.3 and 120 each bound is some 1.4 times the one before, so that a percentile is at most a fifth off
-# there. 10 and 60 are thresholds of alerts. The Ark SDKs wait for 600.
+# In seconds. Between 0.3 and 120 each bound is some 1.4 times the one before: no percentile there is further off than that.
+# 10 and 60 are thresholds of alerts. The Ark SDKs wait for 600.
 SECONDS = (
     .01, .02, .04, .08, .15,
     .3, .42, .6, .85, 1.2, 1.7, 2.4, 3.5, 5, 7, 10, 14, 20, 29, 42, 60, 85, 120,

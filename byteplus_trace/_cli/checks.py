@@ -398,6 +398,26 @@ def _shown(name: str, value: str) -> str:
     return "(set)" if _SECRET.search(f"{name}={shown}") else shown
 
 
+def _meter_provider(_around: Surroundings) -> Iterator[Finding]:
+    """The application's own, as far as one is at work here: ours always has what is asked for."""
+    from .._telemetry.metric_exporting import lacks_instance_id
+    from .._telemetry.provider import Meters
+
+    provider = Meters().provider
+    if provider is None:
+        return
+    name = type(provider).__name__
+    if lacks_instance_id(provider):
+        yield Finding(
+            "warn",
+            "OpenTelemetry metrics",
+            f"the global {name} has no service.instance.id: processes of one host overwrite each other's metrics",
+            "give its Resource one, such as str(uuid.uuid4()), made in each process",
+        )
+    else:
+        yield Finding("ok", "OpenTelemetry metrics", f"go to the global {name}")
+
+
 def _metrics(around: Surroundings) -> Iterator[Finding]:
     text = around.environ.get("BYTEPLUS_TRACE_METRICS_PORT", "").strip()
     port = int(text) if text.isdecimal() else METRICS_PORT
@@ -455,6 +475,7 @@ CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
     _key,
     _regions,
     _providers,
+    _meter_provider,
     _metrics,
 )
 

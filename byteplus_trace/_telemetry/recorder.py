@@ -37,6 +37,7 @@ from .attributes import (
     LONGEST,
     Attributes,
     attempt_end_attributes,
+    attempt_span_name,
     attempt_start_attributes,
     content_attributes,
     end_attributes,
@@ -154,7 +155,7 @@ class CallSpan:
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
-            call.method,
+            attempt_span_name(call),
             within,
             SpanKind.CLIENT,
             attempt_start_attributes(call, sending),
