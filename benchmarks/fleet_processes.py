@@ -283,7 +283,7 @@ def worker(settings: Mapping[str, Any]) -> None:
                 Target("sg", region=SG, base_url=settings["sg"], api_key="key-sg"),
                 Target("eu", region=EU, base_url=settings["eu"], api_key="key-eu"),
             ],
-            breaker=Breaker(open=settings.get("open", 15.0)),
+            breaker=Breaker(open=settings.get("open", 15.0), open_max=settings.get("open_max", 120.0)),
             deadline=Deadline(first_event=1),
         ),
         health_store=settings["store"],

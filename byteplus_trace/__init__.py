@@ -66,6 +66,7 @@ __all__ = [
     "client",
     "doctor",
     "flush",
+    "flush_on_sigterm",
     "httpx2",
     "instrument",
     "metadata",
@@ -163,7 +164,7 @@ def instrument(
         metrics_addr: the address to serve on; 127.0.0.1.
         metadata_labels: metadata keys allowed to become Prometheus labels; none.
         max_models: distinct values of the label `model`; the rest count as `other`; 100.
-        redact: applied to every captured text before it leaves.
+        redact: applied to every captured text before it is recorded. None: common secrets are removed by their form.
         base_urls: more places that are ModelArk, and their regions: a private endpoint, a proxy.
         capture_content: put prompts and answers on the spans. None:
             `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`; off by default.
@@ -211,6 +212,22 @@ def flush(timeout: float = 5.0) -> bool:
     from ._edge.lifecycle import flush_all
 
     return flush_all(timeout)
+
+
+def flush_on_sigterm() -> None:
+    """
+    Export what was recorded when SIGTERM comes; for servers and jobs that it ends, such as uvicorn.
+
+    SIGTERM's default action ends a process without `atexit`, and the spans of its last seconds are lost. Call this
+    once in the main thread, after `instrument()`. It chains: the handler that was installed follows, or the default
+    action. Exporting delays that by one second at most, or three where the process ends.
+
+    Raises:
+        SettingError: this is not the main thread, or SIGTERM is handled outside of Python.
+    """
+    from ._edge.sigterm import flush_on_sigterm
+
+    flush_on_sigterm()
 
 
 def client(

@@ -181,8 +181,11 @@ def _load(settled: dict[str, Any], environ: Mapping[str, str]) -> None:
 
         settled["policy"] = Policy.load(settled["policy"], environ)
     if settled.get("health_store") is not None:
-        from ._routing.store_address import StoreAddress
+        from ._policy.policyfile import filled_text
+        from ._policy.store_address import StoreAddress
 
+        if isinstance(settled["health_store"], str):
+            settled["health_store"] = filled_text(settled["health_store"], environ, "health_store")
         StoreAddress.of(settled["health_store"])
     if settled.get("prices") is not None:
         from ._pricefile import load

@@ -324,7 +324,7 @@ class TestTheStack:
         text = re.sub(r"!reset null|!override", "", (GRAFANA / name).read_text())
         return yaml.safe_load(text)["services"]
 
-    @pytest.mark.parametrize("name", ["compose.yaml", "compose.desktop.yaml"])
+    @pytest.mark.parametrize("name", ["compose.yaml", "compose.desktop.yaml", "compose.valkey.yaml"])
     def test_every_published_port_is_on_the_loopback(self, name):
         published = [port for service in self.services(name).values() for port in service.get("ports", ())]
 
@@ -340,7 +340,11 @@ class TestTheStack:
         assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
 
     def test_images_are_pinned_to_a_version(self):
-        images = [service["image"] for service in self.services("compose.yaml").values()]
+        images = [
+            service["image"]
+            for name in ("compose.yaml", "compose.valkey.yaml")
+            for service in self.services(name).values()
+        ]
 
         assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images)
 

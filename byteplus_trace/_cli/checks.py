@@ -23,13 +23,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .._errors import SettingError, shown_url
 from .._regions import MODELARK, REGIONS, SIMULATED_VARIABLE, Region, is_loopback
 from .._version import __version__
 from .findings import Finding, Status
+
+if TYPE_CHECKING:
+    from .._config import Config
 
 METRICS_PORT = 9464
 
@@ -99,6 +102,7 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
     except SettingError as error:
         yield Finding("fail", "settings", str(error), "instrument() refuses these settings: mend them first")
         return
+    yield from _health_store(config, around)
     yield Finding("ok", "settings", f"valid: {source}" if source else "none; the arguments and defaults of instrument() apply")  # fmt: skip
     if config.policy is None:
         yield Finding("ok", "policy", "none: calls are observed and never moved")
@@ -114,6 +118,29 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
             "SDK retries",
             "the Ark SDK sends again on its own, and its resends look like new calls",
             "with a policy, make its client with max_retries=0",
+        )
+
+
+def _health_store(config: Config, around: Surroundings) -> Iterator[Finding]:
+    if config.health_store is None:
+        return
+    from .._edge.health_store import trouble_with
+    from .._policy.store_address import StoreAddress
+
+    address = StoreAddress.of(config.health_store)
+    for warning in address.warnings:
+        yield Finding("warn", "health store", warning)
+    if around.offline:
+        return
+    trouble = trouble_with(address)
+    if trouble is None:
+        yield Finding("ok", "health store", f"{address.name} can be read and written")
+    else:
+        yield Finding(
+            "warn",
+            "health store",
+            f"{address.name} cannot be used: {trouble}",
+            "calls go on without it, and each process knows its own targets alone",
         )
 
 
@@ -371,6 +398,26 @@ def _shown(name: str, value: str) -> str:
     return "(set)" if _SECRET.search(f"{name}={shown}") else shown
 
 
+def _meter_provider(_around: Surroundings) -> Iterator[Finding]:
+    """The application's own, as far as one is at work here: ours always has what is asked for."""
+    from .._telemetry.metric_exporting import lacks_instance_id
+    from .._telemetry.provider import Meters
+
+    provider = Meters().provider
+    if provider is None:
+        return
+    name = type(provider).__name__
+    if lacks_instance_id(provider):
+        yield Finding(
+            "warn",
+            "OpenTelemetry metrics",
+            f"the global {name} has no service.instance.id: processes of one host overwrite each other's metrics",
+            "give its Resource one, such as str(uuid.uuid4()), made in each process",
+        )
+    else:
+        yield Finding("ok", "OpenTelemetry metrics", f"go to the global {name}")
+
+
 def _metrics(around: Surroundings) -> Iterator[Finding]:
     text = around.environ.get("BYTEPLUS_TRACE_METRICS_PORT", "").strip()
     port = int(text) if text.isdecimal() else METRICS_PORT
@@ -428,6 +475,7 @@ CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
     _key,
     _regions,
     _providers,
+    _meter_provider,
     _metrics,
 )
 

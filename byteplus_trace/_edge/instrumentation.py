@@ -29,11 +29,11 @@ from .._version import __version__
 from ..prometheus import Server, serve
 from .at_exit import abandon_first, end_with_process
 from .library import wanted_headers
-from .router import Routed, Router
 
 if TYPE_CHECKING:
     from .._policy.policy import Policy
     from .._telemetry.metric_exporting import OwnMeterProvider
+    from .router import Routed, Router
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -93,11 +93,7 @@ class Instrumentation:
         )
         self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
-        self.router = (
-            Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
-        )
-        if self.router is None:
-            self.sink.start_targets()
+        self.router = self._router(config)
         self.server: Server | None = None
         self._warned_headers: set[str] = set()
         guarding.on_fault = self.sink.telemetry_error
@@ -122,6 +118,15 @@ class Instrumentation:
         from .._telemetry.metric_exporting import own_meter_provider
 
         return own_meter_provider(config.service_name, wanted=wanted)
+
+    def _router(self, config: Config) -> Router | None:
+        if config.policy is None:
+            self.sink.start_targets()
+            return None
+        # A third of what there is to import, for those who have a policy.
+        from .router import Router
+
+        return Router(config.policy, self.sink, config.health_store)
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Instrumentation:

@@ -9,7 +9,7 @@ from typing import Any
 from .._config import configure
 from .._forks import ForkSafeLock
 from .._telemetry import guard as guarding
-from . import patch
+from . import observed_clients, patch
 from .instrumentation import Instrumentation
 from .kill_switch import is_disabled
 
@@ -46,6 +46,7 @@ def switch_on(arguments: dict[str, Any], *, automatic: bool = False) -> None:
         Instrumentation._active = instrumentation
         _arguments, _automatic = arguments, automatic
         patch.install()
+        observed_clients.install()
 
 
 def switch_off() -> None:
@@ -58,6 +59,7 @@ def switch_off() -> None:
 def _off(instrumentation: Instrumentation) -> None:
     Instrumentation._active = None
     patch.remove()
+    observed_clients.remove()
     instrumentation.shutdown()
     guarding.on_fault = None
 

@@ -21,6 +21,7 @@ import wrapt
 
 from .._forks import ForkSafeLock
 from .._telemetry.guard import fault
+from .hint import hint_at
 from .instrumentation import Instrumentation
 from .library import MODULES, library_named
 from .transport import Transport
@@ -121,7 +122,9 @@ def _wrapper(name: str, colour: str) -> Callable[..., Any]:
                 # Not when the library is patched: it may be our own module for it that imports it just then.
                 ours = getattr(library_named(name), colour)
             url = args[0] if args else kwargs["url"]
-            if instrumentation.places.may_be(url.host) and not isinstance(found, Transport):
+            if not instrumentation.places.may_be(url.host):
+                hint_at(url.host, url.path)
+            elif not isinstance(found, Transport):
                 return ours.around(found, instrumentation, wrapped)
         except Exception as error:
             fault("finding the transport", error)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # How many values a label may take before `other`; `model` has its own setting. Regions and targets
 # are configuration, but a gateway's header can name any region.
-LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
+LIMITS: Final = {"error_type": 64, "region": 64, "target": 64, "name": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 

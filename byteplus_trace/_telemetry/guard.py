@@ -54,6 +54,7 @@ PLACES = (
     "passing a request",
     "performing a call",
     "planning a call",
+    "printing to the console",
     "propagating the trace context",
     "reading the body",
     "reading the reply's head",
@@ -64,6 +65,7 @@ PLACES = (
     "reporting a refused credential",
     "reporting the health store",
     "sharing health",
+    "starting the background thread",
     "starting the watchdog",
     "taking a reply",
 )

@@ -37,6 +37,7 @@ from .attributes import (
     LONGEST,
     Attributes,
     attempt_end_attributes,
+    attempt_span_name,
     attempt_start_attributes,
     content_attributes,
     end_attributes,
@@ -47,6 +48,7 @@ from .attributes import (
 from .guard import UserFunctionError, fault, guard
 from .other_instrumentations import OuterSpan, outer_genai_span
 from .points import points
+from .secrets import without_secrets
 
 if TYPE_CHECKING:
     from .meter import MeterSink
@@ -153,7 +155,7 @@ class CallSpan:
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
-            call.method,
+            attempt_span_name(call),
             within,
             SpanKind.CLIENT,
             attempt_start_attributes(call, sending),
@@ -230,6 +232,9 @@ class CallSpan:
                     span.set_attributes(
                         content_attributes(exchange.call.content, exchange.answer.content, self._write)
                     )
+                    stop = exchange.call.params.get("stop")
+                    if stop:
+                        span.set_attribute("gen_ai.request.stop_sequences", self._redacted(stop))
         span.end(ended_ns)
 
     def _describe(self, exchange: facts.Exchange) -> str:
@@ -250,9 +255,7 @@ class CallSpan:
         return msgspec.json.encode(self._redacted(content)).decode()
 
     def _redacted(self, content: Any) -> Any:
-        redact = self._recorder.settings.redact
-        if redact is None:
-            return content
+        redact = self._recorder.settings.redact or without_secrets
         if isinstance(content, str):
             try:
                 return redact(content)

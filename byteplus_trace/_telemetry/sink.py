@@ -86,10 +86,13 @@ class Sink:
             self._elsewhere.append(otlp_series_of(meters or Meters(), metadata_labels, max_models))
         if metrics == "otlp":
             self._series = self._elsewhere[0]
-        elif metrics == "both":
-            self._series = Places(*self._elsewhere, series_of(registry, metadata_labels, max_models))
         else:
-            self._series = series_of(registry, metadata_labels, max_models)
+            try:
+                series = series_of(registry, metadata_labels, max_models)
+                self._series = Places(*self._elsewhere, series) if self._elsewhere else series
+            except OSError as error:
+                self._withdraws = False
+                self._lose_files(error)
         self._metadata_labels = self._series.metadata_labels
         self._exemplars = self._series.exemplars
         self._targets = Targets(())
@@ -207,6 +210,7 @@ class Sink:
                 self._forked = False
                 if self._in_registry:
                     warn_of_unseen_calls()
+                self._child(START_TIME, ()).set(time.time())
                 self._series.idle()
             extra = self._metadata(call)
             for instrument, values in of_call(call, self._targets):
@@ -223,16 +227,19 @@ class Sink:
         except OSError as error:
             if not self._in_registry:
                 raise
-            self._in_registry = False
-            self._series = Places(*self._elsewhere)
+            self._lose_files(error)
             self._begun = set()
-            logger.error(  # noqa: TRY400  one line, not a traceback
-                "The series of process %s stand still in Prometheus from now on: PROMETHEUS_MULTIPROC_DIR has no space "
-                "for them (%s). Calls are not affected. Make space, and start the process again.",
-                os.getpid(),
-                error.strerror,
-            )
             return self._series.child(instrument, values)
+
+    def _lose_files(self, error: OSError) -> None:
+        self._in_registry = False
+        self._series = Places(*self._elsewhere)
+        logger.error(
+            "The series of process %s stand still in Prometheus from now on: PROMETHEUS_MULTIPROC_DIR has no space "
+            "for them (%s). Calls are not affected. Make space, and start the process again.",
+            os.getpid(),
+            error.strerror,
+        )
 
     def _metadata(self, call: Call) -> tuple[str, ...]:
         return tuple(call.metadata.get(key, "") for key in self._metadata_labels)

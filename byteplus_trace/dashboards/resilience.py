@@ -6,8 +6,11 @@ from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
     BREAKER,
+    BREAKER_OPENINGS,
     DUPLICATES,
     FALLBACKS,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
     OPERATIONS,
     RESCUES,
     RETRIES,
@@ -246,9 +249,37 @@ DAMAGE = Row(
     ),
 )
 
+FLEET = Row(
+    "Fleet: what do processes know from one another?",
+    (
+        lines(
+            "Is health shared?",
+            "1 while every process reaches the health store, 0 while one goes on with what it knows by itself. No series: "
+            "no `health_store`.",
+            "short",
+            Query(NOW.gauge(HEALTH_STORE_UP, "store", reduce="min"), "{{store}}"),
+        ),
+        lines(
+            "What is wrong with the health store?",
+            "Failures a second, by why. `content` is an entry that was not understood: a newer version's, or not ours.",
+            "reqps",
+            Query(f"{NOW.rate(HEALTH_STORE_ERRORS, 'store', 'reason')} > 0", "{{store}}: {{reason}}"),
+        ),
+        lines(
+            "Who opened which breaker?",
+            "Openings by what a process saw itself. The others of its fleet heard of it.",
+            "short",
+            Query(
+                f"{NOW.increase(BREAKER_OPENINGS, 'target', 'operation', 'instance', source='own')} > 0",
+                "{{instance}}: {{target}}, {{operation}}",
+            ),
+        ),
+    ),
+)
+
 RESILIENCE = Page(
     "modelark-resilience",
     "ModelArk resilience",
     "What goes wrong at ModelArk's regions, what retries and fallbacks make of it, and what they cannot mend.",
-    (AT_A_GLANCE, SAVED_CALLS, TARGETS, DAMAGE),
+    (AT_A_GLANCE, SAVED_CALLS, TARGETS, DAMAGE, FLEET),
 )

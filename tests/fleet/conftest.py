@@ -150,6 +150,12 @@ class Fleet:
         self.time[0] += seconds
 
 
+@pytest.fixture(scope="session")
+def fleet_simulation():
+    """The benchmark that simulates a fleet."""
+    return simulation
+
+
 @pytest.fixture
 def fleet():
     return Fleet()

@@ -10,8 +10,8 @@ import pytest
 
 from byteplus_trace import Breaker, Policy, Target
 from byteplus_trace._edge import health_store
+from byteplus_trace._policy.store_address import StoreAddress
 from byteplus_trace._routing.health import Health
-from byteplus_trace._routing.store_address import StoreAddress
 
 pytestmark = pytest.mark.server("redis-server")
 
