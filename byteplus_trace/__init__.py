@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from . import httpx2, prometheus, testing
+    from ._cli.application import doctor
     from ._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
     from ._httpx import AsyncModelArkTransport, ModelArkTransport
     from ._policy.policy import Policy
@@ -63,7 +64,9 @@ __all__ = [
     "async_client",
     "base_url",
     "client",
+    "doctor",
     "flush",
+    "flush_on_sigterm",
     "httpx2",
     "instrument",
     "metadata",
@@ -86,6 +89,7 @@ _LAZY = {
     "Retry": "_policy.targets",
     "Target": "_policy.targets",
     "ModelArkInstrumentor": "instrumentor",
+    "doctor": "_cli.application",
     "httpx2": None,
     "prometheus": None,
     "testing": None,
@@ -115,6 +119,7 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = None,
+    metrics: Literal["prometheus", "otlp", "both"] | None = None,
     metrics_port: int | None = None,
     metrics_addr: str | None = None,
     metadata_labels: tuple[str, ...] | list[str] | None = None,
@@ -149,13 +154,17 @@ def instrument(
             targets, such as `redis://host:6379/0?namespace=prod`; needs the extra `redis`. None: each knows its own.
         tracer_provider: whose tracer to use; else the global one, whenever it is set; else one of our own by the
             standard `OTEL_*` variables, exporting OTLP over HTTP to localhost:4318.
-        meter_provider: where the OpenTelemetry metrics go too; else the global one. None set: nothing to pay.
+        meter_provider: where the OpenTelemetry metrics go; else the global one; else, where `metrics` or
+            `OTEL_METRICS_EXPORTER` asks for it, one of our own by the standard `OTEL_*` variables.
         registry: where the Prometheus series live; `prometheus_client.REGISTRY`.
+        metrics: where the series `modelark_*` are. `prometheus`: in `registry`, and nothing is recorded with
+            OpenTelemetry; `otlp`: in OpenTelemetry, and prometheus_client is not imported; `both`. None: in `registry`,
+            in our own MeterProvider too where there is one, and `gen_ai.*` wherever there is a MeterProvider.
         metrics_port: serve /metrics on this port; no port, no server. A busy port is one log line.
         metrics_addr: the address to serve on; 127.0.0.1.
         metadata_labels: metadata keys allowed to become Prometheus labels; none.
         max_models: distinct values of the label `model`; the rest count as `other`; 100.
-        redact: applied to every captured text before it leaves.
+        redact: applied to every captured text before it is recorded. None: common secrets are removed by their form.
         base_urls: more places that are ModelArk, and their regions: a private endpoint, a proxy.
         capture_content: put prompts and answers on the spans. None:
             `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`; off by default.
@@ -203,6 +212,22 @@ def flush(timeout: float = 5.0) -> bool:
     from ._edge.lifecycle import flush_all
 
     return flush_all(timeout)
+
+
+def flush_on_sigterm() -> None:
+    """
+    Export what was recorded when SIGTERM comes; for servers and jobs that it ends, such as uvicorn.
+
+    SIGTERM's default action ends a process without `atexit`, and the spans of its last seconds are lost. Call this
+    once in the main thread, after `instrument()`. It chains: the handler that was installed follows, or the default
+    action. Exporting delays that by one second at most, or three where the process ends.
+
+    Raises:
+        SettingError: this is not the main thread, or SIGTERM is handled outside of Python.
+    """
+    from ._edge.sigterm import flush_on_sigterm
+
+    flush_on_sigterm()
 
 
 def client(

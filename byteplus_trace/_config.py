@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import SettingError, shown, shown_url
 from ._facts import Exchange
@@ -33,6 +33,7 @@ logger = logging.getLogger("byteplus_trace")
 PREFIX = "BYTEPLUS_TRACE_"
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 HTTP_SPANS = ("own", "otel")
+METRICS = ("prometheus", "otlp", "both")
 
 _CAPTURE_VALUES = {
     "true": True, "1": True, "span_only": True, "span_and_event": True,
@@ -60,6 +61,7 @@ class Config:
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     registry: CollectorRegistry | None = None
+    metrics: Literal["prometheus", "otlp", "both"] | None = None
     metrics_port: int | None = None
     metrics_addr: str = "127.0.0.1"
     metadata_labels: tuple[str, ...] = ()
@@ -147,40 +149,59 @@ def _from_file(environ: Mapping[str, str], file: str | None) -> dict[str, Any]:
 
 
 def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
+    _load(settled, environ)
+    settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
+    settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
+    _check_number(settled, "metrics_port", 0, 65535)
+    _check_number(settled, "max_models", 1, 100_000)
+    capture = settled.get("capture_content")
+    if isinstance(capture, str):
+        settled["capture_content"] = _read_capture("capture_content", capture)
+    for name, kind, expected in _KINDS:
+        if not isinstance(settled.get(name, kind()), kind):
+            raise SettingError(f"{name}={shown(settled[name])} must be {expected}.")
+    for name, known in (("http_spans", HTTP_SPANS), ("metrics", METRICS)):
+        value = settled.get(name)
+        if value is not None and value not in known:
+            raise SettingError(
+                f"{name}={shown(value)} is not known (known: {', '.join(known)}).{did_you_mean(str(value), known)}"
+            )
+    if settled.get("metrics") == "otlp" and settled.get("metrics_port") is not None:
+        raise SettingError(
+            "metrics='otlp' leaves nothing to serve on metrics_port: write metrics='both', or leave the port out."
+        )
+    _check_objects(settled)
+    return Config(**settled)
+
+
+def _load(settled: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Read what is in files, and import what only some settings need."""
     if settled.get("policy") is not None:
         from ._policy.policy import Policy
 
         settled["policy"] = Policy.load(settled["policy"], environ)
     if settled.get("health_store") is not None:
-        from ._routing.store_address import StoreAddress
+        from ._policy.policyfile import filled_text
+        from ._policy.store_address import StoreAddress
 
+        if isinstance(settled["health_store"], str):
+            settled["health_store"] = filled_text(settled["health_store"], environ, "health_store")
         StoreAddress.of(settled["health_store"])
     if settled.get("prices") is not None:
         from ._pricefile import load
 
         settled["prices"] = load(settled["prices"])
-    settled["metadata_labels"] = checked_labels(settled.get("metadata_labels", ()))
-    settled["base_urls"] = _checked_base_urls(settled.get("base_urls", {}))
-    _checked_number(settled, "metrics_port", 0, 65535)
-    _checked_number(settled, "max_models", 1, 100_000)
-    capture = settled.get("capture_content")
-    if isinstance(capture, str):
-        settled["capture_content"] = _read_capture("capture_content", capture)
-    for name, kind, words in _KINDS:
-        if not isinstance(settled.get(name, kind()), kind):
-            raise SettingError(f"{name}={shown(settled[name])} must be {words}.")
-    spans = settled.get("http_spans", "own")
-    if spans not in HTTP_SPANS:
-        raise SettingError(f"http_spans={shown(spans)} is not known (known: {', '.join(HTTP_SPANS)}).{did_you_mean(spans, HTTP_SPANS)}")  # fmt: skip
+
+
+def _check_objects(settled: Mapping[str, Any]) -> None:
     for name, method, instead in _MADE_ELSEWHERE:
-        given = settled.get(name)
-        # By what it can do, for this floor knows no telemetry library; a class can do it only once it is made.
-        if given is not None and (isinstance(given, type) or not callable(getattr(given, method, None))):
-            raise SettingError(f"{name}={shown(given)} must be {instead}.")
+        value = settled.get(name)
+        # By its methods, for this floor knows no telemetry library; a class has them only once it is made.
+        if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
+            raise SettingError(f"{name}={shown(value)} must be {instead}.")
     for name in ("redact", "on_exchange"):
         if settled.get(name) is not None and not callable(settled[name]):
             raise SettingError(f"{name} must be a function, not {shown(settled[name])}.")
-    return Config(**settled)
 
 
 _KINDS: tuple[tuple[str, type, str], ...] = (
@@ -209,17 +230,17 @@ _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def _checked_base_urls(given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
+def _checked_base_urls(urls: object) -> dict[str, str]:
+    if not isinstance(urls, Mapping):
         raise SettingError(
-            f"base_urls={shown(given)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
+            f"base_urls={shown(urls)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
         )
-    for url in given:
+    for url in urls:
         checks.base_url(f"base_urls: {shown_url(str(url))!r}", url, allow_http=True)
-    return {url: region_named(str(region)).id for url, region in given.items()}
+    return {url: region_named(str(region)).id for url, region in urls.items()}
 
 
-def _checked_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:
+def _check_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:
     value = settled.get(name)
     if value is None:
         return
@@ -250,8 +271,8 @@ def _read_capture(variable: str, text: str) -> bool:
         ) from None
 
 
-def _read_words(_variable: str, text: str) -> Sequence[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _read_list(_variable: str, text: str) -> Sequence[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _read_text(_variable: str, text: str) -> str:
@@ -260,7 +281,7 @@ def _read_text(_variable: str, text: str) -> str:
 
 def _read_base_urls(variable: str, text: str) -> dict[str, str]:
     found = {}
-    for pair in _read_words(variable, text):
+    for pair in _read_list(variable, text):
         url, separator, region = pair.rpartition("=")
         if not separator:
             raise SettingError(
@@ -273,10 +294,11 @@ def _read_base_urls(variable: str, text: str) -> dict[str, str]:
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "service_name": _read_text,
     "policy": _read_text,
+    "metrics": _read_text,
     "health_store": _read_text,
     "metrics_port": _read_number,
     "metrics_addr": _read_text,
-    "metadata_labels": _read_words,
+    "metadata_labels": _read_list,
     "max_models": _read_number,
     "base_urls": _read_base_urls,
     "capture_content": _read_capture,

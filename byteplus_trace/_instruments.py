@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# In seconds. Between 0.3 and 120 each bound is some 1.4 times the one before, so that a percentile is at most a fifth off
-# there. 10 and 60 are thresholds of alerts. The Ark SDKs wait for 600.
+# In seconds. Between 0.3 and 120 each bound is some 1.4 times the one before: no percentile there is further off than that.
+# 10 and 60 are thresholds of alerts. The Ark SDKs wait for 600.
 SECONDS = (
     .01, .02, .04, .08, .15,
     .3, .42, .6, .85, 1.2, 1.7, 2.4, 3.5, 5, 7, 10, 14, 20, 29, 42, 60, 85, 120,
@@ -76,7 +76,7 @@ COST = Instrument(
 UNMEASURED = Instrument(
     "modelark_unmeasured_calls_total", "counter", ("what", "model", "operation"),
     "Calls that did not fail and whose tokens (usage) or cost (price) are not known, so that no series has them.",
-    "modelark.unmeasured_calls")  # fmt: skip
+    "modelark.unmeasured_calls", metadata=True)  # fmt: skip
 IN_FLIGHT = Instrument(
     "modelark_operations_in_flight", "gauge", ("operation",),
     "Calls begun and not yet ended.",
@@ -137,17 +137,29 @@ DUPLICATES = Instrument(
     "modelark_possible_duplicates_total", "counter", ("operation", "target", "action"),
     "Second charges avoided (raised), risked (replayed), or likely made by the SDK above (sdk_resend).",
     "modelark.possible_duplicates")  # fmt: skip
+UNKNOWN = Instrument(
+    "modelark_unknown_total", "counter", ("what", "name"),
+    "Error codes (error_code) and stream events (event) that this version does not know; the first 64 names.",
+    "modelark.unknown")  # fmt: skip
 TELEMETRY_ERRORS = Instrument(
     "modelark_telemetry_errors_total", "counter", ("where",),
     "Faults of this library's own, swallowed so that no call was affected.",
     "modelark.telemetry_errors")  # fmt: skip
+START_TIME = Instrument(
+    "modelark_process_start_time_seconds", "gauge", (),
+    "When this process began to count, in Unix time: all that its counters show was counted since.",
+    "modelark.process.start_time")  # fmt: skip
 BUILD_INFO = Instrument(
     "modelark_build_info", "gauge", ("version", "httpx", "httpx2", "opentelemetry"),
     "Always 1; the versions at work are the labels.",
     "modelark.build_info")  # fmt: skip
+INSTRUMENTED = Instrument(
+    "modelark_instrumented_time_seconds", "gauge", ("policy",),
+    "When instrument() was called, in Unix time; the label sums up the policy.",
+    "modelark.instrumented.time")  # fmt: skip
 
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, UNMEASURED, IN_FLIGHT, OLDEST,
     RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, BREAKER_OPENINGS,
-    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, BUILD_INFO,
+    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, UNKNOWN, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -186,7 +186,8 @@ def recognise(
         addressed.provider,
         model=asked.model,
         stream=asked.stream,
-        params=asked.params,
+        # Stop sequences are content: they quote what a conversation holds.
+        params=asked.params if capture or "stop" not in asked.params else _without_stop(asked.params),
         metadata=values,
         resource_id=addressed.resource_id,
         client_request_id=headers.get("x-client-request-id"),
@@ -224,3 +225,7 @@ def _portkey_metadata(header: str) -> dict[str, str]:
         return {}
     # Portkey's own keys begin with an underscore: `_user` is its user.
     return {str(key).removeprefix("_"): str(value) for key, value in values.items() if value is not None}
+
+
+def _without_stop(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != "stop"}

@@ -6,13 +6,9 @@ Two ways to let Prometheus read the series.
 
 With `PROMETHEUS_MULTIPROC_DIR` set before `prometheus_client` is first imported, the
 series are summed over all worker processes, whichever of them is asked. Exemplars do not
-exist there. Under gunicorn, let the gauges of a dead worker end with it:
+exist there. Under gunicorn, these hooks keep the directory small:
 
-    def child_exit(server, worker):
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            from prometheus_client import multiprocess
-
-            multiprocess.mark_process_dead(worker.pid)
+    from byteplus_trace.prometheus import child_exit, on_starting
 
 `prometheus_client` is imported when it is first used, not with this module.
 """
@@ -29,12 +25,14 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from ._telemetry.collectors import default_registry, multiprocess_directory
+from ._telemetry.collectors import default_registry
+from ._telemetry.guard import guard
+from ._telemetry.multiprocess import clear, fold, multiprocess_directory, serves, summed
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["MetricsApp", "Server", "metrics_app", "serve"]
+__all__ = ["MetricsApp", "Server", "child_exit", "metrics_app", "on_starting", "serve"]
 
 logger = getLogger("byteplus_trace")
 
@@ -52,14 +50,11 @@ def metrics_app(registry: CollectorRegistry | None = None) -> MetricsApp:
 
 
 def _readable(registry: CollectorRegistry | None) -> CollectorRegistry:
-    if multiprocess_directory() is None:
+    directory = multiprocess_directory()
+    if directory is None:
+        serves()
         return registry or default_registry()
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    summed = CollectorRegistry()
-    MultiProcessCollector(summed)  # type: ignore[no-untyped-call]  # the client's own lack
-    return summed
+    return summed(directory)
 
 
 class MetricsApp:
@@ -199,3 +194,27 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
         )
         return None
     return server
+
+
+def on_starting(_server: object) -> None:
+    """
+    A hook of gunicorn's: clear `PROMETHEUS_MULTIPROC_DIR` of what earlier servers wrote, before any worker lives.
+
+    Nothing is removed while a process lives that wrote there, as at gunicorn's upgrade in place.
+    """
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if directory:
+        os.makedirs(directory, exist_ok=True)
+        clear(directory)
+
+
+def child_exit(_server: object, worker: Any) -> None:
+    """
+    A hook of gunicorn's: add what a dead worker counted to one file, and let its gauges end with it.
+
+    No sum falls, and a scrape does not read a file for each worker that ever lived.
+    """
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if directory:
+        with guard("folding a worker's counts"):
+            fold(directory, worker.pid)

@@ -7,6 +7,7 @@ Plain ASGI, so that it needs no framework. With FastAPI or Starlette the last li
 `app.mount("/metrics", byteplus_trace.prometheus.metrics_app())`.
 """
 
+import asyncio
 import os
 
 import openai
@@ -22,6 +23,9 @@ metrics = byteplus_trace.prometheus.metrics_app()
 
 
 async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
     if scope["type"] != "http":
         return
     if scope["path"].startswith("/metrics"):
@@ -32,3 +36,11 @@ async def app(scope, receive, send):
     )
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": (reply.choices[0].message.content or "").encode()})
+
+
+async def lifespan(receive, send):
+    """uvicorn ends by SIGTERM, without what Python does at exit: what waits to be exported is flushed here."""
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await asyncio.to_thread(byteplus_trace.flush)
+    await send({"type": "lifespan.shutdown.complete"})

@@ -54,7 +54,6 @@ ATTRIBUTES = (
     Attribute("gen_ai.request.presence_penalty", "double", "start", "as sent"),
     Attribute("gen_ai.request.max_tokens", "int", "start", "`max_tokens`, `max_completion_tokens` or `max_output_tokens`"),
     Attribute("gen_ai.request.seed", "int", "start", "as sent"),
-    Attribute("gen_ai.request.stop_sequences", "string[]", "start", "as sent"),
     Attribute("gen_ai.request.choice.count", "int", "start", "`n`, where it is not 1"),
     Attribute("gen_ai.request.reasoning.level", "string", "start", "`reasoning_effort`"),
     Attribute("gen_ai.request.previous_response.id", "string", "start", "the response that this one continues"),
@@ -112,7 +111,8 @@ ATTRIBUTES = (
     Attribute(OWN + "image.generated", "int", "end", "images made"),
     Attribute(OWN + "image.failed", "int", "end", "images that failed inside a reply"),
     Attribute(OWN + "image.output_tokens", "int", "end", "an area measure, not language tokens"),
-    Attribute("http.request.method", "string", "attempt", "the method"),
+    Attribute("http.request.method", "string", "attempt", "the method; `_OTHER` for one that the conventions do not know"),
+    Attribute("http.request.method_original", "string", "attempt", "of `_OTHER`, the method as it was sent"),
     Attribute("url.full", "string", "attempt", "without query and credentials"),
     Attribute("http.response.status_code", "int", "attempt", "the status, where a reply came"),
     Attribute("http.request.resend_count", "int", "attempt", "from 1, on all but the first"),
@@ -121,6 +121,7 @@ ATTRIBUTES = (
     Attribute("gen_ai.output.messages", "string", "content", "JSON, likewise"),
     Attribute("gen_ai.system_instructions", "string", "content", "JSON, likewise"),
     Attribute("gen_ai.tool.definitions", "string", "content", "JSON, likewise"),
+    Attribute("gen_ai.request.stop_sequences", "string[]", "content", "as sent"),
 )  # fmt: skip
 
 # On a call's span under "start" or "end", and on each attempt's too.
@@ -246,8 +247,8 @@ def _series() -> Iterator[str]:
     rows = []
     for each in INSTRUMENTS:
         labels = ", ".join(each.labels) + (", *metadata*" if each.metadata else "")
-        rows.append((f"`{each.name}`", each.kind, labels, each.help))
-    yield from _table(("series", "kind", "labels", "meaning"), rows)
+        rows.append((f"`{each.name}`", each.kind, labels, each.help, f"`{each.otlp}`"))
+    yield from _table(("series", "kind", "labels", "meaning", "in OpenTelemetry"), rows)
     yield ""
     yield "*metadata*: the keys that `metadata_labels` allows. With exemplars (`trace_id`, `span_id`):"
     yield ", ".join(f"`{name}`" for name in sorted(row.name for row in INSTRUMENTS if row.exemplars)) + "."
@@ -260,8 +261,8 @@ def _series() -> Iterator[str]:
 def _otel_metrics() -> Iterator[str]:
     yield "## OpenTelemetry metrics"
     yield ""
-    yield "On the `meter_provider` given, else the global one; with none set there is nothing. They are those of the GenAI"
-    yield "conventions; calls of the operation `other` are not told."
+    yield "On `meter_provider`, else the global one, else our own. They are those of the GenAI conventions; calls of the"
+    yield "operation `other` are not recorded. The series above are there too where `metrics` asks for it."
     yield ""
     rows = [(f"`{name}`", "histogram", meaning) for name, meaning in meter.HISTOGRAMS.items()]
     rows += [(f"`{name}`", "observable counter", meaning) for name, meaning in meter.COUNTERS.items()]

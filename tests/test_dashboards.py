@@ -12,7 +12,7 @@ import yaml
 
 from byteplus_trace import dashboards
 from byteplus_trace._cli import main
-from byteplus_trace._instruments import BREAKER, INSTRUMENTS, OPERATIONS, TOKENS
+from byteplus_trace._instruments import BREAKER, BUILD_INFO, INSTRUMENTS, OPERATIONS, START_TIME, TOKENS
 from byteplus_trace.dashboards import alerts, draw, panels, promql
 from byteplus_trace.dashboards.panels import NOW, Page, Row, lines
 
@@ -31,10 +31,16 @@ RULES = [
     for group in yaml.safe_load((GRAFANA / "prometheus/rules.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
+EXPRESSIONS = [
+    pytest.param(target["expr"], id=f"{name}: {panel['title']} {target['refId']}")
+    for name, board in BOARDS.items()
+    for panel in board["panels"]
+    for target in panel.get("targets", ())
+]
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 ALERTS = [pytest.param(rule, id=rule["alert"]) for rule in RULES if "alert" in rule]
 
-LABELS = {instrument.name: {*instrument.labels, "job", "instance"} for instrument in INSTRUMENTS}
+LABELS = {instrument.name: {*instrument.labels, *promql.PROCESS} for instrument in INSTRUMENTS}
 for instrument in INSTRUMENTS:
     if instrument.metadata:
         LABELS[instrument.name].add("team")
@@ -54,6 +60,19 @@ def unknown_names(expression):
     for labels in re.findall(r"\bby \((.*?)\)", expression):
         unknown |= set(labels.split(", ")) - known
     return unknown
+
+
+def filters_of(expression):
+    """
+    By which of the dashboard's choices each series of an expression is filtered; read from its text.
+
+    What only says since when a process is there is neither added nor divided.
+    """
+    found = {}
+    for name, matchers in re.findall(r"\b(modelark_\w+)(?:\{(.*?)\})?", expression):
+        found.setdefault(name, set()).update(re.findall(r'(\w+)=~"\$\1"', matchers))
+    beside = {BUILD_INFO.name, START_TIME.name}
+    return {name: labels for name, labels in found.items() if name not in beside or len(found) == 1}
 
 
 def kept_by(expression):
@@ -95,12 +114,11 @@ def test_unknown_names_are_found():
         (lambda: NOW.rate(OPERATIONS, regoin="eu-west-1"), "has no label 'regoin'"),
         (lambda: NOW.rate(OPERATIONS, outcome="rescued"), "is never rescued"),
         (lambda: NOW.rate(TOKENS, type=("input", "cached")), "is never cached"),
-        (lambda: NOW.rate(BREAKER), "is a gauge, not a counter"),
+        (lambda: NOW.rate(BREAKER), "is a gauge, which does not count"),
         (lambda: NOW.quantile(0.95, OPERATIONS), "is a counter, not a histogram"),
         (lambda: NOW.gauge(BREAKER, "team"), "has no label 'team'"),
-        (lambda: NOW.new_too(BREAKER), "is a gauge, which does not count"),
-        (lambda: NOW.each(BREAKER), "is a gauge, not a counter"),
-        (lambda: NOW.change(OPERATIONS), "is a counter, not a gauge"),
+        (lambda: NOW.each(BREAKER), "is a gauge, which does not count"),
+        (lambda: NOW.buckets(BREAKER), "is a gauge, not a histogram"),
         (lambda: NOW.seen(OPERATIONS), "is a counter, not a gauge"),
     ],
 )
@@ -141,11 +159,53 @@ def test_dashboards_have_the_same_choices_and_know_one_another(board):
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
     numbers = [panel["id"] for panel in board["panels"]]
 
-    assert list(variables) == ["datasource", "job", "operation", "model", "region"]
+    assert list(variables) == [
+        "datasource",
+        "cluster",
+        "namespace",
+        "job",
+        "instance",
+        "operation",
+        "model",
+        "region",
+    ]
     for name in list(variables)[1:]:
         assert variables[name]["allValue"] == ".*", "a call without the label would be left out"
     assert board["links"][0]["tags"] == board["tags"] == [draw.TAG]
     assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_each_choice_offers_what_there_is_under_those_before_it(board):
+    _, *variables = board["templating"]["list"]
+
+    assert variables[0]["query"] == "label_values(modelark_build_info{}, cluster)"
+    for number, variable in enumerate(variables[1:], start=1):
+        chosen = re.findall(r'(\w+)=~"\$\1"', variable["query"])
+        assert chosen == [before["name"] for before in variables[:number]][:4]
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_the_series_of_a_panel_are_filtered_alike(panel):
+    """Added or divided, series that know a choice and series that do not are no figure of anything."""
+    filters = [filters_of(target["expr"]) for target in panel["targets"]]
+    (chosen,) = {frozenset(each) for one in filters for each in one.values()}
+
+    for label in {"operation", "model", "region"} - chosen:
+        assert f" {label}" in panel["description"].rpartition("Not filtered by")[2], "it says so"
+
+
+def test_unlike_filters_are_found():
+    unlike = 'modelark_a{model=~"$model", result="ok"} / (modelark_b{job=~"$job"} or modelark_c)'
+
+    assert filters_of(unlike) == {"modelark_a": {"model"}, "modelark_b": {"job"}, "modelark_c": set()}
+
+
+@pytest.mark.parametrize("expression", [*EXPRESSIONS, *(rule["expr"] for rule in RULES)])
+def test_what_is_counted_is_counted_with_its_first_sample(expression):
+    """`rate` never sees one, and `increase` stands for resets alone."""
+    assert not re.search(r"\b(rate|irate|delta|idelta)\(", expression)
+    assert expression.count("increase(") == expression.count("resets(")
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -198,7 +258,7 @@ def test_alerts_stand_on_what_is_recorded_and_lead_to_a_runbook(alert):
     runbook = (ROOT / "docs/alerts.md").read_text()
     path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
 
-    assert set(re.findall(r"\w+:modelark_\w+:\w+", alert["expr"])) <= RECORDED
+    assert set(re.findall(r"\w+:modelark_\w+:\w+", alert["expr"])) <= {*RECORDED, alerts.DAILY_BUDGET}
     assert (GRAFANA / "prometheus" / path).read_text() == runbook, "it lies beside the rules"
     assert anchor == alert["alert"].lower()
     assert f"\n## {alert['alert']}\n" in runbook
@@ -247,6 +307,14 @@ def test_the_links_from_traces_ask_for_series_that_exist():
     for query in links["queries"]:
         expression = query["query"].replace("$$__tags", 'region="eu-west-1"')
         assert not unknown_names(expression), expression
+        assert query["query"].count("resets(") == 1, "it counts the first sample too"
+
+
+def test_the_documentation_counts_as_the_panels_do():
+    page = (ROOT / "docs/metrics.md").read_text()
+    counted = promql.Lens("5m").increase(OPERATIONS, outcome=("error", "deadline"))
+
+    assert re.sub(r"\s+", "", counted) in re.sub(r"\s+", "", page)
 
 
 class TestTheStack:
@@ -256,7 +324,7 @@ class TestTheStack:
         text = re.sub(r"!reset null|!override", "", (GRAFANA / name).read_text())
         return yaml.safe_load(text)["services"]
 
-    @pytest.mark.parametrize("name", ["compose.yaml", "compose.desktop.yaml"])
+    @pytest.mark.parametrize("name", ["compose.yaml", "compose.desktop.yaml", "compose.valkey.yaml"])
     def test_every_published_port_is_on_the_loopback(self, name):
         published = [port for service in self.services(name).values() for port in service.get("ports", ())]
 
@@ -272,7 +340,11 @@ class TestTheStack:
         assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
 
     def test_images_are_pinned_to_a_version(self):
-        images = [service["image"] for service in self.services("compose.yaml").values()]
+        images = [
+            service["image"]
+            for name in ("compose.yaml", "compose.valkey.yaml")
+            for service in self.services(name).values()
+        ]
 
         assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images)
 

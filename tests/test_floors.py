@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ PACKAGE = Path(byteplus_trace.__file__).parent
 
 FLOORS = {
     "_version": 0, "_apis": 0, "_errors": 0, "_facts": 0, "_regions": 0, "_scope": 0, "_instruments": 0, "_forks": 0,
-    "_wire": 1, "_policy": 1, "_routing": 1, "_classify": 1, "_prices": 1, "_pricefile": 1, "_telemetry": 1, "prometheus": 1,
+    "_wire": 1, "_policy": 1, "_routing": 1, "_classify": 1, "_forwarding": 1, "_prices": 1, "_pricefile": 1, "_telemetry": 1, "prometheus": 1,
     "_call_end": 2, "_observer": 2, "_background": 2, "_recognise": 2, "_config": 2,
     "_edge": 3,
     "": 4, "_httpx": 4, "httpx2": 4, "instrumentor": 4,
@@ -20,7 +21,7 @@ FLOORS = {
 }  # fmt: skip
 WINGS = (
     {"_wire"},
-    {"_policy", "_routing", "_classify", "_prices", "_pricefile"},
+    {"_policy", "_routing", "_classify", "_forwarding", "_prices", "_pricefile"},
     {"_telemetry", "prometheus"},
 )
 TELLING = WINGS[2]
@@ -111,3 +112,30 @@ def test_only_the_telling_wing_knows_its_backends_and_only_the_edge_an_http_clie
             broken.append(f"{path.name}:{line} imports {package}")
 
     assert [] == broken
+
+
+def file_of(module: str) -> str | None:
+    """The file that an import reads, as a dotted name; None where that is a name and no module."""
+    names = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__") for path in FILES
+    }
+    while module and module not in names:
+        module = module.rpartition(".")[0]
+    return module or None
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions count; those for type checkers alone do not."""
+    imported: dict[str, set[str]] = {}
+    for path in FILES:
+        here = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        imported[here] = set()
+        for package, module, _line, typing_only in imports_of(path):
+            there = file_of(module) if package == "byteplus_trace" and not typing_only else None
+            if there is not None and (room_of(here), room_of(there)) not in UPWARD:
+                imported[here].add(there)
+
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import pickle
 import re
 import subprocess
@@ -69,7 +70,7 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_public_modules_announce_names_that_exist_and_explain_themselves(module):
     module = importlib.import_module(f"byteplus_trace.{module}")
 
-    assert sorted(module.__all__) == list(module.__all__)
+    assert len(set(module.__all__)) == len(module.__all__)
     for name in module.__all__:
         assert (inspect.getdoc(getattr(module, name)) or "").strip()
 
@@ -128,6 +129,23 @@ def test_importing_the_package_imports_nothing_heavy():
     program = f"import sys, byteplus_trace; print([n for n in {HEAVY!r} if n in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "[]" == done.stdout.strip()
+
+
+def test_without_a_policy_nothing_of_routing_is_imported():
+    program = (
+        "import sys, byteplus_trace; byteplus_trace.instrument()\n"
+        "print([n for n in sys.modules if n.startswith('byteplus_trace._routing')])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     assert "[]" == done.stdout.strip()
 

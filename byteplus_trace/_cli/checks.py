@@ -23,26 +23,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .._errors import SettingError, shown_url
-from .._regions import MODELARK, REGIONS, Region
+from .._regions import MODELARK, REGIONS, SIMULATED_VARIABLE, Region, is_loopback
 from .._version import __version__
-from .demo_environment import settings_aside
+from .findings import Finding, Status
 
-Status = Literal["ok", "warn", "fail"]
+if TYPE_CHECKING:
+    from .._config import Config
 
 METRICS_PORT = 9464
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found."""
-
-    status: Status
-    subject: str
-    found: str
-    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +124,7 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
     except SettingError as error:
         yield Finding("fail", "settings", str(error), "instrument() refuses these settings: mend them first")
         return
+    yield from _health_store(config, around)
     yield Finding("ok", "settings", f"valid: {source}" if source else "none; the arguments and defaults of instrument() apply")  # fmt: skip
     if config.policy is None:
         yield Finding("ok", "policy", "none: calls are observed and never moved")
@@ -147,6 +140,29 @@ def _configuration(around: Surroundings) -> Iterator[Finding]:
             "SDK retries",
             "the Ark SDK sends again on its own, and its resends look like new calls",
             "with a policy, make its client with max_retries=0",
+        )
+
+
+def _health_store(config: Config, around: Surroundings) -> Iterator[Finding]:
+    if config.health_store is None:
+        return
+    from .._edge.health_store import trouble_with
+    from .._policy.store_address import StoreAddress
+
+    address = StoreAddress.of(config.health_store)
+    for warning in address.warnings:
+        yield Finding("warn", "health store", warning)
+    if around.offline:
+        return
+    trouble = trouble_with(address)
+    if trouble is None:
+        yield Finding("ok", "health store", f"{address.name} can be read and written")
+    else:
+        yield Finding(
+            "warn",
+            "health store",
+            f"{address.name} cannot be used: {trouble}",
+            "calls go on without it, and each process knows its own targets alone",
         )
 
 
@@ -178,6 +194,8 @@ def _seen(name: str, module: Any) -> Finding:
 
     import byteplus_trace
     from byteplus_trace.testing import ModelArk
+
+    from .demo_environment import settings_aside
 
     seen: list[object] = []
     with ModelArk(regions=("ap-southeast-1",)) as ark, settings_aside():
@@ -255,6 +273,11 @@ def _key(around: Surroundings) -> Iterator[Finding]:
 
 
 def _regions(around: Surroundings) -> Iterator[Finding]:
+    if around.environ.get(SIMULATED_VARIABLE):
+        yield Finding(
+            "warn", "regions", f"{SIMULATED_VARIABLE} is set: a fake service stands in for ModelArk"
+        )
+        return
     if around.offline:
         return
     regions = [region for region in REGIONS if region.provider == MODELARK]
@@ -291,10 +314,8 @@ def _region(region: Region, timeout_seconds: float) -> Finding:
 
 def _providers(around: Surroundings) -> Iterator[Finding]:
     from .._telemetry.exporting import (
-        endpoint,
         exporter_names,
         is_disabled,
-        is_listening,
         missing_exporter,
         own_provider,
     )
@@ -323,17 +344,71 @@ def _providers(around: Surroundings) -> Iterator[Finding]:
     if not any(name.startswith("otlp") for name in names):
         yield Finding("ok", "spans", f"go where OTEL_TRACES_EXPORTER says: {', '.join(names) or 'none'}")
         return
+    yield from receiver(around)
+
+
+def receiver(around: Surroundings) -> Iterator[Finding]:
+    """Whether spans are accepted at the OTLP endpoint, for which one empty request is sent."""
+    from .._telemetry.exporting import endpoint, is_grpc, is_listening, is_proxied, traces_url
+
     where = endpoint(around.environ)
-    if is_listening(where, around.timeout_seconds):
-        yield Finding("ok", "spans", f"somebody listens at {shown_url(where)}")
-    else:
-        yield Finding(
-            "warn",
-            "spans",
-            f"nobody listens at {shown_url(where)}",
-            "start Jaeger (byteplus-trace dashboards DIR, then docker compose -f DIR/compose.yaml up), or set "
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
+    address, local = shown_url(where), _is_here(where)
+    if around.offline and not local:
+        yield Finding("ok", "spans", f"go to {address}, which was not tried")
+    elif not is_listening(where, around.timeout_seconds) and not is_proxied(where):
+        here = (
+            "byteplus-trace watch shows them in a terminal; or start Jaeger (byteplus-trace dashboards DIR, then "
+            "docker compose -f DIR/compose.yaml up), or set OTEL_EXPORTER_OTLP_ENDPOINT"
         )
+        there = "is OTEL_EXPORTER_OTLP_ENDPOINT right? A firewall in between, or a collector that is down?"
+        yield Finding("warn", "spans", f"nobody listens at {address}", here if local else there)
+    elif is_grpc(around.environ):
+        yield Finding("ok", "spans", f"somebody listens at {address}; over gRPC nothing was sent to try it")
+    else:
+        yield _tried(traces_url(around.environ), around)
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _tried(url: str, around: Surroundings) -> Finding:
+    """Send an empty OTLP request, which is valid, and say what a receiver's answer means."""
+    import httpx
+    from opentelemetry.util.re import parse_env_headers
+
+    environ, address = around.environ, shown_url(url)
+    variable = "OTEL_EXPORTER_OTLP_HEADERS"
+    text = environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or environ.get(variable, "")
+    certificate = environ.get("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE") or environ.get(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )
+    try:
+        headers = {**parse_env_headers(text, liberal=True), "content-type": "application/x-protobuf"}
+        verify = ssl.create_default_context(cafile=certificate) if certificate else True
+        status = httpx.post(
+            url, content=b"", headers=headers, timeout=around.timeout_seconds, verify=verify
+        ).status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        # An exception's own words may hold the URL, with what is secret in it.
+        return Finding("warn", "spans", f"{address} gave no answer to OTLP ({type(error).__name__})", "does it speak OTLP over HTTP (port 4318), and with TLS as the URL says?")  # fmt: skip
+    if status < 300:
+        return Finding("ok", "spans", f"{address} accepts them")
+    if status in {401, 403}:
+        wrong = (
+            f"the credentials in {variable} are not accepted"
+            if text
+            else f"set {variable}, such as 'authorization=Bearer ...', as its vendor says"
+        )
+        return Finding("warn", "spans", f"{address} answered {status}: they are refused", wrong)
+    if status in {404, 405}:
+        return Finding("warn", "spans", f"{address} answered {status}: no OTLP receiver at this path", "OTEL_EXPORTER_OTLP_ENDPOINT is a base URL to which /v1/traces is added; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is")  # fmt: skip
+    return Finding(
+        "warn", "spans", f"{address} answered {status} to an empty OTLP request", "its own log says why"
+    )
 
 
 # A name that says that the variable holds a secret, or a value that has one inside.
@@ -343,6 +418,26 @@ _SECRET = re.compile("HEADERS|KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 def _shown(name: str, value: str) -> str:
     shown = shown_url(value) if "://" in value or name.endswith("_ENDPOINT") else value
     return "(set)" if _SECRET.search(f"{name}={shown}") else shown
+
+
+def _meter_provider(_around: Surroundings) -> Iterator[Finding]:
+    """The application's own, as far as one is at work here: ours always has what is asked for."""
+    from .._telemetry.metric_exporting import lacks_instance_id
+    from .._telemetry.provider import Meters
+
+    provider = Meters().provider
+    if provider is None:
+        return
+    name = type(provider).__name__
+    if lacks_instance_id(provider):
+        yield Finding(
+            "warn",
+            "OpenTelemetry metrics",
+            f"the global {name} has no service.instance.id: processes of one host overwrite each other's metrics",
+            "give its Resource one, such as str(uuid.uuid4()), made in each process",
+        )
+    else:
+        yield Finding("ok", "OpenTelemetry metrics", f"go to the global {name}")
 
 
 def _metrics(around: Surroundings) -> Iterator[Finding]:
@@ -403,6 +498,7 @@ CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
     _key,
     _regions,
     _providers,
+    _meter_provider,
     _metrics,
 )
 

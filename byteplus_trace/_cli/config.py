@@ -17,6 +17,7 @@ from typing import Any
 from .._config import PREFIX, Config, configure
 from .._errors import SettingError, as_written
 from .._policy.policy import Policy
+from .._policy.store_address import StoreAddress
 from .._policy.targets import Breaker, Deadline, Group, Retry, Target
 from .._policy.warnings import warnings_of
 
@@ -61,7 +62,7 @@ def check(
     except SettingError as error:
         print(f"This file cannot be followed:\n{indent(str(error), '  ')}", file=sys.stderr)
         return 2
-    warnings = warnings_of(config.policy) if config.policy is not None else []
+    warnings = [*(warnings_of(config.policy) if config.policy is not None else []), *_store_warnings(config)]
     for line in shown(config, file):
         print(line)
     for warning in warnings:
@@ -73,6 +74,8 @@ def check(
 def shown(config: Config, file: str) -> Iterator[str]:
     """The settings of a file, a line each."""
     policy = config.policy
+    if config.health_store is not None:
+        yield f"health store {_store(StoreAddress.of(config.health_store))}"
     if policy is None:
         yield f"{file} holds no policy: calls are observed and never moved."
         return
@@ -84,6 +87,21 @@ def shown(config: Config, file: str) -> Iterator[str]:
     yield f"deadline     {_deadline(policy.deadline)}"
     yield f"attempts     at most {policy.max_attempts} a call"
     yield f"all failed   the caller gets the {'first' if policy.final == 'primary' else 'last'} response"
+
+
+def _store(address: StoreAddress) -> str:
+    from .._edge.health_store import trouble_with
+
+    trouble = trouble_with(address)
+    state = "can be read and written" if trouble is None else f"cannot be used now: {trouble}"
+    return f"{address.name.rpartition(' ')[0]}, namespace {address.namespace}: {state}"
+
+
+def _store_warnings(config: Config) -> list[str]:
+    if config.health_store is None:
+        return []
+    unused = ["health_store is not used without a policy: there are no targets to share."]
+    return [*StoreAddress.of(config.health_store).warnings, *(unused if config.policy is None else [])]
 
 
 _ORDERS = {

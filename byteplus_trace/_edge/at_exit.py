@@ -62,10 +62,10 @@ def end(*, last: bool = True) -> None:
             _export(last)
 
 
-def abandon() -> None:
-    """Record what is open, unless the process still waits for a thread, whose call may go on."""
+def abandon(*, whatever_runs: bool = False) -> None:
+    """Record what is open, unless the process still waits for a thread, whose call may go on. A signal waits for none."""
     here = threading.current_thread()
-    if not all(each.daemon or each is here for each in threading.enumerate()):
+    if not whatever_runs and not all(each.daemon or each is here for each in threading.enumerate()):
         return
     with guard("ending what is open"):
         for each in gc.get_objects():

@@ -9,8 +9,9 @@ from contextlib import nullcontext, suppress
 from typing import Any, assert_never
 
 from .._call_end import End
-from .._routing.steps import Discard, Failure, Keep, Peek, Result, Send, Step, Wait
+from .._routing.steps import Deliver, Discard, Failure, Keep, Peek, Result, Send, Step, Wait
 from .._telemetry.guard import guard
+from .drive import arun, run
 from .execution import Executor
 from .received import Received
 from .timeouts import WireWatch
@@ -25,6 +26,10 @@ class SyncExecutor(Executor):
     """Executes steps, blocking."""
 
     colour = "Sync"
+
+    def run(self) -> Deliver:
+        """Execute the plan, up to how its call ends."""
+        return run(self.routed.plan, self)
 
     def __call__(self, step: Step) -> Result:
         """
@@ -138,6 +143,10 @@ class AsyncExecutor(Executor):
     """Executes steps, awaiting."""
 
     colour = "Async"
+
+    async def run(self) -> Deliver:
+        """Execute the plan, up to how its call ends."""
+        return await arun(self.routed.plan, self)
 
     async def __call__(self, step: Step) -> Result:
         """As the sync one."""

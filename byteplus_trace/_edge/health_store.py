@@ -42,6 +42,7 @@ from msgspec import structs
 
 from .._forks import ForkSafeLock
 from .._policy.policy import Policy
+from .._policy.store_address import StoreAddress
 from .._routing.fleet import (
     MOST,
     PIN_SECONDS,
@@ -58,13 +59,14 @@ from .._routing.fleet import (
 )
 from .._routing.health import Health
 from .._routing.sharing import BUCKET_SECONDS, LEASE_SECONDS, Batch, Lease, Sharing, Tally, Totals
-from .._routing.store_address import StoreAddress
 from .._telemetry.guard import fault, guard
 
 logger = logging.getLogger("byteplus_trace")
 
 TICK_SECONDS: Final = 0.02
 """How soon what was learnt is sent."""
+QUIET_TICKS: Final = 5
+"""So many times as long in a process that has not called lately. What others learnt is heard at once all the same."""
 READ_SECONDS: Final = 1.0
 """How often all is read, because messages get lost."""
 TIMEOUT_SECONDS: Final = 0.75
@@ -149,6 +151,10 @@ class Store:
             if self._client is not None:
                 self._try(partial(self._step, sharing))
             sharing.cut_off()
+            for ref, reporter in self.members:
+                if ref() is sharing:
+                    with guard("reporting the health store"):
+                        reporter.health_store_up(self.address.name, False)
         gone = [sharing for sharing, _ in leaving]
         self.members = [each for each in self.members if each[0]() is not None and each[0]() not in gone]
         if not self.members:
@@ -242,7 +248,7 @@ class Store:
         self._well()
 
     def _share(self, seconds: float) -> None:
-        self._receive(seconds)
+        self._receive(seconds if any(each.is_busy for each in self.sharings()) else seconds * QUIET_TICKS)
         if clock() - self._read_at >= READ_SECONDS or not all(each.is_joined for each in self.sharings()):
             self._read_anew()
         for sharing in self.sharings():
@@ -402,6 +408,22 @@ def connected(address: StoreAddress) -> Any:
         protocol=2,
         client_name="byteplus-trace",
     )
+
+
+def trouble_with(address: StoreAddress) -> str | None:
+    """Try a store once. Returns why it cannot be used, or None where it can be read and written."""
+    from redis import RedisError
+
+    client = connected(address)
+    try:
+        client.set(f"byteplus-trace:{address.namespace}:hello", "look", px=10_000)
+        client.time()
+    except (RedisError, OSError) as error:
+        return words_of(error)
+    finally:
+        client.close()
+        client.connection_pool.disconnect()
+    return None
 
 
 def _undated(news: Any) -> Any:

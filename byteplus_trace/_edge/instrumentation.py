@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,17 +22,22 @@ from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import fault, guard
 from .._telemetry.meter import MeterSink
-from .._telemetry.provider import Tracers
+from .._telemetry.provider import Meters, Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._telemetry.sink import Sink
 from .._version import __version__
 from ..prometheus import Server, serve
 from .at_exit import abandon_first, end_with_process
 from .library import wanted_headers
-from .router import Routed, Router
+
+if TYPE_CHECKING:
+    from .._policy.policy import Policy
+    from .._telemetry.metric_exporting import OwnMeterProvider
+    from .router import Routed, Router
 
 logger = logging.getLogger("byteplus_trace")
 
+LONGEST_SUMMARY = 200
 CONFIG_HEADER = "x-portkey-config"
 
 
@@ -61,17 +67,21 @@ class Instrumentation:
         self.alters = config.propagate or config.include_usage or config.http_spans == "otel"
         """A call that no policy moves is changed before it is sent."""
         tracers = Tracers(config.tracer_provider, config.service_name, abandon_first)
+        own = self._own_meter_provider(config)
+        self.meters = Meters(config.meter_provider, own)
         self.sink = Sink(
-            config.registry, metadata_labels=config.metadata_labels, max_models=config.max_models
+            config.registry,
+            metrics=config.metrics or ("both" if own is not None else "prometheus"),
+            meters=self.meters,
+            metadata_labels=config.metadata_labels,
+            max_models=config.max_models,
         )
         self.recorder = Recorder(
             tracers,
             self.sink,
-            MeterSink(
-                config.meter_provider,
-                token_histograms=config.token_histograms,
-                max_models=config.max_models,
-            ),
+            MeterSink(self.meters, token_histograms=config.token_histograms, max_models=config.max_models)
+            if config.metrics != "prometheus"
+            else None,
             Settings(
                 http_spans=config.http_spans,
                 propagate=config.propagate,
@@ -83,11 +93,7 @@ class Instrumentation:
         )
         self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
-        self.router = (
-            Router(config.policy, self.sink, config.health_store) if config.policy is not None else None
-        )
-        if self.router is None:
-            self.sink.start_targets()
+        self.router = self._router(config)
         self.server: Server | None = None
         self._warned_headers: set[str] = set()
         guarding.on_fault = self.sink.telemetry_error
@@ -97,8 +103,30 @@ class Instrumentation:
             httpx2=_version_of("httpx2"),
             opentelemetry=_version_of("opentelemetry-api"),
         )
+        self.sink.started(_summary(config.policy), time.time())
         _background.start()
         end_with_process()
+
+    @staticmethod
+    def _own_meter_provider(config: Config) -> OwnMeterProvider | None:
+        """The one that the settings or the variables ask for, where the application has none."""
+        wanted = config.metrics in {"otlp", "both"}
+        if config.metrics == "prometheus" or Meters(config.meter_provider).provider is not None:
+            return None
+        if not wanted and not os.environ.get("OTEL_METRICS_EXPORTER", "").strip():
+            return None  # and the SDK's metrics are not imported
+        from .._telemetry.metric_exporting import own_meter_provider
+
+        return own_meter_provider(config.service_name, wanted=wanted)
+
+    def _router(self, config: Config) -> Router | None:
+        if config.policy is None:
+            self.sink.start_targets()
+            return None
+        # A third of what there is to import, for those who have a policy.
+        from .router import Router
+
+        return Router(config.policy, self.sink, config.health_store)
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Instrumentation:
@@ -202,7 +230,7 @@ class Instrumentation:
         """Record what waits for that, and have it exported, all within that time."""
         ends_at = time.monotonic() + timeout_seconds
         drained = _background.drain(timeout_seconds)
-        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0)) and drained
+        return self.recorder.tracers.flush(max(ends_at - time.monotonic(), 0.0), self.meters) and drained
 
     def shutdown(self) -> None:
         """Stop what was started."""
@@ -212,6 +240,15 @@ class Instrumentation:
         if self.server is not None:
             self.server.stop()
         self.recorder.tracers.shutdown()
+        self.meters.shutdown()
+
+
+def _summary(policy: Policy | None) -> str:
+    """A policy in one line, without its keys and addresses; `none` without one."""
+    if policy is None:
+        return "none"
+    names = ", ".join(target.name for target in policy.leaves)
+    return f"{policy.mode} over {names}"[:LONGEST_SUMMARY]
 
 
 def _console() -> Callable[[Exchange], None]:

@@ -17,8 +17,8 @@ import msgspec
 from .._apis import BY_NAME
 from .._config import Config
 from .._facts import Call
+from .._forwarding import credential, travelling_query, travels
 from .._recognise import PORTKEY_PREFIX
-from .._routing.forwarding import credential, travelling_query, travels
 from .._telemetry.guard import guard
 from .._wire.json_patch import spliced
 from .._wire.lenient_json import UNREADABLE, json_in

@@ -16,6 +16,7 @@ from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
+from .._policy.store_address import StoreAddress
 from .._policy.warnings import warnings_of
 from .._regions import region_named
 from .._routing.address import address_of_call
@@ -25,7 +26,6 @@ from .._routing.order import why_it_stays
 from .._routing.plan import plan
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Failure, Plan
-from .._routing.store_address import StoreAddress
 from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
@@ -96,6 +96,7 @@ class Router:
 
             store.leave(self._sharing)
             self._sharing = None
+            self.health.journal = None
 
     def moves(self, call: Call, request: Any) -> bool:
         """Whether a call is addressed to one of the targets, or to the public host of one's region, and follows no redirect."""

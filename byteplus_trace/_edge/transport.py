@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .._call_end import End
 from .._telemetry.guard import fault, guard
 from .._telemetry.recorder import is_silent
-from .drive import arun, run
-from .execution import Executor
-from .executors import AsyncExecutor, SyncExecutor
 from .instrumentation import Instrumentation
 from .kill_switch import is_disabled
 from .library import Library, library_named
 from .passthrough import SingleSend
-from .received import Received
 from .rewrite import outgoing
 
-E = TypeVar("E", bound=Executor)
+if TYPE_CHECKING:
+    from .execution import Executor
+    from .executors import AsyncExecutor, SyncExecutor
+    from .received import Received
+
+E = TypeVar("E", bound="Executor")
 
 
 class Unobserved(NamedTuple):
@@ -44,8 +45,13 @@ class Transport(Generic[E]):
 
     library_name: str
     observed_stream: Callable[..., Any]
-    executor: type[E]
+    colour: str
     transport: Any
+
+    @staticmethod
+    def executor() -> type[E]:
+        """The class that executes plans. Its module is imported by the first call that a policy moves."""
+        raise NotImplementedError
 
     def _settle(self, settings: dict[str, Any]) -> None:
         self._passes = is_disabled()
@@ -83,9 +89,10 @@ class Transport(Generic[E]):
             if begun is None:
                 return Unobserved(request)
             if begun.routed is None:
-                colour = self.executor.colour
-                return SingleSend(begun, request, self.transport, instrumentation, self.library_name, colour)
-            return self.executor(
+                return SingleSend(
+                    begun, request, self.transport, instrumentation, self.library_name, self.colour
+                )
+            return self.executor()(
                 self.library, instrumentation, request, begun, begun.routed, self._transport_for
             )
         except Exception as error:
@@ -102,10 +109,16 @@ class Transport(Generic[E]):
         return Unobserved(request)
 
 
-class SyncTransport(Transport[SyncExecutor]):
+class SyncTransport(Transport["SyncExecutor"]):
     """The sync colour."""
 
-    executor = SyncExecutor
+    colour = "Sync"
+
+    @staticmethod
+    def executor() -> type[SyncExecutor]:
+        from .executors import SyncExecutor
+
+        return SyncExecutor
 
     def handle_request(self, request: Any) -> Any:
         call = self._begin(request, threading.get_ident)
@@ -119,17 +132,15 @@ class SyncTransport(Transport[SyncExecutor]):
                 finally:
                     call.sent()
                 return call.delivered(response, self.observed_stream)
-            case SyncExecutor():
-                return self._execute(call)
             case Unobserved():
                 return self.transport.handle_request(call.request)
-            case _ as never:
-                assert_never(never)
+            case _:
+                return self._execute(call)
 
     def _execute(self, call: SyncExecutor) -> Any:
         received: Received | None
         try:
-            received = call.deliverable(run(call.routed.plan, call))
+            received = call.deliverable(call.run())
         except BaseException as error:
             if call.is_for_caller(error):
                 call.observer.finish(End("raised", error))
@@ -152,10 +163,16 @@ class SyncTransport(Transport[SyncExecutor]):
         self.transport.__exit__(*exc)
 
 
-class AsyncTransport(Transport[AsyncExecutor]):
+class AsyncTransport(Transport["AsyncExecutor"]):
     """The async colour."""
 
-    executor = AsyncExecutor
+    colour = "Async"
+
+    @staticmethod
+    def executor() -> type[AsyncExecutor]:
+        from .executors import AsyncExecutor
+
+        return AsyncExecutor
 
     async def handle_async_request(self, request: Any) -> Any:
         call = self._begin(request, _task)
@@ -172,17 +189,15 @@ class AsyncTransport(Transport[AsyncExecutor]):
                 finally:
                     call.sent()
                 return call.delivered(response, self.observed_stream)
-            case AsyncExecutor():
-                return await self._execute(call)
             case Unobserved():
                 return await self.transport.handle_async_request(call.request)
-            case _ as never:
-                assert_never(never)
+            case _:
+                return await self._execute(call)
 
     async def _execute(self, call: AsyncExecutor) -> Any:
         received: Received | None
         try:
-            received = call.deliverable(await arun(call.routed.plan, call))
+            received = call.deliverable(await call.run())
         except GeneratorExit:  # as above
             call.observer.finish_soon("forgotten")
             raise

@@ -94,6 +94,20 @@ def _parsed(parse: Callable[[str], object], text: str, what: str, language: str)
     raise SettingError(message)  # on its own, for the parser's error has the whole text in it
 
 
+def filled_text(text: str, environ: Mapping[str, str], where: str) -> str:
+    """
+    A text with `${NAME}` replaced.
+
+    Raises:
+        SettingError: a variable is not there.
+    """
+    missing: dict[str, str] = {}
+    filled = _filled(text, environ, where, missing)
+    if missing:
+        raise SettingError("\n".join(missing.values()))
+    return str(filled)
+
+
 def _filled(value: Any, environ: Mapping[str, str], where: str, missing: dict[str, str]) -> Any:
     """
     The value with `${NAME}` replaced throughout.

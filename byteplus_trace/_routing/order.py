@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from random import Random
 
 from .._facts import Call, Skip, SkipReason
+from .._forwarding import credential
 from .._policy.conditions import Params, fits
 from .._policy.policy import Policy, groups_of
 from .._policy.replay import EARLIER, kind_of
@@ -24,7 +25,6 @@ from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, origin_of
 from .address import address_of_call, base_at
 from .fleet import digest_of
-from .forwarding import credential
 from .health import Health
 
 

@@ -157,6 +157,7 @@ class Sharing:
         health.home_elsewhere = self._home_elsewhere
 
     def _start(self) -> None:
+        self._learnt_at = self.clock()
         self._own = Shared()
         """What this process saw itself: sent again where the store has lost it."""
         self._running: dict[tuple[str, str], _Running] = {}
@@ -186,6 +187,11 @@ class Sharing:
     def is_joined(self) -> bool:
         """Others can be heard."""
         return self._health.in_fleet
+
+    @property
+    def is_busy(self) -> bool:
+        """Something was learnt lately, so more may come soon."""
+        return bool(self._journal) or self.clock() - self._learnt_at < MET_SECONDS
 
     # To the store.
 
@@ -315,33 +321,35 @@ class Sharing:
 
     def _read_journal(self) -> None:
         journal = self._journal
+        if journal:
+            self._learnt_at = self.clock()
         while journal:
-            lesson = journal.popleft()
-            match lesson:
-                # A call that no target could serve has its region for a target, and teaches nothing.
-                case Counted(target) | Opened(target) | Closed(target) | Made(_, target) if (
-                    target not in self._places
-                ):
-                    pass
-                case Counted(target, operation, failure):
-                    key = target, operation
-                    if key not in self._running:
-                        self._running[key] = _Running(self.clock())
-                    self._running[key].count(failure)
-                case Opened(target, operation, reason, leased):
-                    if leased:
-                        self._open(target, self._subject(target, operation), reason, again=True)
-                case Closed(target, operation, epoch):
-                    closed = Episode(epoch, True, 0, self.clock(), "none", self.who)
-                    self._saw(self._subject(target, operation), closed)
+            match journal.popleft():
                 case Cooled(key, until):
                     if until - self.clock() >= SHORTEST_COOLDOWN_SECONDS:
                         for cooling in self._coolings(key):
                             self._bars(cooling, until)
                 case Buried(credential, until):
                     self._bars(Refused(credential), until)
-                case Made(object_id, target):
-                    self._pins.append(PinNews(object_digest(object_id), home_of(*self._places[target])))
+                # A call that no target could serve has its region for a target, and teaches nothing.
+                case lesson if lesson.target in self._places:
+                    self._learn(lesson)
+
+    def _learn(self, lesson: Counted | Opened | Closed | Made) -> None:
+        match lesson:
+            case Counted(target, operation, failure):
+                key = target, operation
+                if key not in self._running:
+                    self._running[key] = _Running(self.clock())
+                self._running[key].count(failure)
+            case Opened(target, operation, reason, leased):
+                if leased:
+                    self._open(target, self._subject(target, operation), reason, again=True)
+            case Closed(target, operation, epoch):
+                closed = Episode(epoch, True, 0, self.clock(), "none", self.who)
+                self._saw(self._subject(target, operation), closed)
+            case Made(object_id, target):
+                self._pins.append(PinNews(object_digest(object_id), home_of(*self._places[target])))
 
     def _bars(self, barred: Barred, until: float) -> None:
         known = self.shared.barred.get(barred)

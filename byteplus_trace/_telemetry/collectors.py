@@ -8,9 +8,8 @@ the label values that it had admitted.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
@@ -21,13 +20,16 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_UP,
     IN_FLIGHT,
+    INSTRUMENTED,
     INSTRUMENTS,
     OLDEST,
     SECONDS,
+    START_TIME,
     Instrument,
 )
 from .bounds import Bound
 from .in_flight import IDLE, InFlight
+from .multiprocess import multiprocess_directory, reserve
 from .zero_series import EVERY_OPERATION
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 # How many values a label may take before `other`; `model` has its own setting. Regions and targets
 # are configuration, but a gateway's header can name any region.
-LIMITS: Final = {"error_type": 64, "region": 64, "target": 64}
+LIMITS: Final = {"error_type": 64, "region": 64, "target": 64, "name": 64}
 METADATA_VALUES: Final = 100
 SHARED: Final = {"from_target": "target", "to_target": "target"}
 
@@ -44,32 +46,45 @@ GAUGE_MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
     IN_FLIGHT.name: "livesum",
     OLDEST.name: "livemin",
     BREAKER.name: "livemax",
+    START_TIME.name: "livemin",
     BUILD_INFO.name: "livemax",
     HEALTH_STORE_UP.name: "livemin",
+    INSTRUMENTED.name: "livemax",
 }
 
 
 class Series:
-    """The collectors of one registry, the label values admitted and the children in use."""
+    """
+    The series of one place, the label values admitted and the children in use.
+
+    Args:
+        family: what makes the children of a row with these labels, by their values: `family(row, labels).labels(*values)`.
+        exemplars: whether observations take one.
+    """
 
     __slots__ = (
         "_bounds",
-        "_collectors",
+        "_early_gauges",
+        "_families",
         "children",
         "exemplars",
         "in_flight",
         "metadata_labels",
         "models",
-        "multiprocess",
     )
 
     def __init__(
-        self, registry: CollectorRegistry, metadata_labels: tuple[str, ...], max_models: int
+        self,
+        family: Callable[[Instrument, tuple[str, ...]], Any],
+        metadata_labels: tuple[str, ...],
+        max_models: int,
+        *,
+        exemplars: bool = True,
+        early_gauges: bool = True,
     ) -> None:
         self.metadata_labels = metadata_labels
-        self.multiprocess = multiprocess_directory() is not None
-        self.exemplars = not self.multiprocess
-        """Whether observations take one."""
+        self.exemplars = exemplars
+        self._early_gauges = early_gauges
         self.in_flight: dict[str, InFlight] = {}
         """The calls under way, by operation."""
         self.models = Bound(max_models)
@@ -77,19 +92,18 @@ class Series:
         bounds |= {label: bounds[other] for label, other in SHARED.items()}
         bounds |= {key: Bound(METADATA_VALUES) for key in metadata_labels}
         bounds["model"] = self.models
-        self._collectors: dict[Instrument, Any] = {}
+        self._families: dict[Instrument, Any] = {}
         self._bounds: dict[Instrument, tuple[Bound | None, ...]] = {}
         self.children: dict[Instrument, dict[tuple[str, ...], Any]] = {row: {} for row in INSTRUMENTS}
         """Those in use, by their label values; `child` makes the others."""
         for row in INSTRUMENTS:
             labels = row.labels + (metadata_labels if row.metadata else ())
-            self._collectors[row] = _collector(row, labels)
+            self._families[row] = family(row, labels)
             self._bounds[row] = tuple(bounds.get(label) for label in labels)
-        _register(registry, self.collectors)
 
     @property
-    def collectors(self) -> Iterable[Any]:
-        return self._collectors.values()
+    def families(self) -> Iterable[Any]:
+        return self._families.values()
 
     def child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
         """The counter, gauge or histogram with these label values, bounded."""
@@ -100,17 +114,14 @@ class Series:
             values = tuple(bound(v) if bound else v for bound, v in zip(bounds, values, strict=True))
             found = children.get(values)
         if found is None:
-            found = children[values] = self._collectors[instrument].labels(*values)
+            family = self._families[instrument]
+            # A row without labels is its own child.
+            found = children[values] = family.labels(*values) if values else family
         return found
 
     def start_gauges(self) -> None:
-        """
-        Let the gauges of calls under way stand, at none.
-
-        Where several processes share a directory, only once one calls: what a parent has, `prometheus_client` sets to 0 in
-        each child, and a call that began at 0 would have hung since 1970.
-        """
-        if not self.multiprocess:
+        """Let the gauges of calls under way stand, at none."""
+        if self._early_gauges:
             for operation in EVERY_OPERATION:
                 self.in_flight_of(operation)
 
@@ -147,7 +158,16 @@ def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str]
     with _by_registry_lock:
         series = _by_registry.get(registry)
         if series is None:
-            series = _by_registry[registry] = Series(registry, metadata_labels, max_models)
+            several = multiprocess_directory() is not None
+            if several:
+                reserve()
+            # Of several processes, the gauges of calls under way wait for the first call: those that a parent has,
+            # `prometheus_client` sets to 0 in each child, and a call that began at 0 would have hung since 1970.
+            series = Series(
+                _collector, metadata_labels, max_models, exemplars=not several, early_gauges=not several
+            )
+            _register(registry, series.families)
+            _by_registry[registry] = series
         elif sorted(series.metadata_labels) != sorted(metadata_labels):
             raise SettingError(
                 f"This registry's series have the metadata labels {list(series.metadata_labels)}, and labels cannot change: "
@@ -161,7 +181,7 @@ def forget(registry: CollectorRegistry | None) -> None:
     """Take the series out of a registry: the next that asks for them makes them anew, with its own labels."""
     registry = registry or default_registry()
     with _by_registry_lock:
-        for collector in _by_registry.pop(registry).collectors:
+        for collector in _by_registry.pop(registry).families:
             registry.unregister(collector)
 
 
@@ -223,22 +243,3 @@ def _register(registry: CollectorRegistry, collectors: Iterable[Any]) -> None:
             "Where byteplus_trace was taken out of sys.modules and imported again, its first copy is still at work: "
             "restart the process, or the notebook's kernel."
         ) from error
-
-
-def multiprocess_directory() -> str | None:
-    """Where the workers leave their numbers; None where there is one process."""
-    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not directory:
-        return None
-    if not os.path.isdir(directory):
-        raise SettingError(
-            f"PROMETHEUS_MULTIPROC_DIR={directory!r} is not a directory: make it, empty, before the first worker starts."
-        )
-    from prometheus_client import values
-
-    # Chosen when it is imported, by the same variable.
-    if values.ValueClass is values.MutexValue:
-        raise SettingError(
-            f"PROMETHEUS_MULTIPROC_DIR={directory!r} was set after prometheus_client was imported, which writes nothing there then: set it before, best in the environment that the process starts with."
-        )
-    return directory

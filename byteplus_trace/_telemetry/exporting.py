@@ -19,11 +19,12 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoints, entry_points
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
@@ -36,9 +37,11 @@ from .._regions import DEFAULT_PORTS, is_loopback
 
 logger = logging.getLogger("byteplus_trace")
 
+Signal = Literal["TRACES", "METRICS"]
+
 DEFAULT_ENDPOINT = "http://localhost:4318"
 LOOPBACK_DELAY_MILLIS = 500
-NOBODY = "nobody listens. Start Jaeger there, set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_TRACES_EXPORTER=none"
+TRACES_EXPORTERS = "opentelemetry_traces_exporter"
 
 
 def own_provider(
@@ -69,17 +72,30 @@ def is_disabled(environ: Mapping[str, str]) -> bool:
     return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
-def exporter_names(environ: Mapping[str, str]) -> list[str]:
+def exporter_names(
+    environ: Mapping[str, str], signal: Signal = "TRACES", default: Sequence[str] = ("otlp",)
+) -> list[str]:
     """The exporters that the variables ask for; none where they say that nothing is exported."""
     if is_disabled(environ):
         return []
-    names = [name.strip() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
-    return [] if "none" in names else names or ["otlp"]
+    names = [name.strip() for name in environ.get(f"OTEL_{signal}_EXPORTER", "").split(",") if name.strip()]
+    return [] if "none" in names else names or list(default)
 
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     """Where OTLP traces go, by the standard variables."""
-    return _otlp(environ, "ENDPOINT", DEFAULT_ENDPOINT)[1]
+    return otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT)[1]
+
+
+def traces_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The URL to which the exporter over HTTP sends traces."""
+    variable, url = otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT)
+    return url if variable == "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" else f"{url.rstrip('/')}/v1/traces"
+
+
+def is_grpc(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the variables ask for the exporter over gRPC."""
+    return otlp_setting(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
 
 
 def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -88,8 +104,12 @@ def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
 
     A cluster says grpc to all that runs in it: that is no reason for a program not to start.
     """
-    variable, protocol = _otlp(environ, "PROTOCOL", "http/protobuf")
-    if "otlp" not in exporter_names(environ) or protocol.strip() != "grpc" or _points("otlp_proto_grpc"):
+    variable, protocol = otlp_setting(environ, "PROTOCOL", "http/protobuf")
+    if (
+        "otlp" not in exporter_names(environ)
+        or protocol.strip() != "grpc"
+        or points_of(TRACES_EXPORTERS, "otlp_proto_grpc")
+    ):
         return None
     return (
         f"No spans are exported: {variable}=grpc, and its exporter is not installed. Install opentelemetry-exporter-otlp-proto-grpc, "
@@ -97,9 +117,11 @@ def missing_exporter(environ: Mapping[str, str] = os.environ) -> str | None:
     )
 
 
-def _otlp(environ: Mapping[str, str], what: str, default: str) -> tuple[str, str]:
+def otlp_setting(
+    environ: Mapping[str, str], what: str, default: str, signal: Signal = "TRACES"
+) -> tuple[str, str]:
     """A setting of the OTLP exporter, and the variable that has it."""
-    for variable in (f"OTEL_EXPORTER_OTLP_TRACES_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal}_{what}", f"OTEL_EXPORTER_OTLP_{what}"):
         if value := environ.get(variable):
             return variable, value
     return variable, default
@@ -185,6 +207,9 @@ class OwnTracerProvider(TracerProvider):
 class Watched(SpanExporter):
     """An exporter, and whether all that it got was exported."""
 
+    signal: Signal = "TRACES"
+    success: Any = SpanExportResult.SUCCESS
+    failure: Any = SpanExportResult.FAILURE
     awaited = False
     """Somebody waits for what is exported: a flush, the exit."""
     troubled = False
@@ -192,7 +217,7 @@ class Watched(SpanExporter):
     is_local = False
     """It exports to this machine."""
 
-    def __init__(self, inner: SpanExporter) -> None:
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._lost = False
 
@@ -201,32 +226,35 @@ class Watched(SpanExporter):
         lost, self._lost = self._lost, False
         return lost
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = SpanExportResult.FAILURE
+    def export(self, batch: Any, **options: Any) -> Any:  # type: ignore[override]  # spans, or metrics
+        result = self.failure
         try:
-            result = self._export(spans)
+            result = self._export(batch, **options)
         finally:
-            self.troubled = result is not SpanExportResult.SUCCESS
+            self.troubled = result is not self.success
             self._lost |= self.troubled
         return result
 
-    def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._inner.export(spans)
+    def _export(self, batch: Any, **options: Any) -> Any:
+        return self._inner.export(batch, **options)
 
     def lose(self, why: str) -> None:
-        """Spans are dropped."""
+        """What was to be exported is dropped."""
 
-    def shutdown(self) -> None:
-        self._inner.shutdown()
+    def shutdown(self, **options: Any) -> None:
+        self._inner.shutdown(**options)
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self._inner.force_flush(timeout_millis)
+    def force_flush(self, timeout_millis: float = 30000) -> bool:
+        return bool(self._inner.force_flush(timeout_millis))
 
 
 class OverHttp(Watched):
     """The OTLP exporter, whose own log lines are held back; one of ours when an outage begins."""
 
-    def __init__(self, inner: SpanExporter, url: str) -> None:
+    start = "Run 'byteplus-trace watch' to see them, start Jaeger"
+    drops = "OpenTelemetry spans are dropped, as %s does not take them: %s."
+
+    def __init__(self, inner: Any, url: str) -> None:
         super().__init__(inner)
         self._url = url
         self.is_local = _is_local(url)
@@ -237,22 +265,29 @@ class OverHttp(Watched):
         self._logger = logging.getLogger(type(inner).__module__)
         self._logger.addFilter(self)
 
-    def _export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def _export(self, batch: Any, **options: Any) -> Any:
         if self.awaited and not self._taken and not self._may_listen():
-            self.lose(NOBODY)
-            return SpanExportResult.FAILURE
+            self.lose(self._nobody())
+            return self.failure
         self._thread, self._why = threading.get_ident(), None
         try:
-            result = super()._export(spans)
+            result = super()._export(batch, **options)
         except Exception as error:  # as older releases let it through
-            result, self._why = SpanExportResult.FAILURE, type(error).__name__
+            result, self._why = self.failure, type(error).__name__
         finally:
             self._thread = None
-        if result is SpanExportResult.SUCCESS:
+        if result is self.success:
             self._taken, self._reported = True, False
         else:
-            self.lose(self._why or "it failed" if self._may_listen() else NOBODY)
+            self.lose(self._why or "it failed" if self._may_listen() else self._nobody())
         return result
+
+    def _nobody(self) -> str:
+        """What to do where nothing listens."""
+        none = f"OTEL_{self.signal}_EXPORTER=none"
+        if self.is_local:
+            return f"nobody listens. {self.start} there, set OTEL_EXPORTER_OTLP_ENDPOINT, or {none}"
+        return f"nobody listens. Check OTEL_EXPORTER_OTLP_ENDPOINT, or set {none}"
 
     def _may_listen(self) -> bool:
         return is_proxied(self._url) or is_listening(self._url)
@@ -260,14 +295,10 @@ class OverHttp(Watched):
     def lose(self, why: str) -> None:
         if not self._reported:
             self._reported = True
-            logger.warning(
-                "OpenTelemetry spans are dropped, as %s does not take them: %s.",
-                shown_url(self._url),
-                why,
-            )
+            logger.warning(self.drops, shown_url(self._url), why)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Hold back what the exporter says of our spans; other exporters of the process share its logger."""
+        """Hold back what the exporter logs of our exports; other exporters of the process share its logger."""
         if self._thread != threading.get_ident():
             return True
         self.troubled = True
@@ -279,21 +310,21 @@ class OverHttp(Watched):
             self._why = (str(record.msg) % tuple(arguments)).rstrip(".")
         return False
 
-    def shutdown(self) -> None:
-        super().shutdown()
+    def shutdown(self, **options: Any) -> None:
+        super().shutdown(**options)
         self._logger.removeFilter(self)
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> Watched:
     if name == "console":
         return Watched(ConsoleSpanExporter())
-    grpc = _otlp(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
+    grpc = otlp_setting(environ, "PROTOCOL", "http/protobuf")[1].strip() == "grpc"
     if name in {"otlp", "otlp_proto_http"} and not grpc:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        return OverHttp(OTLPSpanExporter(), _http_endpoint(environ))
+        return OverHttp(OTLPSpanExporter(), http_endpoint(environ))
     wanted = "otlp_proto_grpc" if name == "otlp" else name
-    for point in _points(wanted):
+    for point in points_of(TRACES_EXPORTERS, wanted):
         return Watched(point.load()())
     raise SettingError(
         f"OTEL_TRACES_EXPORTER={shown(name)}: no exporter of that name is installed. Use otlp, console or none, or install the package that provides {shown(wanted)}."
@@ -307,8 +338,14 @@ def _delay_millis(exporter: Watched, environ: Mapping[str, str]) -> int | None:
     return None
 
 
-def _http_endpoint(environ: Mapping[str, str]) -> str:
-    variable, url = _otlp(environ, "ENDPOINT", DEFAULT_ENDPOINT)
+def http_endpoint(environ: Mapping[str, str], signal: Signal = "TRACES") -> str:
+    """
+    Where OTLP over HTTP goes, by the standard variables.
+
+    Raises:
+        SettingError: that is no HTTP URL.
+    """
+    variable, url = otlp_setting(environ, "ENDPOINT", DEFAULT_ENDPOINT, signal)
     if not url.strip().lower().startswith(("http://", "https://")):
         bare = shown_url(url).rpartition("://")[2]
         raise SettingError(
@@ -317,5 +354,6 @@ def _http_endpoint(environ: Mapping[str, str]) -> str:
     return url
 
 
-def _points(name: str) -> EntryPoints:
-    return entry_points(group="opentelemetry_traces_exporter", name=name)
+def points_of(group: str, name: str) -> EntryPoints:
+    """What installed packages provide under that name."""
+    return entry_points(group=group, name=name)

@@ -6,6 +6,9 @@ Only the names of the conventions as they are now (semantic-conventions-genai, 2
 from there, and whoever records both is counted twice. Calls that make no GenAI claim,
 operation `other`, are not recorded.
 
+The conventions' `time_per_output_chunk` is one observation a gap, which costs a fifth of what
+reading a chunk does: it is not recorded. The mean of a stream is a series of our own.
+
 An SDK's record costs some 13 us. Durations are worth it; token counts are kept here as
 sums that observable counters read when they are collected, and token histograms are only
 recorded when asked for. Without a provider there is nothing to pay, and one that is set later
@@ -25,10 +28,11 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from .._facts import Exchange, Operation, Usage
 from .._forks import ForkSafeLock, remake_after_fork
 from .._instruments import SECONDS
-from .._version import __version__
 from .bounds import Bound
-from .points import RESULTS, mean_chunk_gap
+from .points import RESULTS
+from .provider import Meters, meter_of
 from .semconv import (
+    CLOUD_REGION,
     ERROR_TYPE,
     OPERATION_NAME,
     PROVIDER_NAME,
@@ -51,13 +55,13 @@ DURATIONS: Final[dict[Operation, str]] = {
     "fetch_response": "gen_ai.client.operation.duration",
 }
 FIRST_CHUNK: Final = INFERENCE + "time_to_first_chunk"
-PER_CHUNK: Final = INFERENCE + "time_per_output_chunk"
 
-# Of embeddings the conventions have no token counter, only a histogram.
+# Of embeddings the conventions have no token counter, only a histogram, which is therefore always recorded.
 COUNTED: Final = {"chat", "generate_content"}
 INPUT: Final = INFERENCE + "usage.input_tokens"
 OUTPUT: Final = INFERENCE + "usage.output_tokens"
 CACHE_READ: Final = INFERENCE + "usage.cache_read.input_tokens"
+CACHE_WRITE: Final = INFERENCE + "usage.cache_write.input_tokens"
 REASONING: Final = INFERENCE + "usage.reasoning.output_tokens"
 
 INPUT_OF_ONE: Final = INFERENCE + "operation.input_tokens"
@@ -79,7 +83,6 @@ HISTOGRAMS: Final = {
     "gen_ai.client.embeddings.duration": "From the request to the end of the reply.",
     "gen_ai.client.operation.duration": "From the request to the end of the reply.",
     FIRST_CHUNK: "From the request to the first streamed event that carries output.",
-    PER_CHUNK: "Mean gap between a stream's output chunks, one observation a stream.",
 }
 TOKEN_HISTOGRAMS: Final = {
     INPUT_OF_ONE: "Input tokens of one operation.",
@@ -90,6 +93,7 @@ COUNTERS: Final = {
     INPUT: "Input tokens, cache reads included.",
     OUTPUT: "Output tokens, reasoning included.",
     CACHE_READ: "Input tokens that were read from a cache.",
+    CACHE_WRITE: "Input tokens that were written to a cache.",
     REASONING: "Output tokens that were reasoning.",
 }
 
@@ -107,19 +111,19 @@ class MeterSink:
     Where exchanges become OpenTelemetry metrics.
 
     Args:
-        meter_provider: None is the global one, whenever it is set.
+        meters: whose instruments to use; None: the global provider's, whenever it is set.
         token_histograms: record the token counts of each operation too, for percentiles.
         max_models: how many values the attributes for models may take.
     """
 
     def __init__(
         self,
-        meter_provider: metrics.MeterProvider | None = None,
+        meters: Meters | None = None,
         *,
         token_histograms: bool = False,
         max_models: int = 100,
     ) -> None:
-        self._configured = meter_provider
+        self._meters = meters or Meters()
         self._token_histograms = token_histograms
         self._models = Bound(max_models)
         self._errors = Bound(ERROR_TYPES)
@@ -138,18 +142,17 @@ class MeterSink:
         if operation in COUNTED:
             if exchange.call.stream:
                 instruments.record(FIRST_CHUNK, exchange.first_chunk_seconds, who, context)
-                instruments.record(PER_CHUNK, mean_chunk_gap(exchange), who, context)
             for counter, modality, tokens in token_counts(exchange):
                 instruments.add(counter, tokens, who | {TOKEN_MODALITY: modality})
-        if self._token_histograms:
+        if self._token_histograms or operation == "embeddings":
             for histogram, amount in tokens_of_one(exchange):
                 instruments.record(histogram, amount, who, context)
 
     def _instruments(self) -> _Instruments | None:
-        provider = self._configured or metrics.get_meter_provider()
+        provider = self._meters.provider
         known, instruments = self._resolved
         if provider is not known:
-            instruments = None if _records_nothing(provider) else _instruments_of(provider)
+            instruments = None if provider is None else _instruments_of(provider)
             self._resolved = provider, instruments
         return instruments
 
@@ -160,6 +163,7 @@ class MeterSink:
             PROVIDER_NAME: call.provider,
             SERVER_ADDRESS: exchange.host or call.host,
             SERVER_PORT: exchange.port or call.port,
+            CLOUD_REGION: exchange.region or call.region,
         }
         if call.model:
             who[REQUEST_MODEL] = self._models(call.model)
@@ -195,6 +199,8 @@ def token_counts(exchange: Exchange) -> Iterator[tuple[str, str, int]]:
     yield OUTPUT, written, usage.output_tokens or 0
     if usage.cache_read_tokens:
         yield CACHE_READ, "unknown", usage.cache_read_tokens
+    if usage.cache_write_tokens:
+        yield CACHE_WRITE, "unknown", usage.cache_write_tokens
     if usage.reasoning_tokens:
         yield REASONING, "text", usage.reasoning_tokens
 
@@ -210,18 +216,13 @@ def tokens_of_one(exchange: Exchange) -> Iterator[tuple[str, int]]:
             yield histogram, tokens
 
 
-def _records_nothing(provider: metrics.MeterProvider) -> bool:
-    """The API alone: its no-op provider, or its stand-in for one that nobody has set yet."""
-    return type(provider).__module__.startswith("opentelemetry.metrics")
-
-
 class _Instruments:
     """The instruments of one provider, and the sums behind its observable counters."""
 
     __slots__ = ("__weakref__", "_histograms", "_lock", "_sums")
 
     def __init__(self, provider: metrics.MeterProvider) -> None:
-        meter = provider.get_meter("byteplus_trace", __version__)
+        meter = meter_of(provider)
         self._lock = threading.Lock()
         remake_after_fork(self)
         self._sums: dict[str, dict[tuple[tuple[str, Value], ...], int]] = {name: {} for name in COUNTERS}

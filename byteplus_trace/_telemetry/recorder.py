@@ -37,6 +37,7 @@ from .attributes import (
     LONGEST,
     Attributes,
     attempt_end_attributes,
+    attempt_span_name,
     attempt_start_attributes,
     content_attributes,
     end_attributes,
@@ -47,6 +48,7 @@ from .attributes import (
 from .guard import UserFunctionError, fault, guard
 from .other_instrumentations import OuterSpan, outer_genai_span
 from .points import points
+from .secrets import without_secrets
 
 if TYPE_CHECKING:
     from .meter import MeterSink
@@ -81,7 +83,7 @@ class Settings:
 class Recorder:
     """Where every exchange goes."""
 
-    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink, settings: Settings) -> None:
+    def __init__(self, tracers: Tracers, sink: Sink, meter: MeterSink | None, settings: Settings) -> None:
         self.tracers = tracers
         self.sink = sink
         self.meter = meter
@@ -96,7 +98,10 @@ class Recorder:
         else:
             opened = self._opened(call, tracer, parent, started_ns)
         # Last, so that a call that could not be begun is not in flight for ever.
-        self.sink.begins(call, opened, started_ns)
+        try:
+            self.sink.begins(call, opened, started_ns)
+        except Exception as error:
+            fault("counting calls in flight", error)
         return opened
 
     def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
@@ -150,7 +155,7 @@ class CallSpan:
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
-            call.method,
+            attempt_span_name(call),
             within,
             SpanKind.CLIENT,
             attempt_start_attributes(call, sending),
@@ -195,9 +200,10 @@ class CallSpan:
             sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
             fault("counting", error)
-        if self._outer is None:
+        meter = recorder.meter
+        if self._outer is None and meter is not None:
             try:
-                recorder.meter.record(exchange, self._context)
+                meter.record(exchange, self._context)
             except Exception as error:
                 fault("counting for OpenTelemetry", error)
         if recorder.settings.show is not None:
@@ -226,6 +232,9 @@ class CallSpan:
                     span.set_attributes(
                         content_attributes(exchange.call.content, exchange.answer.content, self._write)
                     )
+                    stop = exchange.call.params.get("stop")
+                    if stop:
+                        span.set_attribute("gen_ai.request.stop_sequences", self._redacted(stop))
         span.end(ended_ns)
 
     def _describe(self, exchange: facts.Exchange) -> str:
@@ -246,9 +255,7 @@ class CallSpan:
         return msgspec.json.encode(self._redacted(content)).decode()
 
     def _redacted(self, content: Any) -> Any:
-        redact = self._recorder.settings.redact
-        if redact is None:
-            return content
+        redact = self._recorder.settings.redact or without_secrets
         if isinstance(content, str):
             try:
                 return redact(content)

@@ -8,8 +8,11 @@ values from outside are bounded (see `collectors.py`), then count as `other`.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._facts import Call, Exchange
 from .._forks import ForkSafeLock, remake_after_fork
@@ -20,14 +23,23 @@ from .._instruments import (
     BUILD_INFO,
     HEALTH_STORE_ERRORS,
     HEALTH_STORE_UP,
+    INSTRUMENTED,
+    START_TIME,
     TELEMETRY_ERRORS,
+    Instrument,
 )
-from .collectors import forget, series_of
+from .collectors import Series, forget, series_of
+from .multiprocess import warn_of_unseen_calls
+from .places import Places
 from .points import Point
+from .provider import Meters
 from .zero_series import Targets, at_start, of_call
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+Metrics = Literal["prometheus", "otlp", "both"]
+logger = getLogger("byteplus_trace")
 
 Exemplar = Mapping[str, str] | None
 """`trace_id` and `span_id`, where they are sampled."""
@@ -38,10 +50,12 @@ MOST_KINDS = 10_000
 
 class Sink:
     """
-    Where exchanges become series of one registry.
+    Where exchanges become series.
 
     Args:
-        registry: None is `prometheus_client.REGISTRY`.
+        registry: of Prometheus; None is `prometheus_client.REGISTRY`.
+        metrics: where they are: `prometheus`, `otlp` or `both`.
+        meters: whose OpenTelemetry instruments to use; None: the global provider's, whenever it is set.
         metadata_labels: metadata keys that become labels of the series that have them.
         max_models: how many values the label `model` may take.
 
@@ -54,11 +68,31 @@ class Sink:
         self,
         registry: CollectorRegistry | None = None,
         *,
+        metrics: Metrics = "prometheus",
+        meters: Meters | None = None,
         metadata_labels: Sequence[str] = (),
         max_models: int = 100,
     ) -> None:
         self._registry = registry
-        self._series = series_of(registry, metadata_labels, max_models)
+        self._in_registry = metrics != "otlp"
+        """Prometheus can have them: until its files have no space left."""
+        self._withdraws = self._in_registry
+        self._series: Series | Places
+        self._elsewhere: list[Series] = []
+        """Where the series are but for Prometheus."""
+        if metrics != "prometheus":
+            from .otlp_series import otlp_series_of
+
+            self._elsewhere.append(otlp_series_of(meters or Meters(), metadata_labels, max_models))
+        if metrics == "otlp":
+            self._series = self._elsewhere[0]
+        else:
+            try:
+                series = series_of(registry, metadata_labels, max_models)
+                self._series = Places(*self._elsewhere, series) if self._elsewhere else series
+            except OSError as error:
+                self._withdraws = False
+                self._lose_files(error)
         self._metadata_labels = self._series.metadata_labels
         self._exemplars = self._series.exemplars
         self._targets = Targets(())
@@ -84,7 +118,7 @@ class Sink:
         """
         self._targets = Targets(tuple(targets))
         for instrument, values in at_start(self._targets):
-            child = self._series.child(instrument, values)
+            child = self._child(instrument, values)
             if instrument is BREAKER:
                 child.set(0)
         self._series.start_gauges()
@@ -102,11 +136,11 @@ class Sink:
             kind = (*kind, *self._metadata(call))
         if kind not in self._begun:
             self._begin_kind(call, kind)
-        self._series.in_flight[call.operation].begins(key, started_ns)
+        self._series.in_flight_of(call.operation).begins(key, started_ns)
 
     def ends(self, operation: str, key: object) -> None:
         """A call ended that `begins` was called for."""
-        self._series.in_flight[operation].ends(key)
+        self._series.in_flight_of(operation).ends(key)
 
     def record(
         self,
@@ -116,7 +150,7 @@ class Sink:
         attempt_exemplars: Sequence[Exemplar] = (),
     ) -> None:
         """Add what one exchange amounts to; `attempt_exemplars` lead to the spans of its attempts, in their order."""
-        children, child = self._series.children, self._series.child
+        children, child = self._series.children, self._child
         extra: tuple[str, ...] = ()
         if self._metadata_labels:
             extra = self._metadata(exchange.call)
@@ -136,45 +170,76 @@ class Sink:
 
     def breaker(self, target: str, operation: str, state: int) -> None:
         """0 closed, 1 half-open, 2 open."""
-        self._series.child(BREAKER, (target, operation)).set(state)
+        self._child(BREAKER, (target, operation)).set(state)
 
     def breaker_opening(self, target: str, operation: str, source: str) -> None:
         """A breaker opened: by what this process saw (`own`), or another one (`fleet`)."""
-        self._series.child(BREAKER_OPENINGS, (target, operation, source)).inc()
+        self._child(BREAKER_OPENINGS, (target, operation, source)).inc()
 
     def health_store_up(self, store: str, up: bool) -> None:
         """Whether health is shared through it now."""
-        self._series.child(HEALTH_STORE_UP, (store,)).set(1 if up else 0)
+        self._child(HEALTH_STORE_UP, (store,)).set(1 if up else 0)
 
     def health_store_error(self, store: str, reason: str, amount: int = 1) -> None:
         """It failed, or held what was not understood; with an `amount` of 0 the series begins."""
-        self._series.child(HEALTH_STORE_ERRORS, (store, reason)).inc(amount)
+        self._child(HEALTH_STORE_ERRORS, (store, reason)).inc(amount)
 
     def telemetry_error(self, where: str) -> None:
         """A fault of our own was swallowed there."""
-        self._series.child(TELEMETRY_ERRORS, (where,)).inc()
+        self._child(TELEMETRY_ERRORS, (where,)).inc()
 
     def build_info(self, *, version: str, httpx: str, httpx2: str, opentelemetry: str) -> None:
         """The versions at work; of a library that is not installed, the empty string."""
-        self._series.child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+        self._child(BUILD_INFO, (version, httpx, httpx2, opentelemetry)).set(1)
+        if not self._series.children[START_TIME]:
+            self._child(START_TIME, ()).set(time.time())
+
+    def started(self, policy: str, at_seconds: float) -> None:
+        """Calls are observed from then on, in Unix time; `policy` sums it up."""
+        self._child(INSTRUMENTED, (policy,)).set(at_seconds)
 
     def withdraw(self) -> None:
         """Take the series out of their registry, and their counts with them."""
-        forget(self._registry)
+        if self._withdraws:
+            forget(self._registry)
 
     def _begin_kind(self, call: Call, kind: tuple[object, ...]) -> None:
         """Let the series of such calls stand at 0, before the first of them ends."""
         with self._beginning:
             if self._forked:
                 self._forked = False
+                if self._in_registry:
+                    warn_of_unseen_calls()
+                self._child(START_TIME, ()).set(time.time())
                 self._series.idle()
             extra = self._metadata(call)
             for instrument, values in of_call(call, self._targets):
-                self._series.child(instrument, values + extra if instrument.metadata else values)
+                self._child(instrument, values + extra if instrument.metadata else values)
             self._series.in_flight_of(call.operation)
             if len(self._begun) >= MOST_KINDS:
                 self._begun.clear()
             self._begun.add(kind)
+
+    def _child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
+        """The counter, gauge or histogram with these label values; where its file has no space left, all but Prometheus'."""
+        try:
+            return self._series.child(instrument, values)
+        except OSError as error:
+            if not self._in_registry:
+                raise
+            self._lose_files(error)
+            self._begun = set()
+            return self._series.child(instrument, values)
+
+    def _lose_files(self, error: OSError) -> None:
+        self._in_registry = False
+        self._series = Places(*self._elsewhere)
+        logger.error(
+            "The series of process %s stand still in Prometheus from now on: PROMETHEUS_MULTIPROC_DIR has no space "
+            "for them (%s). Calls are not affected. Make space, and start the process again.",
+            os.getpid(),
+            error.strerror,
+        )
 
     def _metadata(self, call: Call) -> tuple[str, ...]:
         return tuple(call.metadata.get(key, "") for key in self._metadata_labels)

@@ -65,7 +65,7 @@ RETRIED: tuple[Reason, ...] = (
 )
 MOVED: tuple[Reason, ...] = (*RETRIED, "connect", "quota", "auth", "model_unavailable", "cut", "idle")
 FAILED: tuple[Reason, ...] = (*MOVED, "moderation")
-# Of `other` no body is looked at before it is handed on.
+# Of `other` no body is looked at before it is handed on: what is wrong with one moves nothing.
 IN_BODY: tuple[Reason, ...] = ("stream_error", "empty", "cut", "idle")
 BROKEN: dict[str, tuple[Reason, ...]] = {
     "before_output": ("stream_error", "empty", "cut", "idle", "timeout", "reset", "rate_limit", "overloaded", "server_error"),
@@ -100,8 +100,6 @@ def at_start(targets: Targets) -> Iterator[Start]:
         yield IN_FLIGHT, (operation,)
     for (target, _), breaker in product(targets.named, BREAKERS):
         yield BREAKER, (target, breaker)
-        for source in ("own", "fleet"):
-            yield BREAKER_OPENINGS, (target, breaker, source)
 
 
 def of_call(call: Call, targets: Targets) -> Iterator[Start]:
@@ -114,7 +112,7 @@ def of_call(call: Call, targets: Targets) -> Iterator[Start]:
     for target, region in places:
         yield from _of_target(call, model, target, region)
     if routed:
-        yield from _of_policy(call.operation, model, [target for target, _ in places], regions)
+        yield from _of_policy(call, model, [target for target, _ in places], regions)
 
 
 def _of_operation(call: Call, model: str, regions: Sequence[str], *, routed: bool) -> Iterator[Start]:
@@ -164,7 +162,7 @@ def _of_target(call: Call, model: str, target: str, region: str) -> Iterator[Sta
     operation = call.operation
     yield ATTEMPTS, (operation, model, target, region, "ok", "none")
     yield ATTEMPTS, (operation, model, target, region, "cancelled", "none")
-    for reason in _met(operation, FAILED):
+    for reason in FAILED:
         yield ATTEMPTS, (operation, model, target, region, "error", reason)
     for result in ("ok", "error"):
         yield ATTEMPT_DURATION, (operation, target, region, result)
@@ -174,10 +172,11 @@ def _of_target(call: Call, model: str, target: str, region: str) -> Iterator[Sta
                 yield STREAM_BREAKS, (operation, target, phase, reason)
 
 
-def _of_policy(
-    operation: Operation, model: str, names: Sequence[str], regions: Sequence[str]
-) -> Iterator[Start]:
+def _of_policy(call: Call, model: str, names: Sequence[str], regions: Sequence[str]) -> Iterator[Start]:
+    operation = call.operation
     for name in names:
+        for source in ("own", "fleet"):
+            yield BREAKER_OPENINGS, (name, "messages" if call.api == "messages" else operation, source)
         for reason in _met(operation, RETRIED):
             yield RETRIES, (operation, name, reason)
         for skipped in get_args(SkipReason):
@@ -195,5 +194,5 @@ def _of_policy(
 
 
 def _met(operation: Operation, reasons: Sequence[Reason]) -> Sequence[Reason]:
-    """Those that can end an attempt of this operation."""
+    """Those that can move a call of this operation."""
     return [reason for reason in reasons if operation != "other" or reason not in IN_BODY]

@@ -7,20 +7,24 @@ key is answered at once however much arrives.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Group
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
-from textual.widgets import ContentSwitcher, Footer, Input, Static
+from textual.widgets import ContentSwitcher, Input, Static
 
 from . import now as numbers
 from . import shown
@@ -34,6 +38,7 @@ from .status import Source, Status
 from .waterfall import Bar, waterfall
 
 REFRESH_SECONDS = 0.25
+_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class CallRows(Rows):
@@ -93,6 +98,63 @@ class Lines(VerticalScroll, can_focus=True):
         self.query_one(Static).update(Group(*lines))
 
 
+_Hints = tuple[tuple[str, str, str], ...]
+"""Keys, what they do, and the action that a click on one is."""
+
+_VIEWS: _Hints = (("1", "Calls", "app.view('calls')"), ("2", "Now", "app.view('now')"))
+_OUTPUT: _Hints = (("3", "Output", "app.view('output')"),)
+_ALWAYS: _Hints = (("?", "Keys", "app.help"), ("q", "Quit", "app.quit"))
+_KEYS: dict[str, _Hints] = {
+    "calls": (
+        ("/", "Filter", "app.filter"),
+        ("s", "Sort", "app.sort"),
+        ("p", "Pause", "app.pause"),
+        ("e", "Export", "app.export"),
+    ),
+    "now": (("/", "Filter", "app.filter"), ("p", "Pause", "app.pause"), ("b", "By", "app.by")),
+    "output": (),
+}
+_KEYS_OF_ONE_CALL: _Hints = (
+    ("esc", "Back", "app.pop_screen"),
+    ("tab", "Spans/details", "app.focus_next"),
+    ("c", "Copy request id", "screen.copy"),
+    ("e", "Export", "screen.export"),
+    *_ALWAYS,
+)
+
+
+class Keys(Static):
+    """
+    The last line: what the keys do, each of which can be clicked.
+
+    Textual's own footer builds its widgets anew with every key, which takes longer than all the rest.
+    """
+
+    DEFAULT_CSS = """
+    Keys { dock: bottom; height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; }
+    """
+
+    def __init__(self, hints: _Hints = ()) -> None:
+        super().__init__(markup=False)
+        self._hints = hints
+
+    def on_mount(self) -> None:
+        self.show(self._hints)
+
+    def show(self, hints: _Hints) -> None:
+        self._hints = hints
+        parts = [part for key, label, _ in hints for part in ((f"{key} ", f"bold {shown.ODD}"), f"{label}  ")]
+        self.update(Text.assemble(*parts), layout=False)
+
+    async def on_click(self, event: events.Click) -> None:
+        at = event.x - 1
+        for key, label, action in self._hints:
+            at -= len(key) + len(label) + 3
+            if at < 0:
+                await self.run_action(action)
+                return
+
+
 class Export(ModalScreen[str | None]):
     """As what a call is exported."""
 
@@ -121,8 +183,9 @@ class Help(ModalScreen[None]):
         yield Static(
             "\n".join([
                 "/        filter while typing: model:seed team:search error",
-                "         -error  \"two words\"  duration>2  first<0.5  in>1000  cost>0.01",
-                "         model region outcome error user team session request, or any metadata key",
+                '         also -error  "two words"  duration>2  first<0.5  cost>0.01',
+                "         model region outcome error user team session request",
+                "         or the key of any metadata",
                 "enter    one call        escape  back",
                 "s  r     sort by the next column, reverse",
                 "p        pause, and go on",
@@ -161,7 +224,7 @@ class OneCall(Screen[None]):
         yield Static(Group(*shown.summary(self.call)), id="summary", markup=False)
         yield BarRows(id="bars")
         yield Lines(id="details")
-        yield Footer(show_command_palette=False)
+        yield Keys(_KEYS_OF_ONE_CALL)
 
     def on_mount(self) -> None:
         self._read(first=True)
@@ -187,7 +250,7 @@ class OneCall(Screen[None]):
         rows = self.query_one(BarRows)
         details = self.query_one("#details", Lines)
         if rows.bars:
-            details.show(shown.details(rows.bars[rows.cursor].span))
+            details.show(shown.details(rows.bars[rows.cursor].span, self._spans))
         else:
             details.show([Text("The spans of this call have made room for newer ones.", shown.ODD)])
         details.scroll_home(animate=False)
@@ -203,6 +266,10 @@ class OneCall(Screen[None]):
         ask_and_export(self.app, self.call, self._spans)
 
 
+_OF_THE_BASE = frozenset({"view", "filter", "sort", "reverse", "pause", "by", "copy", "export", "leave"})
+"""What is done from the app's own screen alone."""
+
+
 class Watch(App[None]):
     """The view of a source."""
 
@@ -210,10 +277,10 @@ class Watch(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #status { height: 1; background: $panel; text-wrap: nowrap; }
-    #filter { height: 1; border: none; padding: 0 1; background: $surface; display: none; }
-    #filter.open { display: block; }
+    #notes { height: auto; max-height: 2; background: $panel; padding: 0 1; }
+    #filter { height: 1; border: none; padding: 0 1; background: $surface; }
     #heading { height: 1; text-wrap: nowrap; }
-    CallRows { height: 1fr; }
+    ContentSwitcher, #calls, CallRows { height: 1fr; }
     #empty { height: 1fr; padding: 1 2; display: none; }
     #calls.empty CallRows { display: none; }
     #calls.empty #empty { display: block; }
@@ -223,13 +290,14 @@ class Watch(App[None]):
     #details { border-top: solid $primary; padding: 0 1; }
     #details:focus { border-top: solid $accent; }
     Export, Help { align: center middle; }
-    Export > Static, Help > Static { width: auto; height: auto; padding: 1 2; background: $panel; border: round $primary; }
+    Export > Static, Help > Static { width: auto; max-width: 100%; height: auto; padding: 1 2; background: $panel; border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "view('calls')", "Calls"),
         Binding("2", "view('now')", "Now"),
         Binding("3", "view('output')", "Output"),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        # Before others, so that what is typed ahead is already for the filter.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse", show=False),
         Binding("p,space", "pause", "Pause", key_display="p"),
@@ -252,30 +320,41 @@ class Watch(App[None]):
         self._sort = "time"
         self._descending = True
         self._by = "model"
+        self._status_drawn = ("", "")
 
     def compose(self) -> ComposeResult:
         yield Static(id="status", markup=False)
+        yield Static(id="notes", markup=False)
         yield Input(id="filter", placeholder="model:seed team:search error", compact=True)
         with ContentSwitcher(initial="calls"):
-            with VerticalScroll(id="calls", can_focus=False):
+            with Vertical(id="calls"):
                 yield Static(id="heading", markup=False)
                 yield CallRows(id="rows")
                 yield Static(id="empty", markup=False)
             with VerticalScroll(id="now"):
                 yield Static(id="numbers", markup=False)
             yield Lines(id="output")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.theme = "textual-dark"
+        self.query_one("#filter", Input).display = False
         self.query_one(CallRows).focus()
+        self._draw_keys()
+        # A terminal that is closed ends the view as `q` does, and with it the program that runs beside it.
+        for number in _ENDINGS:
+            with suppress(
+                NotImplementedError, RuntimeError, ValueError
+            ):  # Windows, another thread than the first
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.look()
-        self.set_interval(REFRESH_SECONDS, self.look)
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.draw)
+        self.set_interval(REFRESH_SECONDS, self._tick)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if len(self.screen_stack) > 1 and action in _OF_THE_BASE:
+            return False
+        if action == "filter":
+            return not isinstance(self.focused, Input)
         if action == "by":
             return self._view == "now"
         if action in {"sort", "export", "copy", "reverse"}:
@@ -286,11 +365,15 @@ class Watch(App[None]):
 
     @property
     def _view(self) -> str:
-        return self.query_one(ContentSwitcher).current or "calls" if self._is_composed else "calls"
+        # The footer asks before there is anything.
+        switchers = self.screen_stack[0].query(ContentSwitcher) if self.screen_stack else None
+        return (switchers.first().current if switchers else None) or "calls"
 
-    @property
-    def _is_composed(self) -> bool:
-        return bool(self.screen_stack) and bool(self.screen_stack[0].query(ContentSwitcher))
+    def _tick(self) -> None:
+        # A timer may still fire while the app ends and its widgets go.
+        if self.screen_stack:
+            with suppress(NoMatches):
+                self.look()
 
     def look(self) -> None:
         """Ask the source, and draw what is new."""
@@ -306,23 +389,30 @@ class Watch(App[None]):
             self._draw_output()
         self._draw_status()
 
+    def _draw_keys(self) -> None:
+        output = _OUTPUT if self.source.status().program else ()
+        hints = (*_VIEWS, *output, *_KEYS[self._view], *_ALWAYS)
+        self.screen_stack[0].query_one(Keys).show(hints)
+
     @property
     def _shown(self) -> list[Call]:
         return self._frozen[0] if self._frozen is not None else self._all
+
+    def _filtered_calls(self) -> list[Call]:
+        keeps = filter_of(self.screen_stack[0].query_one("#filter", Input).value)
+        return [call for call in self._shown if keeps(call)] if keeps is not None else list(self._shown)
 
     def draw(self) -> None:
         """Draw the calls anew."""
         base = self.screen_stack[0]
         rows = base.query_one(CallRows)
-        keeps = filter_of(base.query_one("#filter", Input).value)
-        calls = [call for call in self._shown if keeps(call)] if keeps is not None else list(self._shown)
+        calls = self._filtered_calls()
         order = next(column.order for column in shown.COLUMNS if column.name == self._sort)
         calls.sort(key=order, reverse=self._descending)
         rows.show_calls(calls)
-        width = rows.size.width or base.size.width
-        base.query_one("#heading", Static).update(
-            shown.heading(rows.columns(width), self._sort, self._descending)
-        )
+        width = rows.width or base.size.width - 1
+        heading = shown.heading(rows.columns(width), self._sort, self._descending)
+        base.query_one("#heading", Static).update(heading, layout=False)
         base.query_one("#calls").set_class(not calls, "empty")
         if not calls:
             base.query_one("#empty", Static).update(self._why_empty())
@@ -330,7 +420,7 @@ class Watch(App[None]):
 
     def _why_empty(self) -> Text:
         if self._shown:
-            return Text(f"None of {len(self._shown):,} calls fits the filter. escape clears it.", shown.QUIET)
+            return Text(f"No call fits the filter, of {len(self._shown):,}. escape clears it.", shown.QUIET)
         if not self._live:
             return Text("There are no calls in this file.", shown.QUIET)
         place = plain(self.source.status().place)
@@ -348,7 +438,10 @@ class Watch(App[None]):
         status = self.source.status()
         calls = self._shown
         failed = sum(call.failed for call in calls)
-        line = Text.assemble((" watch ", "bold reverse"), f" {plain(status.place, 60)}  {len(calls):,} calls")
+        line = Text.assemble(
+            (" watch ", "bold reverse"),
+            f" {plain(status.place, 60)}  {len(calls):,} call{'' if len(calls) == 1 else 's'}",
+        )
         if failed:
             line.append(f"  ✗ {failed:,} failed", shown.BAD)
         if self._frozen is not None:
@@ -359,14 +452,19 @@ class Watch(App[None]):
                 f"  filter {plain(text, 40)}: {self.screen_stack[0].query_one(CallRows).total:,}",
                 shown.RESCUED,
             )
-        for each in _notes(status):
-            line.append(f"  {each}", shown.ODD)
-        self.screen_stack[0].query_one("#status", Static).update(line)
+        notes = Text("  ".join(_notes(status)), shown.ODD)
+        drawn = line.markup, notes.plain
+        if drawn != self._status_drawn:
+            self._status_drawn = drawn
+            base = self.screen_stack[0]
+            base.query_one("#status", Static).update(line, layout=False)
+            base.query_one("#notes", Static).update(notes)
+            base.query_one("#notes").display = bool(notes)
 
     def _draw_now(self) -> None:
         base = self.screen_stack[0]
         width = max(40, base.query_one("#now").size.width - 2)
-        calls = self._shown
+        calls = self._filtered_calls()
         if self._frozen is not None:
             at = self._frozen[1]
         elif self._live:
@@ -377,9 +475,9 @@ class Watch(App[None]):
         lines = [
             *shown.plots(now, width),
             Text(),
-            *shown.groups(now, self._by, width),
-            Text(),
             *shown.regions(numbers.regions(calls, self.source.store.breakers(), at), width),
+            Text(),
+            *shown.groups(now, self._by, width),
         ]
         base.query_one("#numbers", Static).update(Group(*lines))
 
@@ -394,13 +492,15 @@ class Watch(App[None]):
         if at_end:
             output.scroll_end(animate=False)
 
+    @on(Rows.Resized)
     @on(Input.Changed, "#filter")
     def _filtered(self) -> None:
-        self.draw()
+        with suppress(NoMatches):  # as above
+            self.draw()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.query_one(CallRows).focus()
+        self.screen.set_focus(self.query_one(CallRows))
 
     @on(Rows.Chosen)
     def _open(self) -> None:
@@ -410,28 +510,26 @@ class Watch(App[None]):
 
     def action_view(self, name: str) -> None:
         self.query_one(ContentSwitcher).current = name
-        if name == "calls":
-            self.query_one(CallRows).focus()
-        else:
-            self.query_one(f"#{name}").focus()
+        self.screen.set_focus(self.query_one(CallRows) if name == "calls" else self.query_one(f"#{name}"))
         if name == "now":
             self._draw_now()
         elif name == "output":
             self._draw_output()
-        self.refresh_bindings()
+        self._draw_keys()
 
     def action_filter(self) -> None:
         self.action_view("calls")
         field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        field.display = True
+        # At once: `focus()` would let keys that are typed ahead go elsewhere.
+        self.screen.set_focus(field)
 
     def action_leave(self) -> None:
         """Out of the filter, which is cleared; from another view to the calls."""
         field = self.query_one("#filter", Input)
         if self._view == "calls":
             field.value = ""
-            field.remove_class("open")
+            field.display = False
         self.action_view("calls")
 
     def action_sort(self) -> None:
@@ -467,7 +565,7 @@ class Watch(App[None]):
 
 
 def _notes(status: Status) -> list[str]:
-    """What a user should know, in few words."""
+    """What a user should know, in short."""
     found = [plain(each) for each in status.troubles]
     if status.program:
         found.append(plain(status.program))

@@ -24,7 +24,7 @@ class Rows(ScrollView, can_focus=True):
     """
 
     DEFAULT_CSS = """
-    Rows { scrollbar-size-vertical: 1; overflow-x: hidden; }
+    Rows { scrollbar-size-vertical: 1; overflow-x: hidden; overflow-y: scroll; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -39,6 +39,9 @@ class Rows(ScrollView, can_focus=True):
     class Moved(Message):
         """The cursor is on another row."""
 
+    class Resized(Message):
+        """There is room for more columns, or for fewer."""
+
     class Chosen(Message):
         """The row under the cursor is asked for."""
 
@@ -46,6 +49,11 @@ class Rows(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.total = 0
         self.cursor = 0
+
+    @property
+    def width(self) -> int:
+        """The cells of a line, beside the scrollbar."""
+        return self.scrollable_content_region.width
 
     def line(self, at: int, width: int) -> Text:
         """What stands in a row."""
@@ -55,13 +63,13 @@ class Rows(ScrollView, can_focus=True):
         """Draw anew: so many rows, and the cursor on this one."""
         self.total = total
         self.cursor = max(0, min(cursor, total - 1))
-        self.virtual_size = Size(self.size.width, total)
+        self.virtual_size = Size(self.width, total)
         self._follow()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
         at = y + round(self.scroll_y)
-        width = self.size.width
+        width = self.width
         if at >= self.total:
             return Strip.blank(width, self.rich_style)
         text = self.line(at, width)
@@ -95,6 +103,9 @@ class Rows(ScrollView, can_focus=True):
     def action_choose(self) -> None:
         if self.total:
             self.post_message(self.Chosen())
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         at = event.y + round(self.scroll_y)

@@ -9,17 +9,25 @@ needs: whether output began, whether there was an error, whether the body has en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
 
 from .._facts import Answer
-from .encoding import decoder_for
+from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
 from .lenient_json import begins_object
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
-from .sse import LF, EventDecoder
+from .sse import LF, EventDecoder, is_flood
+from .text_budget import LONGEST_NAME
 
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 LARGEST_ERROR = 1024 * 1024
+LARGEST_EXPANSION_OF_EVENTS = 8 * 1024 * 1024
+"""Of one compressed part of a stream."""
+FEWEST_OF_A_FLOOD = 256 * 1024
+"""Bytes: smaller parts are not counted before they are read."""
 
 _LAST = END | FAILED
 # `data:`, `event:`, `id:`, `retry:`, or a comment: no JSON begins so.
@@ -84,7 +92,8 @@ class Body:
         self.streaming = not is_error and (labelled or (asked_stream and "json" not in content_type))
         self._limit = LARGEST_ERROR if is_error else LARGEST_DOCUMENT
         encoding = headers.get("content-encoding", "identity")
-        self._decoder = decoder_for(encoding) if encoding != "identity" else None
+        largest = LARGEST_EXPANSION_OF_EVENTS if self.streaming else None
+        self._decoder = decoder_for(encoding, largest) if encoding != "identity" else None
         self.legible = encoding == "identity" or self._decoder is not None
         self._reader = None if is_error or family is None or not self.legible else family.reader(capture)
         self._read = self._reader.event if self._reader is not None else _unread
@@ -118,7 +127,7 @@ class Body:
         """
         try:
             if self._decoder is not None:
-                part = self._decoder.flush() if last else self._decoder.feed(part)
+                part = self._decoded(self._decoder, part, last)
             sse = self._sse or self._take_document(part)
             if sse is None:
                 return False
@@ -162,6 +171,15 @@ class Body:
                 return self._sse
         self._keep(part)
         return None
+
+    def _decoded(self, decoder: Decoder, part: bytes, last: bool) -> bytes:
+        """A part without its coding. Of a flood of lines nothing is read, nor of what follows it."""
+        part = decoder.flush() if last else decoder.feed(part)
+        if len(part) <= FEWEST_OF_A_FLOOD or self._sse is None or not is_flood(part):
+            return part
+        self.legible = False
+        self._sse = self._parts = None
+        return b""
 
     def _keep(self, part: bytes) -> None:
         """Keep a part of a document, or of what may be one."""
@@ -213,7 +231,11 @@ class Body:
         try:
             if self._error:
                 return Answer(error=read_error(b"".join(self._parts or ())))
-            return self._reader.answer() if self._reader is not None else Answer(complete=self.read_whole)
+            return (
+                bounded(self._reader.answer())
+                if self._reader is not None
+                else Answer(complete=self.read_whole and self.begun)
+            )
         except Exception as error:
             self._cannot_read(error)
             return Answer()
@@ -221,3 +243,19 @@ class Body:
     def _cannot_read(self, fault: Exception) -> None:
         self.legible = False
         self.fault = fault
+
+
+def bounded(answer: Answer) -> Answer:
+    """The answer, its names cut: a server may send any of them as long as it likes."""
+    long: dict[str, Any] = {
+        name: value[:LONGEST_NAME]
+        for name in _NAMES
+        if (value := getattr(answer, name)) is not None and len(value) > LONGEST_NAME
+    }
+    reasons = answer.finish_reasons
+    if any(len(reason) > LONGEST_NAME for reason in reasons):
+        long["finish_reasons"] = tuple(reason[:LONGEST_NAME] for reason in reasons)
+    return replace(answer, **long) if long else answer
+
+
+_NAMES = ("id", "model", "service_tier", "server_fallback", "task_id", "status")

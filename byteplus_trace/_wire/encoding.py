@@ -135,8 +135,9 @@ def _sliced(part: bytes) -> Iterator[bytes]:
 class _Bounded:
     """A coding that returns nothing more where it would raise or expand too far."""
 
-    def __init__(self, coding: _Coding) -> None:
+    def __init__(self, coding: _Coding, largest: int) -> None:
         self._coding = coding
+        self._largest = largest
         self.broken = False
 
     def feed(self, part: bytes) -> bytes:
@@ -152,9 +153,9 @@ class _Bounded:
         size = 0
         try:
             for piece in pieces:
-                decoded.append(piece[: LARGEST_EXPANSION - size])
+                decoded.append(piece[: self._largest - size])
                 size += len(piece)
-                if size > LARGEST_EXPANSION:
+                if size > self._largest:
                     self.broken = True
                     break
         except Exception:  # each package has errors of its own
@@ -223,8 +224,8 @@ _CODINGS: dict[str, Callable[[], _Coding | None]] = {
 }
 
 
-def decoder_for(content_encoding: str) -> Decoder | None:
-    """The decoder of a `Content-Encoding`; None where a coding is not known here."""
+def decoder_for(content_encoding: str, largest: int | None = None) -> Decoder | None:
+    """The decoder of a `Content-Encoding`; None where a coding is not known here. `largest` is in bytes, of one part."""
     codings = [name.strip() for name in content_encoding.lower().split(",")]
     codings = [name for name in codings if name not in {"", "identity"}]
     if len(codings) > MOST_CODINGS:
@@ -235,5 +236,5 @@ def decoder_for(content_encoding: str) -> Decoder | None:
         coding = make() if make is not None else None
         if coding is None:
             return None
-        decoders.append(_Bounded(coding))
+        decoders.append(_Bounded(coding, largest or LARGEST_EXPANSION))
     return decoders[0] if len(decoders) == 1 else _Chain(decoders)

@@ -18,7 +18,7 @@ from typing import Any
 
 from .._facts import WireError
 from .lenient_json import json_in
-from .text_budget import TextBudget
+from .text_budget import LONGEST_NAME, TextBudget
 
 _REQUEST_ID = re.compile(r"request[ _]?id:?\s*([0-9A-Za-z_-]{8,128})", re.IGNORECASE)
 
@@ -74,8 +74,8 @@ def _error(code: Any, kind: Any, message: Any, request_id: Any = None) -> WireEr
         request_id = found[1]
     return WireError(
         code=_code(code),
-        type=kind if isinstance(kind, str) else None,
-        request_id=request_id if isinstance(request_id, str) else None,
+        type=kind[:LONGEST_NAME] if isinstance(kind, str) else None,
+        request_id=request_id[:LONGEST_NAME] if isinstance(request_id, str) else None,
         message=TextBudget().text(text) if text is not None else None,
     )
 
@@ -84,4 +84,4 @@ def _code(code: Any) -> str | None:
     """A code as text. Gateways use numbers."""
     if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 2**63:
         return str(code)
-    return code if isinstance(code, str) and code else None
+    return code[:LONGEST_NAME] if isinstance(code, str) and code else None

@@ -6,13 +6,14 @@ The id, the model, the usage and the error, if there is one; all the rest is ski
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .lenient_json import Shape, holds, json_in
+from .lenient_json import Shape, json_in
 from .reader import FAILED, EventReader, unread
 from .usage import Counts, usage_of
 
@@ -25,12 +26,13 @@ class _Plain(msgspec.Struct, gc=False):
     error: Any = None
     status: str | None = None
     service_tier: str | None = None
-    data: msgspec.Raw | None = None
 
 
 _SHORT = 64
 """Bytes. Only a short document can be an empty one."""
 _plain = Shape(_Plain)
+# Searched for as bytes: a field of the struct would be copied, however large it is.
+_has_data = re.compile(rb'"data"\s*+:\s*+(?!null)').search
 
 
 class PlainReader(EventReader[_Plain]):
@@ -64,7 +66,7 @@ class PlainReader(EventReader[_Plain]):
         self._complete = self._is_answer(body)
         if whole.error:
             self._error = error_of(whole.error)
-        elif whole.type == "error" or not (self._complete and (whole.id or holds(whole.data))):
+        elif whole.type == "error" or not (self._complete and (whole.id or _has_data(body))):
             self._error = read_error(body)
         return True
 

@@ -23,6 +23,8 @@ import msgspec
 from .lenient_json import UNREADABLE, decoded
 
 LARGEST_EVENT = 32 * 1024 * 1024
+MOST_LINES = 100_000
+"""Of one part: a stream of 50,000 events, were it sent whole."""
 DONE = b"[DONE]"
 """The data of the event that ends a stream of most APIs; no JSON."""
 
@@ -133,6 +135,11 @@ class EventDecoder:
         if data and size <= self._limit:
             events.append((name, b"\n".join(data)))
         return events
+
+
+def is_flood(part: bytes) -> bool:
+    """Whether a part has more lines than a server sends at once; each costs more to read than to send compressed."""
+    return part.count(b"\n") + part.count(b"\r") > MOST_LINES
 
 
 def _is_whole(data: bytes) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 LONGEST_TEXT = 16 * 1024
 """Characters kept of one text."""
+LONGEST_NAME = 256
+"""Characters kept of an id, a code, a model's name: of a text that is no content."""
 LONGEST_CONTENT = 256 * 1024
 """Characters kept of one request's or one reply's texts."""
 

@@ -27,6 +27,7 @@ class _Chunk(msgspec.Struct):
     usage: dict[str, Any] | None = None
     bot_usage: dict[str, Any] | None = None
     references: list[Any] | None = None
+    error: Any = None
 
 
 _chunk = Shape(_Chunk)
@@ -73,10 +74,12 @@ def _without_usage(event: bytes) -> bytes:
     decoder = EventDecoder()
     for _, data in decoder.feed(event) + decoder.flush():
         chunk = _chunk.read(data)
-        if chunk is None or chunk.choices != [] or (chunk.usage is None and chunk.bot_usage is None):
+        if chunk is None or chunk.choices or chunk.error or (chunk.usage is None and chunk.bot_usage is None):
             continue
         if not chunk.references:
             return b""
         fields = {name: value for name, value in json_in(data).items() if name not in {"usage", "bot_usage"}}
+        # Who asked for no usage reads `choices[0]` of every chunk.
+        fields["choices"] = [{"index": 0, "delta": {}}]
         return b"data: " + msgspec.json.encode(fields) + b"\n\n"
     return event

@@ -14,6 +14,7 @@ from .._instruments import (
     BUILD_INFO,
     DUPLICATES,
     IN_FLIGHT,
+    OLDEST,
     OPERATION_DURATION,
     OPERATIONS,
     SKIPPED,
@@ -21,7 +22,7 @@ from .._instruments import (
     TELEMETRY_ERRORS,
 )
 from .promql import Lens, share, total
-from .recordings import refused_by_region, wanted_from_region
+from .recordings import CALLS, ERRORS, refused_by_region, wanted_from_region
 from .resilience import RISKED
 from .rules import Alert, Severity
 
@@ -37,28 +38,35 @@ times, nor where a breaker waits for 45 seconds longer before it tries again.
 """
 
 ENOUGH: dict[Severity, int] = {"page": 10, "ticket": 5}
-"""Fewer failures in the window than this wake nobody. One failed call and its SDK's two repeats are three."""
+"""Fewer failures in the window than this wake nobody."""
 
-_2M, _5M, _10M, _1H = Lens("2m"), Lens("5m"), Lens("10m"), Lens("1h")
+HANGING = "4m"
+"""A process whose calls are older than this, and of which none has ended in this time, hangs."""
+
+DAILY_BUDGET = "job:modelark_cost_usd:budget1d"
+"""US dollars in 24 hours, as the user records it in `budget.yml`; where there is none, nothing is compared."""
+
+_5M, _10M, _15M, _1H = Lens("5m"), Lens("10m"), Lens("15m"), Lens("1h")
 
 
-def _burn(name: str, times: float, short: str, long: str, severity: Severity, lasts: str) -> Alert:
+def _burn(name: str, times: float, long: str, short: str, severity: Severity, spent: str) -> Alert:
     """
     The budget burns this many times too fast, over a long window and still over a short one.
 
-    The long window keeps a blip from waking anyone, the short one lets the alert end when the trouble does.
+    The pairs are those of Google's SRE workbook ("Alerting on SLOs"). The long window keeps a blip from waking anyone,
+    the short one lets the alert end when the trouble does.
     """
     too_much = f"> {times:g} * {BUDGET:g}"
     return Alert(
         name,
-        f"job:modelark_operation_errors:ratio_rate{long}",
-        f"{too_much} and job:modelark_operation_errors:ratio_rate{short} {too_much}"
-        f" and job:modelark_operation_errors:increase{long} >= {ENOUGH[severity]}",
+        f"{ERRORS}:ratio_increase{long}",
+        f"{too_much} and {ERRORS}:ratio_increase{short} {too_much}"
+        f" and {ERRORS}:increase{long} >= {ENOUGH[severity]}",
         "2m",
         severity,
-        "{{ $value | humanizePercentage }} of the ModelArk calls of {{ $labels.job }} fail",
-        f"The error budget of {BUDGET:.0%} is spent {times:g} times too fast, over {long} and over {short}: a month's "
-        f"would be gone in {lasts}. Calls that were rescued and requests that were wrong are not counted.",
+        "{{ $value | humanizePercentage }} of the {{ $labels.operation }} calls of {{ $labels.job }} fail",
+        f"The error budget of {BUDGET:.0%} is spent {times:g} times too fast, over {long} and over {short}: {spent}. "
+        "Calls that were rescued, requests that were wrong and what an SDK repeats are not counted.",
     )
 
 
@@ -70,7 +78,9 @@ def _dead_credential() -> Alert:
     """
     refused = {"result": "error", "reason": "auth"}
     unserved = total(
-        ("job", "target"), _10M.each(ATTEMPTS, **refused), _10M.each(SKIPPED, reason="dead_credential")
+        ("job", "target"),
+        _10M.increase(ATTEMPTS, "job", "target", **refused),
+        _10M.increase(SKIPPED, "job", "target", reason="dead_credential"),
     )
     return Alert(
         "ModelArkDeadCredential",
@@ -83,48 +93,68 @@ def _dead_credential() -> Alert:
     )
 
 
+def _hanging() -> str:
+    """
+    Calls under way in processes where the oldest is old and none has ended since.
+
+    Its age is the clock's minus its beginning, so that a process that hangs altogether grows old as well.
+    """
+    process, lens = "job, instance, operation", Lens(HANGING)
+    under_way = lens.gauge(IN_FLIGHT, "job", "instance", "operation")
+    began = lens.gauge(OLDEST, "job", "instance", "operation", reduce="min")
+    ended = lens.increase(OPERATIONS, "job", "instance", "operation")
+    return (
+        f"sum by (job, operation) ({under_way} and on ({process}) {began} < {lens.began}"
+        f" unless on ({process}) {ended} > 0)"
+    )
+
+
+_UNAVAILABLE = "job_model:modelark_operations_unavailable:increase5m"
+_CANCELLED, _SHOWN, _ENDED = (
+    f"job_operation_region:modelark_operations{what}:increase3m" for what in ("_cancelled", "_shown", "")
+)
+
 ALERTS = (
     Alert(
         "ModelArkCallsFail",
-        "job:modelark_operation_errors:ratio_rate3m",
-        f"> {DOWN:g} and job:modelark_operation_errors:increase3m >= {ENOUGH['page']}",
+        f"{ERRORS}:ratio_increase3m",
+        f"> {DOWN:g} and {ERRORS}:increase3m >= {ENOUGH['page']}",
         "1m",
         "page",
-        "{{ $value | humanizePercentage }} of the ModelArk calls of {{ $labels.job }} fail now",
-        "Most callers see an error. Calls that were rescued and requests that were wrong are not counted.",
+        "{{ $value | humanizePercentage }} of the {{ $labels.operation }} calls of {{ $labels.job }} fail now",
+        "Most callers see an error. Calls that were rescued, requests that were wrong and what an SDK repeats are not "
+        "counted.",
     ),
-    _burn("ModelArkErrorBudgetBurnsFast", 14.4, "5m", "1h", "page", "two days"),
-    _burn("ModelArkErrorBudgetBurnsSlowly", 6, "30m", "6h", "ticket", "five days"),
+    _burn("ModelArkErrorBudgetBurnsFast", 14.4, "1h", "5m", "page", "a month's would be gone in two days"),
+    _burn("ModelArkErrorBudgetBurnsSteadily", 6, "6h", "30m", "page", "a month's would be gone in five days"),
+    _burn("ModelArkErrorBudgetBurnsSlowly", 3, "1d", "2h", "ticket", "a month's would be gone in ten days"),
+    _burn("ModelArkErrorBudgetRunsOut", 1, "3d", "6h", "ticket", "nothing of it will remain"),
     Alert(
         "ModelArkCallersGiveUp",
-        share(
-            "job_region:modelark_operations_cancelled:increase3m", "job_region:modelark_operations:increase3m"
-        ),
-        f"> {DOWN:g} and job_region:modelark_operations_cancelled:increase3m >= {ENOUGH['page']}"
-        " unless job_region:modelark_operations_shown:increase3m"
-        f" > (1 - {DOWN:g}) * job_region:modelark_operations:increase3m",
+        share(_CANCELLED, _ENDED),
+        f"> {DOWN:g} and {_CANCELLED} >= {ENOUGH['page']} unless {_SHOWN} > (1 - {DOWN:g}) * {_ENDED}",
         "1m",
         "page",
-        "{{ $value | humanizePercentage }} of the callers of {{ $labels.job }} give up on {{ $labels.region }}",
+        "{{ $value | humanizePercentage }} of the {{ $labels.operation }} callers of {{ $labels.job }} give up on "
+        "{{ $labels.region }}",
         "They cancel before anything was shown, as they do when a region accepts calls and never answers. No error is "
         "counted for it.",
     ),
     Alert(
-        "ModelArkNothingEnds",
-        _2M.change(IN_FLIGHT, "job", "operation"),
-        f">= {ENOUGH['page']} unless {_2M.new_too(OPERATIONS, 'job', 'operation')} > 0",
-        "3m",
+        "ModelArkCallsHang",
+        _hanging(),
+        f">= {ENOUGH['page']}",
+        "1m",
         "page",
-        "{{ $labels.job }} begins {{ $labels.operation }} calls, and none of them ends",
-        "Not one has ended for five minutes, well or badly: a region that accepts calls and never answers, and callers "
-        "who wait for it as long as the SDK lets them.",
+        "{{ $value }} {{ $labels.operation }} calls of {{ $labels.job }} hang",
+        f"The oldest began more than {HANGING} ago, and in the same process none has ended since, well or badly: a region "
+        "that accepts calls and never answers, and callers who wait for it as long as the SDK lets them.",
+        empty_when_well="nothing hangs",
     ),
     Alert(
         "ModelArkModelUnavailable",
-        share(
-            "job_model:modelark_operations_unavailable:increase5m", "job_model:modelark_operations:increase5m"
-        ),
-        f"> 0.5 and job_model:modelark_operations_unavailable:increase5m >= {ENOUGH['ticket']}",
+        share(_UNAVAILABLE, "job_model:modelark_operations:increase5m"),
+        f"> 0.5 and {_UNAVAILABLE} >= {ENOUGH['ticket']}",
         "10m",
         "ticket",
         "ModelArk does not serve {{ $labels.model }} to {{ $labels.job }}",
@@ -132,8 +162,8 @@ ALERTS = (
     ),
     Alert(
         "ModelArkChatsSlow",
-        'job_operation:modelark_operation_duration_seconds:p95_rate5m{operation="chat"}',
-        "> 60",
+        'job_operation:modelark_operation_duration_seconds:p95_increase5m{operation="chat"}',
+        f"> 60 and {CALLS}:increase30m >= {ENOUGH['ticket']}",
         "10m",
         "ticket",
         "5 of 100 chats of {{ $labels.job }} take more than {{ $value | humanizeDuration }}",
@@ -141,8 +171,8 @@ ALERTS = (
     ),
     Alert(
         "ModelArkStreamsBeginLate",
-        'job_operation:modelark_time_to_first_chunk_seconds:p95_rate5m{operation="chat"}',
-        "> 10",
+        'job_operation:modelark_time_to_first_chunk_seconds:p95_increase5m{operation="chat"}',
+        f"> 10 and {CALLS}:increase30m >= {ENOUGH['ticket']}",
         "10m",
         "ticket",
         "5 of 100 streams of {{ $labels.job }} show nothing for {{ $value | humanizeDuration }}",
@@ -150,29 +180,30 @@ ALERTS = (
     ),
     Alert(
         "ModelArkRegionDown",
-        "job_target:modelark_attempt_errors:ratio_rate3m",
+        "job_operation_target:modelark_attempt_errors:ratio_increase3m",
         f"> {DOWN:g} and {refused_by_region('3m')} >= {ENOUGH['page']}",
         "0m",
         "page",
-        "{{ $labels.target }} fails {{ $value | humanizePercentage }} of what {{ $labels.job }} has for it",
+        "{{ $labels.target }} fails {{ $value | humanizePercentage }} of the {{ $labels.operation }} calls that "
+        "{{ $labels.job }} has for it",
         "Failures of the region and the way to it, and calls led past its open breaker: rate limits, keys and wrong "
         "requests are not counted. Without a policy the target is the region.",
     ),
     Alert(
         "ModelArkFallbackStorm",
-        "job_target:modelark_operations_moved:ratio_rate5m",
+        "job_operation_target:modelark_operations_moved:ratio_increase5m",
         "> 0.25",
         "5m",
         "ticket",
-        "{{ $value | humanizePercentage }} of the ModelArk calls of {{ $labels.job }} leave {{ $labels.target }} or are "
-        "led past it",
+        "{{ $value | humanizePercentage }} of the {{ $labels.operation }} calls of {{ $labels.job }} leave "
+        "{{ $labels.target }} or are led past it",
         "The callers are served elsewhere, and no target remains if the other target fails too.",
         empty_when_well="without a policy nothing moves",
     ),
     Alert(
         "ModelArkBreakerOpen",
         _5M.gauge(BREAKER, "job", "target", "operation", reduce="max"),
-        f"> 0 and on (job, target) {wanted_from_region('5m')} > 0",
+        f"> 0 and on (job, target, operation) {wanted_from_region('5m')} > 0",
         "5m",
         "ticket",
         "{{ $labels.job }} has sent no {{ $labels.operation }} to {{ $labels.target }} for 5 minutes, except probes",
@@ -183,13 +214,13 @@ ALERTS = (
     Alert(
         "ModelArkStreamsBreak",
         share(
-            _10M.rate(STREAM_BREAKS, "job", phase="after_output"),
-            _10M.count(OPERATION_DURATION, "job", stream="true"),
+            _10M.increase(STREAM_BREAKS, "job", "operation", phase="after_output"),
+            _10M.increase(OPERATION_DURATION, "job", "operation", stream="true"),
         ),
-        f"> 0.02 and {_10M.increase(STREAM_BREAKS, 'job', phase='after_output')} >= {ENOUGH['ticket']}",
+        f"> 0.02 and {_10M.increase(STREAM_BREAKS, 'job', 'operation', phase='after_output')} >= {ENOUGH['ticket']}",
         "5m",
         "ticket",
-        "{{ $value | humanizePercentage }} of the streams of {{ $labels.job }} break after their first output",
+        "{{ $value | humanizePercentage }} of the {{ $labels.operation }} streams of {{ $labels.job }} break after their first output",
         "Their readers saw half an answer. What was shown cannot be taken back, so such calls are never sent again.",
     ),
     Alert(
@@ -201,6 +232,15 @@ ALERTS = (
         "{{ $labels.job }} may have paid twice at {{ $labels.target }} ({{ $labels.action }})",
         "A generation was sent again although the first may have run: `replayed` by the policy's leave, `sdk_resend` by "
         "the SDK above, whose own retries should then be 0.",
+    ),
+    Alert(
+        "ModelArkSpendsTooMuch",
+        "job:modelark_cost_usd:increase1d",
+        f"> on (job) {DAILY_BUDGET}",
+        "5m",
+        "ticket",
+        "{{ $labels.job }} has spent {{ $value | humanize }} US dollars at ModelArk in 24 hours",
+        "More than its budget in `budget.yml`. The figure is an estimate, and calls without a known price are not in it.",
     ),
     Alert(
         "ModelArkUnseen",
@@ -223,7 +263,7 @@ ALERTS = (
     ),
     Alert(
         "ModelArkTelemetryErrors",
-        Lens("15m").new_too(TELEMETRY_ERRORS, "job", "where"),
+        _15M.increase(TELEMETRY_ERRORS, "job", "where"),
         "> 0",
         "0m",
         "ticket",

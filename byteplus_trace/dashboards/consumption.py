@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from .._instruments import COST, IMAGES, OPERATIONS, TOKENS
-from .overview import SPENT, per_model
+from .._instruments import COST, IMAGES, OPERATIONS, TOKENS, UNMEASURED
+from .overview import FAILED, SPENT, per_model, unmeasured
 from .panels import NOW, WHOLE, Page, Query, Row, figure, lines, stacked
-from .promql import TEAM, Lens, named, or_zero, ratio, share
+from .promql import TEAM, Lens, Not, less, named, or_zero, ratio, share
 
 PRICE_NOTE = "Estimated from the library's dated price table; calls without a known price are not in it."
 TEAM_NOTE = f"Needs `metadata_labels=('{TEAM}',)` at `instrument()`, and calls inside `byteplus_trace.metadata({TEAM}=...)`."
 # The caller's own operations: a video task that is polled, or a response that is fetched, is no call of its own.
 PAID = ("chat", "embeddings", "generate_content")
+# A video's tokens and cost arrive with its task, when it is polled.
+LATER = Not(("video_task_create",))
 
 
 def per_team(expression: str) -> str:
@@ -21,46 +23,85 @@ def an_hour(*by: str) -> str:
     return f"{NOW.rate(COST, *by)} * 3600"
 
 
+def measured(lens: Lens, what: str, *by: str, operation: str | tuple[str, ...] = PAID) -> str:
+    """How many calls have their tokens (`usage`) or their cost (`price`): those that averages divide by."""
+    lens = lens.common(COST, TOKENS, OPERATIONS, UNMEASURED)
+    return less(
+        lens.increase(OPERATIONS, *by, operation=operation, api=LATER, outcome=Not(FAILED)),
+        lens.increase(UNMEASURED, *by, operation=operation, what=what),
+    )
+
+
+def cost_per_thousand(lens: Lens, *by: str) -> str:
+    cost = lens.common(COST, UNMEASURED).increase(COST, *by, operation=PAID)
+    return ratio(f"1000 * {cost}", measured(lens, "price", *by))
+
+
 def token_share(lens: Lens, part: str, whole: str, *by: str) -> str:
     """Of one type of tokens in another that includes it."""
-    return share(lens.rate(TOKENS, *by, type=part), lens.rate(TOKENS, *by, type=whole))
+    return share(lens.increase(TOKENS, *by, type=part), lens.increase(TOKENS, *by, type=whole))
 
 
 AT_A_GLANCE = Row(
     "At a glance",
     (
         figure(
-            "Estimated cost", f"In the time shown. {PRICE_NOTE}", "currencyUSD", or_zero(WHOLE.increase(COST))
+            "Estimated cost",
+            f"In the time shown. {PRICE_NOTE}",
+            "currencyUSD",
+            or_zero(WHOLE.increase(COST)),
+            width=3,
         ),
         figure(
             "Cost per thousand calls",
-            f"Chats, embeddings, images and videos. {PRICE_NOTE}",
+            "Chats, embeddings and images whose cost is known; failed calls are not among them.",
             "currencyUSD",
-            ratio(f"1000 * {WHOLE.increase(COST)}", WHOLE.increase(OPERATIONS, operation=PAID)),
+            cost_per_thousand(WHOLE),
+            width=3,
         ),
         figure(
             "Tokens",
             "Input and output, in the time shown.",
             "short",
             or_zero(WHOLE.increase(TOKENS, type=SPENT)),
+            width=3,
         ),
         figure(
             "Input read from a cache",
             "Share of the input tokens that the service had cached: they are cheaper.",
             "percentunit",
             token_share(WHOLE, "cache_read", "input"),
+            width=3,
         ),
         figure(
             "Output spent on reasoning",
             "Share of the output tokens that the model thought with and the reader never sees. They are billed.",
             "percentunit",
             token_share(WHOLE, "reasoning", "output"),
+            width=3,
         ),
         figure(
             "Images generated",
             "In the time shown.",
             "short",
             or_zero(WHOLE.increase(IMAGES, status="generated")),
+            width=3,
+        ),
+        figure(
+            "Calls without tokens",
+            "Calls that did not fail and whose reply has no usage, as in a stream without "
+            "`stream_options.include_usage`. Their tokens are in no figure.",
+            "short",
+            or_zero(WHOLE.increase(UNMEASURED, what="usage")),
+            width=3,
+        ),
+        figure(
+            "Calls without a price",
+            "Calls that did not fail and whose cost is not known: no usage, or a model that the price table does not "
+            "have. *Which calls have no tokens or no cost?* names the models.",
+            "short",
+            or_zero(WHOLE.increase(UNMEASURED, what="price")),
+            width=3,
         ),
     ),
 )
@@ -90,28 +131,19 @@ MONEY = Row(
             "What do a thousand calls cost, with each model?",
             f"US dollars. The figure to compare models by, for the same task. {PRICE_NOTE}",
             "currencyUSD",
-            Query(
-                ratio(f"1000 * {NOW.rate(COST, 'model')}", NOW.rate(OPERATIONS, "model", operation=PAID)),
-                "{{model}}",
-            ),
+            Query(cost_per_thousand(NOW, "model"), "{{model}}"),
         ),
         lines(
             "What do a thousand calls cost, for each operation?",
             f"US dollars. {PRICE_NOTE}",
             "currencyUSD",
-            Query(
-                ratio(f"1000 * {NOW.rate(COST, 'operation')}", NOW.rate(OPERATIONS, "operation")),
-                "{{operation}}",
-            ),
+            Query(cost_per_thousand(NOW, "operation"), "{{operation}}"),
         ),
         lines(
             "What do a thousand calls cost, for each team?",
             f"US dollars. {TEAM_NOTE}",
             "currencyUSD",
-            Query(
-                per_team(ratio(f"1000 * {NOW.rate(COST, TEAM)}", NOW.rate(OPERATIONS, TEAM, operation=PAID))),
-                f"{{{{{TEAM}}}}}",
-            ),
+            Query(per_team(cost_per_thousand(NOW, TEAM)), f"{{{{{TEAM}}}}}"),
         ),
     ),
 )
@@ -143,7 +175,6 @@ TOKENS_USED = Row(
             "prompt whose beginning now changes.",
             "percentunit",
             Query(token_share(NOW, "cache_read", "input", "model"), "{{model}}"),
-            width=6,
             at_most=1,
         ),
         lines(
@@ -151,32 +182,31 @@ TOKENS_USED = Row(
             "Output tokens that the model thought with, with each model.",
             "percentunit",
             Query(token_share(NOW, "reasoning", "output", "model"), "{{model}}"),
-            width=6,
             at_most=1,
         ),
         lines(
             "How large is a call?",
-            "Mean tokens of a chat, in and out.",
+            "Mean tokens of a chat, in and out, of those whose tokens are known.",
             "short",
             *(
                 Query(
                     ratio(
-                        NOW.rate(TOKENS, operation="chat", type=kind),
-                        NOW.rate(OPERATIONS, operation="chat"),
+                        NOW.common(TOKENS, UNMEASURED).increase(TOKENS, operation="chat", type=kind),
+                        measured(NOW, "usage", operation="chat"),
                     ),
                     kind,
                 )
                 for kind in SPENT
             ),
-            width=6,
         ),
         lines(
             "What is the input made of?",
             "Input tokens a second by what they were, where the service says so (multimodal embeddings do).",
             "short",
             Query(NOW.rate(TOKENS, "type", type=("text_input", "image_input", "audio_input")), "{{type}}"),
-            width=6,
+            width=12,
         ),
+        unmeasured(12),
     ),
 )
 

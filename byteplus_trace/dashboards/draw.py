@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 with warnings.catch_warnings():
@@ -26,8 +27,8 @@ with warnings.catch_warnings():
     from grafana_foundation_sdk.models import heatmap as heatmap_models
     from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from .._instruments import ATTEMPTS, OPERATIONS
 from .panels import VARIABLES, Page, Panel, Query, Variable
+from .promql import PROCESS
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "modelark"
@@ -37,11 +38,13 @@ COLOURS = {
     "ok": "green",
     "rescued by a retry": "blue",
     "rescued by a fallback": "purple",
-    "led past a target in trouble": "light-blue",
+    "sent elsewhere at once": "light-blue",
     "failed": "red",
     "failed all the same": "red",
     "out of time": "orange",
     "cancelled by the caller": "#8e8e8e",
+    "first": "blue",
+    "repeats": "orange",
     "avoided": "green",
     "risked": "red",
     "before first output": "yellow",
@@ -98,9 +101,9 @@ def _source_variable() -> builders.DatasourceVariable:
 
 
 def _variable(variable: Variable) -> builders.QueryVariable:
-    # Attempts start at 0 for every target, so an idle service can be chosen too; they know no model.
-    series = OPERATIONS if variable.label == "model" else ATTEMPTS
-    query = f"label_values({series.name}, {variable.label})"
+    before = takewhile(lambda other: other is not variable, VARIABLES)
+    chosen = ", ".join(f'{other.label}=~"${other.label}"' for other in before if other.label in PROCESS)
+    query = f"label_values({variable.source.name}{{{chosen}}}, {variable.label})"
     return (
         builders.QueryVariable(variable.label)
         .label(variable.title)
@@ -126,7 +129,7 @@ def _panel(panel: Panel) -> Any:
     built = _KINDS[panel.kind](panel)
     built = (
         built.title(panel.title)
-        .description(panel.reading)
+        .description(_reading(panel))
         .datasource(SOURCE)
         .unit(panel.unit)
         .span(panel.width)
@@ -135,6 +138,11 @@ def _panel(panel: Panel) -> Any:
     for number, query in enumerate(panel.queries):
         built = built.with_target(_target(panel, query, "ABCDEFGH"[number]))
     return built
+
+
+def _reading(panel: Panel) -> str:
+    unfiltered = [label for label in panel.unfiltered if label not in PROCESS]
+    return f"{panel.reading} Not filtered by {' or '.join(unfiltered)}." if unfiltered else panel.reading
 
 
 def _target(panel: Panel, query: Query, ref: str) -> prometheus.Dataquery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._instruments import (
+    ATTEMPTS,
     BUILD_INFO,
     COST,
     FIRST_CHUNK,
@@ -13,13 +14,13 @@ from .._instruments import (
     SERVER_FALLBACKS,
     TELEMETRY_ERRORS,
     TOKENS,
+    UNMEASURED,
     Instrument,
 )
 from .panels import NOW, WHOLE, Page, Panel, Query, Row, figure, lines, stacked
-from .promql import named, or_zero, ratio, share
+from .promql import Not, named, or_zero, ratio, share
 
 FAILED = ("error", "deadline")
-RESCUED = ("rescued_retry", "rescued_fallback")
 CANCELLED = ("cancelled", "abandoned")
 SPENT = ("input", "output")
 """The token types that add up; the others are subsets of these."""
@@ -35,7 +36,7 @@ ENDINGS = (
 
 
 def error_ratio(*by: str) -> str:
-    return share(NOW.rate(OPERATIONS, *by, outcome=FAILED), NOW.rate(OPERATIONS, *by))
+    return share(NOW.increase(OPERATIONS, *by, outcome=FAILED), NOW.increase(OPERATIONS, *by))
 
 
 def percentiles(histogram: Instrument) -> tuple[Query, ...]:
@@ -48,6 +49,17 @@ def percentiles(histogram: Instrument) -> tuple[Query, ...]:
 def per_model(expression: str) -> str:
     """Calls such as fetching a response name no model."""
     return named(expression, "model", "no model")
+
+
+def unmeasured(width: int) -> Panel:
+    return lines(
+        "Which calls have no tokens or no cost?",
+        "Calls a second that did not fail and are in no figure of tokens (usage) or cost (price): the service reported "
+        "no usage, as in a stream without `stream_options.include_usage`, or the price table does not have the model.",
+        "reqps",
+        Query(per_model(NOW.rate(UNMEASURED, "what", "model")), "{{what}}: {{model}}"),
+        width=width,
+    )
 
 
 AT_A_GLANCE = Row(
@@ -82,8 +94,8 @@ AT_A_GLANCE = Row(
         figure("In flight now", "Calls begun and not yet ended.", "short", or_zero(NOW.gauge(IN_FLIGHT))),
         figure(
             "Estimated cost",
-            "In the time shown, from the dated price table that comes with the library; calls without a known price "
-            "are not in it.",
+            "In the time shown, from the dated price table that comes with the library. Calls without a known price are "
+            "not in it: *Which calls have no tokens or no cost?* counts them.",
             "currencyUSD",
             or_zero(WHOLE.increase(COST)),
         ),
@@ -96,7 +108,7 @@ TRAFFIC = Row(
         stacked(
             "How do calls end?",
             "Calls a second, by what their caller saw. Blue and purple are calls that failed somewhere and were saved; one "
-            "that was led past a target in trouble, and answered elsewhere at once, is ok: see *ModelArk resilience*.",
+            "that was sent elsewhere at once, past a target in trouble, is ok: see *ModelArk resilience*.",
             "reqps",
             *(Query(or_zero(NOW.rate(OPERATIONS, outcome=outcome)), legend) for outcome, legend in ENDINGS),
             width=12,
@@ -137,7 +149,6 @@ ERRORS = Row(
             "Failed for the caller, out of all that ended. Nothing where nothing was called.",
             "percentunit",
             Query(error_ratio("operation"), "{{operation}}"),
-            width=6,
             at_most=1,
         ),
         lines(
@@ -145,16 +156,20 @@ ERRORS = Row(
             "Failed for the caller, out of all that ended. One model alone points at its endpoint or its quota.",
             "percentunit",
             Query(per_model(error_ratio("model")), "{{model}}"),
-            width=6,
             at_most=1,
         ),
         lines(
-            "What share fails in each region?",
-            "Failed for the caller in the region tried last. Attempts that were rescued elsewhere are on the page "
-            "*ModelArk resilience*.",
+            "What share of the attempts fails in each region?",
+            "Out of all that was sent there. The region that failed is charged, whichever answered the call in the end; "
+            "so this can be high while callers notice nothing.",
             "percentunit",
-            Query(error_ratio("region"), "{{region}}"),
-            width=6,
+            Query(
+                share(
+                    NOW.increase(ATTEMPTS, "region", result="error"),
+                    NOW.increase(ATTEMPTS, "region"),
+                ),
+                "{{region}}",
+            ),
             at_most=1,
         ),
         lines(
@@ -163,7 +178,15 @@ ERRORS = Row(
             "exception.",
             "reqps",
             Query(NOW.rate(OPERATIONS, "error_type", outcome=FAILED), "{{error_type}}"),
-            width=6,
+            width=16,
+        ),
+        stacked(
+            "How many failed calls are an SDK's repeats?",
+            "Failed calls a second. An SDK that repeats a call twice makes three failures of one; the error budget "
+            "counts the first alone.",
+            "reqps",
+            Query(or_zero(NOW.rate(OPERATIONS, outcome=FAILED, repeat=Not(("true",)))), "first"),
+            Query(or_zero(NOW.rate(OPERATIONS, outcome=FAILED, repeat="true")), "repeats"),
         ),
     ),
 )
@@ -238,22 +261,26 @@ CONSUMPTION = Row(
     (
         lines(
             "How many tokens a second, of each type?",
-            "As the service counts them. `cache_read` and the `*_input` types are parts of `input`, `reasoning` is a "
-            "part of `output`: do not add them up.",
+            "As the service counts them. `cache_read`, `cache_write` and the `*_input` types are parts of `input`, "
+            "`reasoning` is a part of `output`: do not add them up.",
             "short",
             Query(NOW.rate(TOKENS, "type"), "{{type}}"),
+            width=6,
         ),
+        unmeasured(6),
         lines(
             "What does an hour cost, by model?",
             "Estimated US dollars an hour at the present rate, from the library's dated price table.",
             "currencyUSD",
             Query(f"{NOW.rate(COST, 'model')} * 3600", "{{model}}"),
+            width=6,
         ),
         lines(
             "What does an hour cost, by operation and region?",
             "Estimated US dollars an hour at the present rate, from the library's dated price table.",
             "currencyUSD",
             Query(f"{NOW.rate(COST, 'operation', 'region')} * 3600", "{{operation}} in {{region}}"),
+            width=6,
         ),
     ),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .._instruments import ATTEMPTS, BUILD_INFO, OPERATIONS, Instrument
 from .promql import Lens
 
 Kind = Literal["lines", "stacked", "figure", "heatmap", "states", "table"]
@@ -43,6 +44,12 @@ class Panel:
     warn_above: tuple[float, float] | None = None
     """Of a figure: amber from the first, red from the second."""
 
+    @property
+    def unfiltered(self) -> tuple[str, ...]:
+        """The choices that change nothing here, because the series do not have them all."""
+        asked = " ".join(query.expression for query in self.queries)
+        return tuple(variable.label for variable in VARIABLES if f"${variable.label}" not in asked)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -70,14 +77,20 @@ class Variable:
 
     label: str
     title: str
+    source: Instrument
 
 
 VARIABLES = (
-    Variable("job", "Service"),
-    Variable("operation", "Operation"),
-    Variable("model", "Model"),
-    Variable("region", "Region"),
+    Variable("cluster", "Cluster", BUILD_INFO),
+    Variable("namespace", "Namespace", BUILD_INFO),
+    Variable("job", "Service", BUILD_INFO),
+    Variable("instance", "Process", BUILD_INFO),
+    Variable("operation", "Operation", OPERATIONS),
+    Variable("model", "Model", OPERATIONS),
+    # Where every call of a region fails and is rescued elsewhere, its attempts alone name it.
+    Variable("region", "Region", ATTEMPTS),
 )
+"""Each offers what there is under the choices before it. A label that is nowhere offers nothing, and filters nothing."""
 
 _FILTERS = tuple((variable.label, f'=~"${variable.label}"') for variable in VARIABLES)
 
@@ -99,7 +112,13 @@ def stacked(title: str, reading: str, unit: str, *queries: Query, width: int = 8
 
 
 def figure(
-    title: str, reading: str, unit: str, expression: str, *, warn_above: tuple[float, float] | None = None
+    title: str,
+    reading: str,
+    unit: str,
+    expression: str,
+    *,
+    warn_above: tuple[float, float] | None = None,
+    width: int = 4,
 ) -> Panel:
     """One number for the time shown, six to a row."""
-    return Panel(title, reading, "figure", unit, (Query(expression, title),), 4, warn_above=warn_above)
+    return Panel(title, reading, "figure", unit, (Query(expression, title),), width, warn_above=warn_above)

@@ -8,19 +8,39 @@ closed label never takes, cannot be built. What they are made of is known to Pro
 
 The two users differ in their window and in what they filter by: a `Lens` holds both.
 Panels look through the dashboard's variables, rules through fixed windows.
+
+**How things are counted.** `rate` and `increase` compare samples, so they never see what a
+series shows in its first one: an error type that is met once adds nothing to them, ever.
+They also guess beyond the first and the last sample. `Lens.each` is what is used instead, by
+everything that counts. Of each series it takes the first of these that there is:
+
+1. where the counter was reset in the window (a restart at the same address): `increase`;
+2. where the series was there when the window began: the difference to its value then;
+3. where its process was there before it, or began in the window: all of it;
+4. else the difference to its lowest sample. That is a series whose history nobody saw: a new
+   or emptied Prometheus, or a scrape that failed when the window began.
+
+A process that has gone keeps its samples in the window, and so its counts. It was there
+before a series where `modelark_build_info`, or another series of the same metric, was there
+when the window began, or has more samples in it: a scrape that fails takes one from each.
+So what is counted in windows that follow one another adds up to what happened.
+
+What cannot be seen: a process that restarts at the same address, where a series shows at
+least as much at first sight as it last did before. Created timestamps (Prometheus 3) can.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from .. import _facts
-from .._instruments import Instrument
+from .._instruments import BUILD_INFO, START_TIME, Instrument
 from .._telemetry.points import TOKEN_TYPES
 
-# Prometheus adds these to whatever it scrapes.
-SCRAPED = frozenset({"job", "instance"})
+PROCESS = ("cluster", "namespace", "job", "instance")
+"""What tells processes apart. Prometheus adds the last two to what it scrapes, and an operator's set-up the others."""
+
 TEAM = "team"
 """The metadata key that the dashboards split by, where `metadata_labels` allows it."""
 
@@ -34,7 +54,12 @@ VALUES: dict[str, frozenset[str]] = {
     "phase": frozenset({"before_output", "after_output"}),
     "action": frozenset(get_args(_facts.Duplicate)),
     "stream": frozenset({"true", "false"}),
+    "repeat": frozenset({"true", "false"}),
+    "what": frozenset({"usage", "price"}),
+    "by": frozenset({"retry", "fallback", "breaker"}),
 }
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,80 +78,102 @@ class Lens:
     """A window, and the filters that hold for every series that has their labels."""
 
     window: str
+    """Such as `5m`, or a variable of Grafana's."""
     filters: tuple[tuple[str, str], ...] = ()
     """Label and matcher with its value, such as `("region", '=~"$region"')`."""
 
     def over(self, window: str) -> Lens:
         """The same filters, through another window."""
-        return Lens(window, self.filters)
+        return replace(self, window=window)
+
+    def common(self, *instruments: Instrument) -> Lens:
+        """With those filters alone that all the instruments have: series that are added or divided are chosen alike."""
+        return replace(
+            self,
+            filters=tuple(
+                (label, matcher)
+                for label, matcher in self.filters
+                if all(label in (*PROCESS, *instrument.labels) for instrument in instruments)
+            ),
+        )
+
+    def without(self, *labels: str) -> Lens:
+        """Unfiltered by these labels, which are there and mean something else in each of the series."""
+        return replace(
+            self, filters=tuple((label, matcher) for label, matcher in self.filters if label not in labels)
+        )
 
     def rate(self, counter: Instrument, *by: str, **where: Wanted) -> str:
-        """How much a second, summed by these labels."""
-        return self._sum("rate", counter, by, where)
+        """How much a second, summed by these labels; of a histogram, how many observations."""
+        return f"{self.increase(counter, *by, **where)} / {self._seconds}"
 
     def increase(self, counter: Instrument, *by: str, **where: Wanted) -> str:
-        """How much in the window, summed by these labels."""
-        return self._sum("increase", counter, by, where)
-
-    def new_too(self, instrument: Instrument, *by: str, **where: Wanted) -> str:
-        """How much in the window, summed by these labels, where a series that began in it counts whole."""
-        return f"sum{_by(instrument, by)}({self.each_new_too(instrument, **where)})"
+        """How much in the window, summed by these labels; of a histogram, how many observations."""
+        return f"sum{_by(counter, by)}({self.each(counter, **where)})"
 
     def each(self, counter: Instrument, **where: Wanted) -> str:
-        """How much in the window, of each series; for `total`."""
-        _expect(counter, "counter")
-        return f"increase({self._selector(counter, '', where)}[{self.window}])"
-
-    def each_new_too(self, instrument: Instrument, **where: Wanted) -> str:
-        """
-        As `each`, of a counter or of a histogram's observations, where a series that began in the window counts whole.
-
-        `increase` sees nothing in the first sample of a series, and that is all of a burst in labels never met before.
-        After a scrape that failed every series seems new for a moment: for what has to last, or for shares.
-        """
-        if instrument.kind == "gauge":
-            raise ValueError(f"{instrument.name} is a gauge, which does not count")
-        selector = self._selector(instrument, "_count" if instrument.kind == "histogram" else "", where)
-        return f"({selector} unless {selector} offset {self.window}) or increase({selector}[{self.window}])"
-
-    def change(self, gauge: Instrument, *by: str, **where: Wanted) -> str:
-        """By how much a gauge rose in the window."""
-        _expect(gauge, "gauge")
-        return f"sum{_by(gauge, by)}(delta({self._selector(gauge, '', where)}[{self.window}]))"
+        """How much in the window, of each series, its first sample included."""
+        if counter.kind == "gauge":
+            raise ValueError(f"{counter.name} is a gauge, which does not count")
+        return self._counted(counter, "_count" if counter.kind == "histogram" else "", where)
 
     def seen(self, gauge: Instrument, *by: str) -> str:
         """How many series of a gauge there were at any time in the window."""
         _expect(gauge, "gauge")
         return f"count{_by(gauge, by)}(count_over_time({self._selector(gauge, '', {})}[{self.window}]))"
 
-    def count(self, histogram: Instrument, *by: str, **where: Wanted) -> str:
-        """How many observations a second."""
-        _expect(histogram, "histogram")
-        return f"sum{_by(histogram, by)}(rate({self._selector(histogram, '_count', where)}[{self.window}]))"
-
     def buckets(self, histogram: Instrument, *by: str, **where: Wanted) -> str:
-        """The rate of each bucket: a heat map's rows."""
+        """How many observations in the window lie below each bound: a heat map's rows."""
         _expect(histogram, "histogram")
-        return f"sum{_by(histogram, (*by, 'le'))}(rate({self._selector(histogram, '_bucket', where)}[{self.window}]))"
+        return f"sum{_by(histogram, (*by, 'le'))}({self._counted(histogram, '_bucket', where)})"
 
     def quantile(self, share: float, histogram: Instrument, *by: str, **where: Wanted) -> str:
-        """The value that this share of the observations stays below, such as 0.95."""
-        return f"histogram_quantile({share:g}, {self.buckets(histogram, *by, **where)})"
+        """The value that this share of the observations stays below, such as 0.95; nothing where there are none."""
+        return f"histogram_quantile({share:g}, {self.buckets(histogram, *by, **where)}) >= 0"
 
     def gauge(self, gauge: Instrument, *by: str, reduce: str = "sum", **where: Wanted) -> str:
         """A gauge as it stands."""
         _expect(gauge, "gauge")
         return f"{reduce}{_by(gauge, by)}({self._selector(gauge, '', where)})"
 
-    def _sum(self, function: str, counter: Instrument, by: tuple[str, ...], where: dict[str, Wanted]) -> str:
-        _expect(counter, "counter")
-        return f"sum{_by(counter, by)}({function}({self._selector(counter, '', where)}[{self.window}]))"
+    @property
+    def began(self) -> str:
+        """When the window began, in Unix time."""
+        if self.window.startswith("$"):
+            # Grafana's windows are durations, which no version turns into a number: the clock is asked what it showed.
+            return f"scalar(last_over_time(vector(time())[1ms:1ms] offset {self.window}))"
+        return f"(time() - {self._seconds})"
+
+    @property
+    def _seconds(self) -> str:
+        if self.window.startswith("$"):
+            return f"(time() - {self.began})"
+        return str(int(self.window[:-1]) * _UNITS[self.window[-1]])
+
+    def _counted(self, counter: Instrument, suffix: str, where: dict[str, Wanted]) -> str:
+        series = self._selector(counter, suffix, where)
+        samples, process = f"{series}[{self.window}]", ", ".join(PROCESS)
+        lifetime = " or ".join(
+            f"1e9 * ({other} offset {self.window} >= bool 0) or count_over_time({other}[{self.window}])"
+            for other in (
+                self._selector(BUILD_INFO, "", {}),
+                self._selector(counter, "_count" if suffix else "", {}),
+            )
+        )
+        began = f"last_over_time({self._selector(START_TIME, '', {})}[{self.window}])"
+        lifetime = f"max by ({process}) ({lifetime} or 1e9 * ({began} >= bool {self.began}))"
+        return (
+            f"increase({samples}) and resets({samples}) > 0"
+            f" or max_over_time({samples}) - {series} offset {self.window}"
+            f" or max_over_time({samples}) and count_over_time({samples}) < on ({process}) group_left () {lifetime}"
+            f" or max_over_time({samples}) - min_over_time({samples})"
+        )
 
     def _selector(self, instrument: Instrument, suffix: str, where: dict[str, Wanted]) -> str:
         matchers = [
             f"{label}{matcher}"
             for label, matcher in self.filters
-            if label in instrument.labels or label in SCRAPED
+            if label in instrument.labels or label in PROCESS
         ]
         for label, wanted in where.items():
             _known(instrument, label)
@@ -149,8 +196,17 @@ def share(part: str, whole: str) -> str:
 
 
 def total(by: tuple[str, ...], *expressions: str) -> str:
-    """The sum of series of different kinds; no two of them may have the same labels."""
-    return f"sum by ({', '.join(by)}) ({' or '.join(expressions)})"
+    """The sum of series of different kinds, each summed by the same labels."""
+    kinds = " or ".join(
+        f'label_replace({expression}, "kind", "{number}", "", "")'
+        for number, expression in enumerate(expressions)
+    )
+    return f"sum by ({', '.join(by)}) ({kinds})"
+
+
+def less(whole: str, part: str) -> str:
+    """The whole without a part, which may not be there."""
+    return f"(({whole}) - ({part}) or {whole})"
 
 
 def renamed(expression: str, label: str, wanted: str) -> str:
@@ -185,7 +241,7 @@ def _expect(instrument: Instrument, kind: str) -> None:
 
 
 def _known(instrument: Instrument, label: str) -> None:
-    if label in instrument.labels or label in SCRAPED:
+    if label in instrument.labels or label in PROCESS:
         return
     if label == "le" and instrument.kind == "histogram":
         return

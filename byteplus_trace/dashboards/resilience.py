@@ -6,14 +6,18 @@ from .._instruments import (
     ATTEMPT_DURATION,
     ATTEMPTS,
     BREAKER,
+    BREAKER_OPENINGS,
     DUPLICATES,
     FALLBACKS,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
     OPERATIONS,
+    RESCUES,
     RETRIES,
     SKIPPED,
     STREAM_BREAKS,
 )
-from .overview import FAILED, RESCUED
+from .overview import FAILED
 from .panels import NOW, WHOLE, Page, Panel, Query, Row, figure, lines, stacked
 from .promql import or_zero, ratio, share
 
@@ -24,26 +28,31 @@ LED_PAST = ("breaker_open", "cooldown")
 TEMPORARY = ("breaker_open", "cooldown", "dead_credential")
 """Skips that pass by themselves; the others are what the policy says."""
 
-_SAVED = " + ".join(
-    (or_zero(WHOLE.increase(OPERATIONS, outcome=RESCUED)), or_zero(WHOLE.increase(SKIPPED, reason=LED_PAST)))
+SAVES = (
+    ("retry", "rescued by a retry"),
+    ("fallback", "rescued by a fallback"),
+    ("breaker", "sent elsewhere at once"),
 )
+
+_WHOLE, _NOW = (lens.common(RESCUES, OPERATIONS) for lens in (WHOLE, NOW))
+_SAVED = or_zero(_WHOLE.increase(RESCUES))
 
 AT_A_GLANCE = Row(
     "At a glance",
     (
         figure(
             "Calls saved",
-            "Calls that failed at first and that a retry or a fallback brought to a good end, and calls led past a target "
-            "that was known to fail (its breaker was open) or to be full (it cooled down). In an outage nearly all are of "
-            "the second kind, and end as `ok`. One that was led past two targets counts twice.",
+            "Calls that a region failed and a retry or a fallback brought to a good end, and calls sent elsewhere at once "
+            "because a target was known to fail (its breaker was open) or to be full (it cooled down). In an outage nearly "
+            "all are of the second kind, and end as `ok`.",
             "short",
-            _SAVED,
+            or_zero(WHOLE.increase(RESCUES)),
         ),
         figure(
             "Of calls in trouble, saved",
             "Saved, out of saved and failed. The failed ones include requests that no region would accept.",
             "percentunit",
-            ratio(f"({_SAVED})", f"{_SAVED} + {or_zero(WHOLE.increase(OPERATIONS, outcome=FAILED))}"),
+            ratio(_SAVED, f"({_SAVED} + {or_zero(_WHOLE.increase(OPERATIONS, outcome=FAILED))})"),
         ),
         figure(
             "Breakers not closed",
@@ -76,7 +85,7 @@ AT_A_GLANCE = Row(
     ),
 )
 
-RESCUES = Row(
+SAVED_CALLS = Row(
     "Rescues: what did retries, fallbacks and breakers save?",
     (
         stacked(
@@ -85,25 +94,35 @@ RESCUES = Row(
             "a failure (purple), and those that went there at once because a breaker was open or a target cooled down "
             "(light blue). On top, those that failed all the same (red). This is what fallback is for.",
             "reqps",
-            Query(or_zero(NOW.rate(OPERATIONS, outcome="rescued_retry")), "rescued by a retry"),
-            Query(or_zero(NOW.rate(OPERATIONS, outcome="rescued_fallback")), "rescued by a fallback"),
-            Query(or_zero(NOW.rate(SKIPPED, reason=LED_PAST)), "led past a target in trouble"),
-            Query(or_zero(NOW.rate(OPERATIONS, outcome=FAILED)), "failed all the same"),
-            width=16,
+            *(Query(or_zero(_NOW.rate(RESCUES, by=by)), legend) for by, legend in SAVES),
+            Query(or_zero(_NOW.rate(OPERATIONS, outcome=FAILED)), "failed all the same"),
+        ),
+        lines(
+            "From which regions are calls saved?",
+            "Saved calls a second, by the region that failed them and by what saved them.",
+            "reqps",
+            Query(f"{NOW.rate(RESCUES, 'region', 'by')} > 0", "{{region}}: {{by}}"),
         ),
         lines(
             "How many attempts does a call take?",
             "1 is a world without faults; 2 is every call sent twice. The retry budget keeps it in bounds.",
             "short",
-            Query(ratio(NOW.rate(ATTEMPTS, "operation"), NOW.rate(OPERATIONS, "operation")), "{{operation}}"),
+            Query(
+                ratio(
+                    # A call's region is the one that served it, an attempt's the one that it was sent to.
+                    NOW.without("region").increase(ATTEMPTS, "operation"),
+                    NOW.without("region").increase(OPERATIONS, "operation"),
+                ),
+                "{{operation}}",
+            ),
         ),
         lines(
             "From where to where do calls move, and why?",
-            "Fallbacks a second, each pair of targets with its reason; and calls a second that were led past a target "
+            "Fallbacks a second, each pair of targets with its reason; and calls a second that were sent past a target "
             "without a send, because its breaker was open or it cooled down. Only what moves is shown.",
             "reqps",
             Query(
-                f"{NOW.rate(FALLBACKS, 'from_target', 'to_target', 'reason')} > 0",
+                f"{NOW.common(FALLBACKS, SKIPPED).rate(FALLBACKS, 'from_target', 'to_target', 'reason')} > 0",
                 "{{from_target}} → {{to_target}}: {{reason}}",
             ),
             Query(
@@ -137,7 +156,7 @@ TARGETS = Row(
             "Out of all sends to the target, rescued calls included: this is how the region is, not how callers fare.",
             "percentunit",
             Query(
-                share(NOW.rate(ATTEMPTS, "target", result="error"), NOW.rate(ATTEMPTS, "target")),
+                share(NOW.increase(ATTEMPTS, "target", result="error"), NOW.increase(ATTEMPTS, "target")),
                 "{{target}}",
             ),
             at_most=1,
@@ -192,7 +211,10 @@ TARGETS = Row(
             "Sends refused as unauthorised or overdue, and calls that then passed the target over. A refusal needs a new "
             "key, or a payment; a target that is only passed over has no `api_key` for the calls that come.",
             "reqps",
-            Query(NOW.rate(ATTEMPTS, "target", result="error", reason="auth"), "{{target}}: refused"),
+            Query(
+                NOW.common(ATTEMPTS, SKIPPED).rate(ATTEMPTS, "target", result="error", reason="auth"),
+                "{{target}}: refused",
+            ),
             Query(NOW.rate(SKIPPED, "target", reason="dead_credential"), "{{target}}: passed over"),
             width=12,
         ),
@@ -227,9 +249,37 @@ DAMAGE = Row(
     ),
 )
 
+FLEET = Row(
+    "Fleet: what do processes know from one another?",
+    (
+        lines(
+            "Is health shared?",
+            "1 while every process reaches the health store, 0 while one goes on with what it knows by itself. No series: "
+            "no `health_store`.",
+            "short",
+            Query(NOW.gauge(HEALTH_STORE_UP, "store", reduce="min"), "{{store}}"),
+        ),
+        lines(
+            "What is wrong with the health store?",
+            "Failures a second, by why. `content` is an entry that was not understood: a newer version's, or not ours.",
+            "reqps",
+            Query(f"{NOW.rate(HEALTH_STORE_ERRORS, 'store', 'reason')} > 0", "{{store}}: {{reason}}"),
+        ),
+        lines(
+            "Who opened which breaker?",
+            "Openings by what a process saw itself. The others of its fleet heard of it.",
+            "short",
+            Query(
+                f"{NOW.increase(BREAKER_OPENINGS, 'target', 'operation', 'instance', source='own')} > 0",
+                "{{instance}}: {{target}}, {{operation}}",
+            ),
+        ),
+    ),
+)
+
 RESILIENCE = Page(
     "modelark-resilience",
     "ModelArk resilience",
     "What goes wrong at ModelArk's regions, what retries and fallbacks make of it, and what they cannot mend.",
-    (AT_A_GLANCE, RESCUES, TARGETS, DAMAGE),
+    (AT_A_GLANCE, SAVED_CALLS, TARGETS, DAMAGE, FLEET),
 )

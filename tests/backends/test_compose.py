@@ -13,7 +13,14 @@ GRAFANA = Path(__file__).parent.parent.parent / "grafana"
 
 @pytest.mark.server("docker compose")
 @pytest.mark.parametrize(
-    "files", [("compose.yaml",), ("compose.yaml", "compose.desktop.yaml")], ids=["linux", "desktop"]
+    "files",
+    [
+        ("compose.yaml",),
+        ("compose.yaml", "compose.desktop.yaml"),
+        ("compose.yaml", "compose.valkey.yaml"),
+        ("compose.valkey.yaml",),
+    ],
+    ids=["linux", "desktop", "with valkey", "valkey alone"],
 )
 def test_compose_understands_the_files_and_publishes_on_the_loopback_alone(docker_compose, files):
     named = [word for name in files for word in ("-f", str(GRAFANA / name))]
@@ -29,4 +36,6 @@ def test_compose_understands_the_files_and_publishes_on_the_loopback_alone(docke
     services = json.loads(done.stdout)["services"]
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert {port["host_ip"] for port in published} == {"127.0.0.1"}
-    assert ("network_mode" in services["grafana"]) is (len(files) == 1)
+    if "grafana" in services:
+        assert ("network_mode" in services["grafana"]) is ("compose.desktop.yaml" not in files)
+    assert ("valkey" in services) is ("compose.valkey.yaml" in files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from byteplus_trace.dashboards.recordings import RECORDINGS
 
 ROOT = Path(__file__).parent.parent.parent
 GRAFANA = ROOT / "grafana"
-RULE_TESTS = sorted(Path(__file__).parent.glob("rules_*test.yml"))
+CASES = [
+    pytest.param(case, id=case["name"])
+    for case in yaml.safe_load((Path(__file__).parent / "alert_cases.yml").read_text())
+]
 QUERIES = [
     pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
     for path in sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -77,16 +81,50 @@ def test_the_files_are_sound():
     promtool("check", "config", GRAFANA / "prometheus/prometheus.yml")
 
 
-@pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.stem)
-def test_alerts_fire_when_they_should_and_not_before(file):
-    promtool("test", "rules", file)
+def rules_for(names):
+    """The alerts of these names and what they stand on, in the committed order, so that a case evaluates no others."""
+    rules = yaml.safe_load((GRAFANA / "prometheus/rules.yml").read_text())["groups"][0]["rules"]
+    wanted = set(names)
+    for rule in reversed(rules):
+        if rule.get("alert", rule.get("record")) in wanted:
+            wanted |= set(re.findall(r"\w+:modelark_\w+:\w+", rule["expr"]))
+    return [
+        # The annotations are left out, or each case would repeat them.
+        {key: value for key, value in rule.items() if key != "annotations"}
+        for rule in rules
+        if rule.get("alert", rule.get("record")) in wanted
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_alerts_fire_when_they_should_and_not_before(case, tmp_path):
+    expressions = " ".join(check["expr"] for check in case.get("promql_expr_test", ()))
+    names = {check["alertname"] for check in case.get("alert_rule_test", ())}
+    names |= set(re.findall(r"\w+:modelark_\w+:\w+", expressions))
+    groups = [{"name": "modelark", "rules": rules_for(names)}]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
+    file = {"rule_files": ["rules.yml"], "evaluation_interval": case["interval"], "tests": [case]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(file))
+    promtool("test", "rules", tmp_path / "test.yml")
 
 
 def test_every_alert_is_tested():
-    """Each both fires and stays silent somewhere."""
-    tests = [test for file in RULE_TESTS for test in yaml.safe_load(file.read_text())["tests"]]
-    checks = [check for test in tests for check in test["alert_rule_test"]]
-    firing = {check["alertname"] for check in checks if check.get("exp_alerts")}
-    silent = {check["alertname"] for check in checks if not check.get("exp_alerts")}
+    """Each fires somewhere, ends there as well, and stays silent elsewhere."""
+    fired, ended, silent = set(), set(), set()
+    for param in CASES:
+        (case,) = param.values
+        firing = set()
+        for check in sorted(case.get("alert_rule_test", ()), key=lambda check: seconds(check["eval_time"])):
+            if check.get("exp_alerts"):
+                firing.add(check["alertname"])
+            elif check["alertname"] in firing:
+                ended.add(check["alertname"])
+        fired |= firing
+        silent |= {check["alertname"] for check in case.get("alert_rule_test", ())} - firing
 
-    assert firing == silent == {alert.name for alert in ALERTS}
+    assert fired == ended == silent == {alert.name for alert in ALERTS}
+
+
+def seconds(duration):
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))

@@ -1,10 +1,27 @@
-"""`byteplus-trace doctor`."""
+"""`byteplus-trace doctor` for an environment, and for an application."""
 
 import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
 
-from byteplus_trace._cli.checks import Surroundings, _key, _multiprocess, _providers, examine
+import byteplus_trace
+from byteplus_trace import Breaker, Policy, Target
+from byteplus_trace._cli import main
+from byteplus_trace._cli.checks import (
+    Surroundings,
+    _key,
+    _meter_provider,
+    _multiprocess,
+    _providers,
+    examine,
+    receiver,
+)
+from byteplus_trace._cli.findings import Finding, Report
 
 
 def test_a_bare_environment_has_warnings_and_no_failure(command):
@@ -114,3 +131,226 @@ def test_a_check_that_breaks_is_itself_a_finding(monkeypatch):
     (finding,) = examine(Surroundings({}))
 
     assert ("warn", "broken check") == (finding.status, finding.subject)
+
+
+def test_it_says_that_it_examines_the_environment(command):
+    out = command("doctor", "--offline").stdout
+
+    assert out.startswith("This examines the environment, not your application.")
+    assert "byteplus_trace.doctor()" in out
+    assert "byteplus-trace doctor http://localhost:9464/metrics" in out
+
+
+@contextmanager
+def serving(status, body=b""):
+    """An HTTP server that answers everything with that; its URL, and what it was sent."""
+    received = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            length = int(self.headers.get("content-length", 0))
+            received.append((self.path, dict(self.headers), self.rfile.read(length)))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815 - http.server's names
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", received
+        server.shutdown()
+
+
+def tried(url, **environ):
+    (finding,) = receiver(Surroundings({"OTEL_EXPORTER_OTLP_ENDPOINT": url, **environ}))
+    return finding
+
+
+def test_a_receiver_is_tried_with_an_empty_otlp_request():
+    with serving(200) as (url, received):
+        finding = tried(url, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20k")
+
+    assert ("ok", f"{url}/v1/traces accepts them") == (finding.status, finding.found)
+    ((path, headers, body),) = received
+    assert ("/v1/traces", b"") == (path, body)
+    assert "application/x-protobuf" == headers["content-type"]
+    assert "Bearer k" == headers["authorization"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_names_the_variable_for_its_credentials(status):
+    with serving(status) as (url, _):
+        without, wrong = tried(url), tried(url, OTEL_EXPORTER_OTLP_HEADERS="api-key=hunter2")
+
+    assert "set OTEL_EXPORTER_OTLP_HEADERS, such as" in without.advice
+    assert "credentials in OTEL_EXPORTER_OTLP_HEADERS are not accepted" in wrong.advice
+    assert "hunter2" not in str(wrong)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "no OTLP receiver at this path"), (405, "no OTLP receiver"), (415, "answered 415"), (500, "answered 500")])  # fmt: skip
+def test_another_answer_is_a_warning(status, reason):
+    with serving(status) as (url, _):
+        finding = tried(url)
+
+    assert "warn" == finding.status
+    assert reason in finding.found
+
+
+def test_the_variable_for_traces_is_used_as_it_is():
+    with serving(200) as (url, received):
+        tried("http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{url}/mine")
+
+    assert "/mine" == received[0][0]
+
+
+def test_nobody_listening_has_advice_that_fits_the_place():
+    assert "byteplus-trace watch" in tried("http://127.0.0.1:9").advice
+    (remote,) = receiver(Surroundings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.invalid:4318"}))
+    assert "watch" not in remote.advice
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in remote.advice
+
+
+def test_a_simulation_is_named():
+    warnings = [f for f in examine(Surroundings({"BYTEPLUS_TRACE_SIMULATED_REGIONS": "x=http://127.0.0.1"}, offline=True)) if f.subject == "regions"]  # fmt: skip
+
+    assert "a fake service stands in" in warnings[0].found
+
+
+class TestAnApplication:
+    @pytest.fixture(autouse=True)
+    def no_spans(self, monkeypatch):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+
+    def found(self, report):
+        return {(each.subject, each.status): each.found for each in report}
+
+    def test_without_instrument_that_is_the_finding(self, capsys):
+        report = byteplus_trace.doctor()
+
+        assert not report.ok
+        assert "not called in this process" in self.found(report)["instrument()", "fail"]
+        assert "FAIL  instrument()" in capsys.readouterr().out
+        assert repr(report).startswith("<Report: ")
+
+    def test_calls_outcomes_and_unknown_codes_are_counted(self, instrument, library, ark, sg, capsys):
+        instrument()
+        ark.region("ap-southeast-1").fails(400, code="BrandNewProblem.OfToday", times=1)
+        with library.Client(headers={"Authorization": "Bearer 5ecret"}) as client:
+            for _ in range(2):
+                client.post(sg + "/embeddings", json={"model": "m", "input": ["hello"]})
+        byteplus_trace.flush()
+
+        report = byteplus_trace.doctor()
+
+        found = self.found(report)
+        assert report.ok
+        assert "2 seen: error 1, ok 1" == found["calls", "ok"]
+        assert "BrandNewProblem" in found["error codes", "warn"]
+        assert re.match(r"called at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["instrument()", "ok"])
+        assert "go to the application's opentelemetry.sdk.trace.TracerProvider" in found["spans", "ok"]
+        assert "5ecret" not in capsys.readouterr().out
+
+    def test_known_codes_statuses_and_exceptions_are_no_news(self, instrument, library, ark, sg):
+        instrument()
+        region = ark.region("ap-southeast-1")
+        region.fails(429, code="RateLimitExceeded.EndpointRPMExceeded", times=1)
+        region.fails(400, code="InvalidParameter", times=1)
+        region.resets(times=1)
+        with library.Client(headers={"Authorization": "Bearer k"}) as client:
+            for _ in range(2):
+                client.post(sg + "/embeddings", json={"model": "m", "input": ["hello"]})
+            with pytest.raises(library.TransportError):
+                client.post(sg + "/embeddings", json={"model": "m", "input": ["hello"]})
+        byteplus_trace.flush()
+
+        assert ("error codes", "warn") not in self.found(byteplus_trace.doctor())
+
+    def test_a_policy_and_its_breakers_are_summed_up_without_keys(self, instrument, library, ark, sg):
+        targets = [
+            Target("sg", region="ap-southeast-1", base_url=sg, api_key="5ecret"),
+            Target("eu", region="eu-west-1", base_url=ark.base_url("eu-west-1"), api_key="5ecret"),
+        ]
+        instrument(policy=Policy(targets, breaker=Breaker(consecutive=1)))
+        assert "all closed" == self.found(byteplus_trace.doctor())["breakers", "ok"]
+        ark.region("ap-southeast-1").refuses()
+        with library.Client(headers={"Authorization": "Bearer k"}) as client:
+            client.post(sg + "/embeddings", json={"model": "m", "input": ["hello"]})
+        byteplus_trace.flush()
+
+        report = byteplus_trace.doctor()
+
+        found = self.found(report)
+        assert "fallback over sg, eu" == found["policy", "ok"]
+        assert "sg, embeddings: open" == found["breaker", "warn"]
+        assert "5ecret" not in str(report)
+
+    def test_a_running_one_is_examined_by_its_metrics(self, instrument, told, library, sg, capsys):
+        instrument()
+        server = byteplus_trace.prometheus.serve(0, registry=told.registry)
+        try:
+            address = f"127.0.0.1:{server.port}"
+            assert 0 == main(["doctor", f"http://{address}/metrics"])
+            assert "none seen since" in capsys.readouterr().out
+            with library.Client(headers={"Authorization": "Bearer k"}) as client:
+                client.post(sg + "/embeddings", json={"model": "m", "input": ["hello"]})
+            byteplus_trace.flush()
+            assert 0 == main(["doctor", address])
+        finally:
+            server.stop()
+
+        assert "1 seen: ok 1" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("status", "body", "reason"),
+        [
+            (200, b"# HELP x y\nx 1\n", "no series of byteplus-trace"),
+            (200, b"<html>\x1b[31m", "no series of byteplus-trace"),
+            (200, b"", "no series of byteplus-trace"),
+            (404, b"", "answered 404"),
+            (200, b'modelark_instrumented_time_seconds{policy="a\x1b[31m"} 1\n', "a?[31m"),
+        ],
+    )
+    def test_what_is_no_such_page_is_a_finding(self, status, body, reason, capsys):
+        with serving(status, body) as (url, _):
+            main(["doctor", url])
+
+        out = capsys.readouterr().out
+        assert reason in " ".join(out.split())
+        assert "\x1b" not in out
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1:9/metrics", "127.0.0.1:9", "http://[", "http://user:hunter2@127.0.0.1:9"])  # fmt: skip
+    def test_nobody_there_is_a_failure_with_advice(self, url, capsys):
+        assert 1 == main(["doctor", url])
+
+        out = capsys.readouterr().out
+        assert "metrics_port=9464" in out
+        assert "hunter2" not in out
+
+
+def test_a_report_counts_and_says_whether_all_is_well():
+    warned = Report([Finding("ok", "a", "b"), Finding("warn", "c", "d", "e")])
+
+    assert warned.ok
+    assert "ok    a  b\nwarn  c  d\n         -> e\n\n1 ok, 1 to look at, 0 to mend" == str(warned)
+    assert not Report([Finding("fail", "a", "b")]).ok
+
+
+@pytest.mark.parametrize(
+    ("attributes", "state"), [({"service.name": "shop"}, "warn"), ({"service.instance.id": "a"}, "ok")]
+)
+def test_a_meter_provider_whose_processes_overwrite_each_other_is_named(monkeypatch, attributes, state):
+    provider = MeterProvider(resource=Resource(attributes), shutdown_on_exit=False)
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: provider)
+
+    (finding,) = _meter_provider(Surroundings({}))
+
+    assert state == finding.status
+
+
+def test_without_a_meter_provider_nothing_is_found():
+    assert [] == list(_meter_provider(Surroundings({})))

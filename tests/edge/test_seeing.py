@@ -64,7 +64,7 @@ def test_a_chat_is_one_span_with_one_attempt(http, instrument, told, sg):
 
 
 def test_what_a_request_asks_for_has_the_names_of_the_conventions(http, instrument, told, sg):
-    asked = {"temperature": 1, "top_p": 0.5, "top_k": 40, "max_tokens": 99, "seed": 7, "stop": ["x"], "n": 2}
+    asked = {"temperature": 1, "top_p": 0.5, "top_k": 40, "max_tokens": 99, "seed": 7, "n": 2}
     instrument()
 
     http.post(sg + "/messages", {**CHAT, **asked})
@@ -75,7 +75,6 @@ def test_what_a_request_asks_for_has_the_names_of_the_conventions(http, instrume
         "top_k": 40,
         "max_tokens": 99,
         "seed": 7,
-        "stop_sequences": ("x",),
         "choice.count": 2,
     }
     assert expected == {name: told.one.attributes.get(f"gen_ai.request.{name}") for name in expected}
@@ -309,17 +308,19 @@ def exemplars(told):
     ("path", "body"),
     [("/chat/completions", CHAT), ("/tokenization", {"model": "seed-1-6-250915", "text": ["Three rivers."]})],
 )
-def test_durations_lead_to_the_span_of_the_call_or_to_its_only_one(http, instrument, told, sg, path, body):
+def test_a_duration_leads_to_its_own_span(http, instrument, told, sg, path, body):
     """What makes no GenAI claim has no span but its attempt's."""
     instrument()
 
     http.post(sg + path, body)
 
-    span = min(told.spans, key=lambda span: span.start_time)
-    there = f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"
+    spans = sorted(told.spans, key=lambda span: span.start_time)
+    call, attempt = (
+        (f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}") for span in (spans[0], spans[-1])
+    )
     assert {
-        "modelark_operation_duration_seconds_bucket": there,
-        "modelark_attempt_duration_seconds_bucket": there,
+        "modelark_operation_duration_seconds_bucket": call,
+        "modelark_attempt_duration_seconds_bucket": attempt,
     } == exemplars(told)
 
 
@@ -484,3 +485,28 @@ def test_uninstrument_puts_everything_back(told, ark, sg, library):
 def test_every_supported_library_has_the_patch_point(library):
     assert callable(library.Client._transport_for_url)
     assert callable(library.AsyncClient._transport_for_url)
+
+
+def test_without_a_redact_common_secrets_are_removed_from_content(http, instrument, told, sg):
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"passwd": "hunter2"}'}}
+    messages = [
+        {"role": "user", "content": "Open postgres://me:hunter2@db and name three rivers."},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": '{"private_key_pem": "hunter2", "auth": "hunter2"}'},
+    ]
+    instrument(capture_content=True)
+
+    http.post(sg + "/chat/completions", {**CHAT, "messages": messages, "stop": ["Bearer hunter2hunter2"]})
+
+    assert "hunter2" not in told.one.to_json()
+    assert "name three rivers" in told.one.attributes["gen_ai.input.messages"]
+    assert ("Bearer [removed]",) == told.one.attributes["gen_ai.request.stop_sequences"]
+
+
+def test_stop_sequences_are_content(http, instrument, told, sg):
+    instrument()
+
+    http.post(sg + "/chat/completions", {**CHAT, "stop": ["canary"]})
+
+    assert "canary" not in told.one.to_json()
+    assert "canary" not in repr(told.exchanges) + str(told.exchanges[0].call.params)

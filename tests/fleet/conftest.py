@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from random import Random
 
@@ -12,12 +13,44 @@ from byteplus_trace import Breaker, Policy, Target
 from byteplus_trace._routing.health import Health
 from byteplus_trace._routing.sharing import Sharing
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "fleet.py"
-spec = importlib.util.spec_from_file_location("benchmarks_fleet", PATH)
-assert spec is not None
-assert spec.loader is not None
-simulation = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(simulation)
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def _benchmark(name):
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+simulation = _benchmark("fleet")
+processes = _benchmark("fleet_processes")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("server") is not None and processes.Redis.program is None:
+        pytest.skip("needs the server redis-server: see .ci/install-backends")
+
+
+def pytest_collection_modifyitems(items):
+    """With pytest-xdist's `--dist loadgroup`, one worker has the servers."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("server") is not None:
+            item.add_marker(pytest.mark.xdist_group("fleet"))
+
+
+@pytest.fixture
+def redis_server():
+    with processes.Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fleet_of_processes():
+    """The benchmark with real processes."""
+    return processes
 
 
 class Clock:
@@ -115,6 +148,12 @@ class Fleet:
 
     def pass_time(self, seconds):
         self.time[0] += seconds
+
+
+@pytest.fixture(scope="session")
+def fleet_simulation():
+    """The benchmark that simulates a fleet."""
+    return simulation
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+import byteplus_trace
 from byteplus_trace import SettingError
 from byteplus_trace._telemetry import exporting
 
@@ -575,7 +578,7 @@ with httpx.Client() as client, byteplus_trace.metadata(team="search"):
 byteplus_trace.instrument(max_models=3)
 from prometheus_client import generate_latest
 for line in generate_latest().decode().splitlines():
-    if line.startswith(("modelark_operations_total", "modelark_attempts_total{")) and "result=\\"error" not in line:
+    if line.startswith(("modelark_operations_total", "modelark_attempts_total{")) and not line.endswith(" 0.0"):
         print(line)
 """
 
@@ -652,3 +655,158 @@ def test_importing_is_cheap():
     done = run(f"import sys, byteplus_trace; print([name for name in {heavy!r} if name in sys.modules])")
 
     assert "[]" == done.stdout.strip()
+
+
+SERVED = """
+import sys
+sys.path.insert(0, {examples!r})
+import httpx, uvicorn
+import asgi_app, byteplus_trace
+url = sys.argv[1]
+{before}
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        {lifespan}
+        return
+    async with httpx.AsyncClient(headers={{"Authorization": "Bearer key"}}) as client:
+        body = {{"model": "seed-1-6-250915", "messages": [{{"role": "user", "content": "hi"}}]}}
+        (await client.post(url + "/chat/completions", json=body)).raise_for_status()
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b""}})
+uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", lifespan="{mode}")
+"""
+FLUSHES = "await asgi_app.lifespan(receive, send)"
+
+
+@pytest.fixture
+def ends_by_sigterm(sg, receiver):
+    """ends_by_sigterm(source): how a real server ended, which answered five calls and then met SIGTERM."""
+
+    def run_and_end(source):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("OTEL_", "BYTEPLUS_TRACE_"))
+        }
+        environment = {
+            **kept,
+            "ARK_API_KEY": "key",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+            "BYTEPLUS_TRACE_BASE_URLS": base_urls(sg),
+        }
+        command = [sys.executable, "-c", source, sg, str(port)]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                until = time.monotonic() + 30
+                while True:
+                    try:
+                        assert 200 == httpx.get(f"http://127.0.0.1:{port}/").status_code
+                        break
+                    except httpx.ConnectError:
+                        assert time.monotonic() < until, "the server never came up"
+                        time.sleep(0.05)
+                for _ in range(4):
+                    assert 200 == httpx.get(f"http://127.0.0.1:{port}/").status_code
+                assert [] == receiver.spans
+                server.terminate()
+                server.wait(30)
+            finally:
+                server.kill()
+            assert "Traceback" not in server.stderr.read()
+        return server.returncode
+
+    return run_and_end
+
+
+EXAMPLES = str(Path(__file__).resolve().parents[2] / "examples")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM here")
+@pytest.mark.parametrize(
+    ("before", "lifespan", "mode", "calls"),
+    [
+        ("", "pass", "off", 0),
+        ("", FLUSHES, "on", 5),
+        ("byteplus_trace.flush_on_sigterm()", "pass", "off", 5),
+        ("byteplus_trace.flush_on_sigterm(); byteplus_trace.flush_on_sigterm()", FLUSHES, "on", 5),
+    ],
+    ids=["neither: the default action loses them", "lifespan", "handler", "both"],
+)
+def test_a_server_that_sigterm_ends_exports_what_it_recorded(
+    ends_by_sigterm, receiver, before, lifespan, mode, calls
+):
+    source = SERVED.format(examples=EXAMPLES, before=before, lifespan=lifespan, mode=mode)
+
+    assert -signal.SIGTERM == ends_by_sigterm(source)
+    assert 2 * calls == len(receiver.spans)
+
+
+CHAINED = """
+import os, signal, sys, threading
+import httpx, byteplus_trace
+byteplus_trace.instrument()
+{before}
+byteplus_trace.flush_on_sigterm()
+with httpx.Client(headers={{"Authorization": "Bearer key"}}) as client:
+    body = {{"model": "seed-1-6-250915", "messages": [{{"role": "user", "content": "hi"}}], "stream": True}}
+    with client.stream("POST", sys.argv[1] + "/chat/completions", json=body) as reply:
+        parts = reply.iter_raw()
+        next(parts)
+        os.kill(os.getpid(), signal.SIGTERM)
+        {then}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM here")
+@pytest.mark.parametrize(
+    ("before", "then", "status", "outcome"),
+    [
+        ("", "", -signal.SIGTERM, "abandoned"),
+        ("threading.Thread(target=threading.Event().wait).start()", "", -signal.SIGTERM, "abandoned"),
+        ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))", "", 3, "cancelled"),
+        ("signal.signal(signal.SIGTERM, lambda *_: None)", "list(parts)", 0, "ok"),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "list(parts)", 0, "ok"),
+    ],
+    ids=["default", "a thread runs", "exits", "goes on", "ignored"],
+)
+def test_the_handler_does_what_would_have_happened_without_it(receiver, sg, before, then, status, outcome):
+    done = subprocess.run(
+        [sys.executable, "-c", CHAINED.format(before=before, then=then or "sys.exit(9)"), sg],
+        env={
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+            "BYTEPLUS_TRACE_BASE_URLS": base_urls(sg),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert status == done.returncode, done.stderr
+    assert [outcome] == [
+        attributes_of(span)["byteplus.modelark.outcome"]
+        for _, _, span in receiver.spans
+        if span.name.startswith("chat")
+    ]
+
+
+def test_only_the_main_thread_can_have_the_handler():
+    raised = []
+
+    def call():
+        try:
+            byteplus_trace.flush_on_sigterm()
+        except SettingError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+    assert ["Only the main thread can handle signals: call flush_on_sigterm() there."] == raised

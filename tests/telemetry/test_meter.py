@@ -15,14 +15,17 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from byteplus_trace._facts import Images, Usage
 from byteplus_trace._instruments import SECONDS
 from byteplus_trace._telemetry.meter import MeterSink, token_counts
+from byteplus_trace._telemetry.provider import Meters
 
 INFERENCE = "gen_ai.client.inference."
+EMBEDDED = "gen_ai.client.embeddings.operation.input_tokens"
 WHO = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "byteplus.modelark",
     "gen_ai.request.model": "seed-2-0-lite-260228",
     "server.address": "ark.ap-southeast.bytepluses.com",
     "server.port": 443,
+    "cloud.region": "ap-southeast-1",
 }
 
 
@@ -62,17 +65,23 @@ def test_a_streamed_chat_under_the_names_of_the_conventions(reader, provider, ex
         first_chunk_seconds=0.5,
         last_chunk_seconds=1.5,
         chunks=5,
-        usage=Usage(input_tokens=100, output_tokens=30, cache_read_tokens=80, reasoning_tokens=20),
+        usage=Usage(
+            input_tokens=100,
+            output_tokens=30,
+            cache_read_tokens=80,
+            cache_write_tokens=5,
+            reasoning_tokens=20,
+        ),
         answered_by="seed-2-0-lite-260228-sg",
     )
-    MeterSink(provider).record(call)
+    MeterSink(Meters(provider)).record(call)
     metrics = recorded(reader)
 
     assert sorted(name.removeprefix(INFERENCE) for name in metrics) == [
         "duration",
-        "time_per_output_chunk",
         "time_to_first_chunk",
         "usage.cache_read.input_tokens",
+        "usage.cache_write.input_tokens",
         "usage.input_tokens",
         "usage.output_tokens",
         "usage.reasoning.output_tokens",
@@ -82,10 +91,10 @@ def test_a_streamed_chat_under_the_names_of_the_conventions(reader, provider, ex
     assert duration.explicit_bounds == SECONDS
     assert dict(duration.attributes) == WHO | {"gen_ai.response.model": "seed-2-0-lite-260228-sg"}
     assert metrics[INFERENCE + "time_to_first_chunk"][0].sum == 0.5
-    assert metrics[INFERENCE + "time_per_output_chunk"][0].sum == 0.25
     assert by_modality(metrics[INFERENCE + "usage.input_tokens"]) == {"unknown": 100}
     assert by_modality(metrics[INFERENCE + "usage.output_tokens"]) == {"text": 30}
     assert by_modality(metrics[INFERENCE + "usage.cache_read.input_tokens"]) == {"unknown": 80}
+    assert by_modality(metrics[INFERENCE + "usage.cache_write.input_tokens"]) == {"unknown": 5}
     assert by_modality(metrics[INFERENCE + "usage.reasoning.output_tokens"]) == {"text": 20}
 
 
@@ -99,27 +108,27 @@ def test_a_streamed_chat_under_the_names_of_the_conventions(reader, provider, ex
     ],
 )
 def test_every_operation_has_its_duration(reader, provider, exchange, operation, name):
-    MeterSink(provider).record(exchange(operation))
+    MeterSink(Meters(provider)).record(exchange(operation))
 
     assert [metric for metric in recorded(reader) if metric.endswith("duration")] == [name]
 
 
 def test_a_call_that_makes_no_genai_claim_is_not_recorded(reader, provider, exchange):
-    MeterSink(provider).record(exchange("other", usage=Usage(1, 1)))
+    MeterSink(Meters(provider)).record(exchange("other", usage=Usage(1, 1)))
 
     assert recorded(reader) == {}
 
 
 def test_what_is_fetched_or_embedded_counts_no_inference_tokens(reader, provider, exchange):
-    sink = MeterSink(provider)
+    sink = MeterSink(Meters(provider))
     sink.record(exchange("fetch_response", usage=Usage(7, 2)))
     sink.record(exchange("embeddings", usage=Usage(7)))
 
-    assert not [name for name in recorded(reader) if "tokens" in name]
+    assert [name for name in recorded(reader) if "tokens" in name] == [EMBEDDED]
 
 
 def test_tokens_add_up_and_failed_operations_count_a_zero(reader, provider, exchange):
-    sink = MeterSink(provider)
+    sink = MeterSink(Meters(provider))
     sink.record(exchange(usage=Usage(7, 2)))
     sink.record(exchange(usage=Usage(3, 1)))
     sink.record(exchange(outcome="error", error_type="RateLimitExceeded"))
@@ -148,7 +157,7 @@ def test_the_area_of_an_image_is_no_token(exchange):
 
 
 def test_the_error_type_stands_on_the_duration_alone(reader, provider, exchange):
-    sink = MeterSink(provider, token_histograms=True)
+    sink = MeterSink(Meters(provider), token_histograms=True)
     sink.record(exchange(outcome="error", error_type="RateLimitExceeded", usage=Usage(7, 2)))
     sink.record(exchange(outcome="deadline"))
     metrics = recorded(reader)
@@ -164,18 +173,18 @@ def test_the_error_type_stands_on_the_duration_alone(reader, provider, exchange)
     assert not [name for name in metrics if ".operation." in name]
 
 
-def test_token_histograms_come_only_when_asked_for(reader, provider, exchange):
+def test_token_histograms_are_recorded_when_asked_for_and_of_embeddings_always(reader, provider, exchange):
     calls = [
         exchange(usage=Usage(7, 2)),
         exchange("embeddings", usage=Usage(9)),
         exchange("fetch_response", usage=Usage(7, 2)),
     ]
     for call in calls:
-        MeterSink(provider).record(call)
-    assert not [name for name in recorded(reader) if ".operation." in name and "tokens" in name]
+        MeterSink(Meters(provider)).record(call)
+    assert [name for name in recorded(reader) if ".operation." in name and "tokens" in name] == [EMBEDDED]
 
     for call in calls:
-        MeterSink(provider, token_histograms=True).record(call)
+        MeterSink(Meters(provider), token_histograms=True).record(call)
     assert {
         name: points[0].sum
         for name, points in recorded(reader).items()
@@ -183,12 +192,12 @@ def test_token_histograms_come_only_when_asked_for(reader, provider, exchange):
     } == {
         "gen_ai.client.inference.operation.input_tokens": 7,
         "gen_ai.client.inference.operation.output_tokens": 2,
-        "gen_ai.client.embeddings.operation.input_tokens": 9,
+        EMBEDDED: 2 * 9,
     }
 
 
 def test_models_are_bounded(reader, provider, exchange):
-    sink = MeterSink(provider, max_models=2)
+    sink = MeterSink(Meters(provider), max_models=2)
     for n in range(9):
         sink.record(exchange(model=f"ep-{n}"))
 
@@ -202,8 +211,8 @@ def test_models_are_bounded(reader, provider, exchange):
 
 
 def test_a_second_sink_of_the_same_provider_goes_on_counting(reader, provider, exchange, caplog):
-    MeterSink(provider).record(exchange(usage=Usage(7, 2)))
-    MeterSink(provider).record(exchange(usage=Usage(3, 1)))
+    MeterSink(Meters(provider)).record(exchange(usage=Usage(7, 2)))
+    MeterSink(Meters(provider)).record(exchange(usage=Usage(3, 1)))
 
     assert by_modality(recorded(reader)[INFERENCE + "usage.input_tokens"]) == {"unknown": 10}
     assert caplog.messages == []
@@ -218,9 +227,9 @@ def test_a_provider_that_has_no_hash_works_too(reader, provider, exchange):
 
         __hash__ = None
 
-    sink = MeterSink(Compared(provider))
+    sink = MeterSink(Meters(Compared(provider)))
     sink.record(exchange())
-    MeterSink(sink._configured).record(exchange())
+    MeterSink(sink._meters).record(exchange())
 
     (point,) = recorded(reader)[INFERENCE + "duration"]
     assert 2 == point.count
@@ -228,7 +237,7 @@ def test_a_provider_that_has_no_hash_works_too(reader, provider, exchange):
 
 def test_an_exemplar_leads_to_the_span_of_the_call(reader, provider, exchange):
     span = NonRecordingSpan(SpanContext(0x4B, 0x0F, False, TraceFlags(TraceFlags.SAMPLED)))
-    MeterSink(provider).record(exchange(), trace.set_span_in_context(span))
+    MeterSink(Meters(provider)).record(exchange(), trace.set_span_in_context(span))
 
     (exemplar,) = recorded(reader)[INFERENCE + "duration"][0].exemplars
     assert (exemplar.trace_id, exemplar.span_id) == (0x4B, 0x0F)
@@ -237,7 +246,7 @@ def test_an_exemplar_leads_to_the_span_of_the_call(reader, provider, exchange):
 def test_without_a_recording_provider_nothing_is_made(exchange, monkeypatch):
     monkeypatch.setattr(NoOpMeterProvider, "get_meter", lambda *_: pytest.fail("asked for a meter"))
 
-    MeterSink(NoOpMeterProvider()).record(exchange(usage=Usage(7, 2)))
+    MeterSink(Meters(NoOpMeterProvider())).record(exchange(usage=Usage(7, 2)))
 
 
 LATER = """

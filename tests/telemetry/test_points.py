@@ -219,6 +219,7 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         server_fallback="m",
         duplicate="raised",
         task_ended="failed",
+        unknown=(("event", "x"),),
         skipped=[Skip("x", "zone")],
         cost_usd="1",
     )
@@ -236,7 +237,9 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         "modelark_health_store_up",
         "modelark_health_store_errors_total",
         "modelark_telemetry_errors_total",
+        "modelark_process_start_time_seconds",
         "modelark_build_info",
+        "modelark_instrumented_time_seconds",
     }
 
 

@@ -1,14 +1,16 @@
-"""What embeddings, tasks and the documents of which little is told say."""
+"""How embeddings, tasks and plain documents are read."""
 
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
 
 import pytest
 
 from byteplus_trace._facts import Answer, Usage
-from byteplus_trace._wire.families import embeddings, plain, tasks
+from byteplus_trace._wire.body import Body
+from byteplus_trace._wire.families import chat, embeddings, plain, tasks
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT
 
 
@@ -128,3 +130,42 @@ def test_none_of_them_streams_and_whatever_comes_all_the_same_is_output(read_eve
 
     assert [OUTPUT, NOTHING, FAILED, OUTPUT, END] == kinds
     assert ("C", True) == (answer.error.code, answer.complete)
+
+
+def test_a_large_document_with_what_is_no_number_is_not_read_by_python(monkeypatch, answer):
+    """It takes 20 ms for a megabyte, and an event loop waits for that."""
+    monkeypatch.delattr("byteplus_trace._wire.lenient_json.json.loads")
+    vector = ",".join(["0.5"] * 400_000)
+
+    for value in ("NaN", "Infinity", "-Infinity", '"a text"'):
+        document = f'{{"data":[{{"embedding":[{vector},{value}]}}],"id":7,"usage":{{"prompt_tokens":3}}}}'
+        assert Usage(3) == answer(embeddings, document.encode()).usage
+
+
+def hostile(size=300):
+    """A document in which every name is long."""
+    name = "n" * size
+    choices = [{"index": index, "finish_reason": name} for index in range(500)]
+    return {
+        "id": name,
+        "model": name,
+        "choices": choices,
+        "service_tier": name,
+        "error": {"code": name, "type": name},
+    }
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_is_kept_of_a_reply_is_bounded_however_long_its_names_are(streams):
+    content_type = "text/event-stream" if streams else "application/json"
+    body = Body(chat, 200, {"content-type": content_type}, False, time.perf_counter)
+    document = json.dumps(hostile()).encode()
+    body.feed(b"data: " + document + b"\n\n" if streams else document)
+    body.end()
+
+    found = body.answer()
+
+    assert 256 == len(found.id) == len(found.model) == len(found.service_tier)
+    assert 256 == len(found.error.code) == len(found.error.type)
+    assert 128 >= len(found.finish_reasons)
+    assert {256} >= {len(reason) for reason in found.finish_reasons if reason != "error"}

@@ -6,6 +6,7 @@ import gzip
 import lzma
 import sys
 import time
+import tracemalloc
 import zlib
 from functools import partial
 
@@ -21,7 +22,7 @@ from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.encoding import decoder_for
 from byteplus_trace._wire.families import chat
 
-TEXT = b'{"choices": [{"index": 0}], "text": "' + b"lorem ipsum " * 40 + b'"}'
+TEXT = b'{"choices": [{"finish_reason": "stop"}], "text": "' + b"lorem ipsum " * 40 + b'"}'
 
 
 def raw_deflate(text):
@@ -190,3 +191,24 @@ def test_no_damage_makes_a_decoder_raise(compress, place, byte):
     coded[place % len(coded)] = byte
 
     undone("gzip" if compress is gzip.compress else "deflate", bytes(coded))
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"\r\n", b":\n", b"data: {}\n\n", b"data: x\n", b"event: a\n"])
+def test_a_small_part_that_holds_a_flood_of_lines_is_not_read(unit):
+    """65 KB of gzip may hold 64 MB of blank lines, and an event loop waits for whoever reads them."""
+    bomb = gzip.compress(unit * (64 * 1024 * 1024 // len(unit)))
+    body = Body(
+        chat, 200, {"content-type": "text/event-stream", "content-encoding": "gzip"}, True, time.perf_counter
+    )
+    tracemalloc.start()
+    try:
+        for start in range(0, len(bomb), 65536):
+            body.feed(bomb[start : start + 65536])
+        body.end()
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert most < 32 * 1024 * 1024
+    assert 0 == body.events
+    assert not body.legible

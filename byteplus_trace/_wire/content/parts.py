@@ -19,18 +19,23 @@ _DEEPEST = 16
 
 _OPAQUE = frozenset({"encrypted_content", "signature", "headers", "cache_control"})
 _SECRET = re.compile(
-    "(?:authorization|cookies?|token|secret|password|credentials?"
-    "|(?:api|access|private|secret)[-_ ]?key(?:[-_ ]?id)?)$",
+    "(?:authorization|bearer|cookies?|token|jwt|secret|passw(?:or)?d|passphrase|pwd|credentials?"
+    "|(?:api|access|secret|session)[-_ ]?key(?:[-_ ]?id)?|private[-_ ]?key.*)$",
     re.IGNORECASE,
 )
+
+# Of an object of this name, such as `{"kind": "basic"}`, each entry is looked at.
+_AUTH = re.compile("auth$", re.IGNORECASE)
 
 _Hidden = Callable[[str, Any], bool]
 """Whether an entry must not be exported, by its name and value."""
 
 
-def secret(name: str, _entry: Any) -> bool:
+def secret(name: str, entry: Any) -> bool:
     """Whether a field is named like a credential."""
-    return _SECRET.search(name) is not None
+    return _SECRET.search(name) is not None or (
+        not isinstance(entry, dict) and _AUTH.search(name) is not None
+    )
 
 
 def secret_value(name: str, entry: Any) -> bool:

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from .._errors import SettingError, shown, shown_url
-from .._regions import did_you_mean
+from .._regions import did_you_mean, is_loopback
 
 EXTRA: Final = "redis"
 SCHEMES: Final = ("redis", "rediss", "unix")
@@ -22,7 +22,7 @@ OPTIONS: Final = (
     "ssl_cert_reqs",
     "ssl_check_hostname",
 )
-_EXAMPLE: Final = "Write it as 'redis://host:6379/0', or 'rediss://user:password@host:6379/0' for TLS."
+_EXAMPLE: Final = "Write it as 'redis://host:6379/0', or 'rediss://user:password@host:6379/0' for TLS, a password with its special characters escaped (%23 is #)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class StoreAddress:
         if not isinstance(written, str) or not written.strip():
             raise SettingError(f"health_store={shown(written)} must be a URL. {_EXAMPLE}")
         called = f"health_store {shown_url(written.strip())!r}"
+        if "," in written.partition("?")[0].rpartition("@")[2]:
+            raise SettingError(f"{called} names several hosts. {_NO_CLUSTER}")
         try:
             parts = urlsplit(written.strip())
             port = parts.port
@@ -74,7 +76,18 @@ class StoreAddress:
         where = (
             unquote(parts.path) if parts.scheme == "unix" else parts.netloc.rpartition("@")[2] + parts.path
         )
-        return cls(urlunsplit(parts._replace(query=urlencode(options))), namespace, f"{where} {namespace}")
+        url = written.strip().partition("?")[0] + (f"?{urlencode(options)}" if options else "")
+        return cls(url, namespace, f"{where} {namespace}")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed, and may surprise."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "redis" and parts.password and not is_loopback(parts.hostname or ""):
+            return [
+                "The health store's password travels in the clear: write rediss:// where the server has TLS."
+            ]
+        return []
 
 
 def _wrong_in(parts: SplitResult, port: int | None) -> str | None:
@@ -85,11 +98,9 @@ def _wrong_in(parts: SplitResult, port: int | None) -> str | None:
         return (
             None if parts.path.strip("/") else " names no socket. Write it as 'unix:///run/redis.sock?db=0'."
         )
-    if "," in parts.netloc.rpartition("@")[2]:
-        return f" names several hosts. {_NO_CLUSTER}"
     if not parts.hostname:
         return f" names no host. {_EXAMPLE}"
-    if port == 0 or not re.fullmatch(r"/?|/\d+", parts.path):
+    if parts.fragment or port == 0 or not re.fullmatch(r"/?|/\d+", parts.path):
         return f": what follows the host is a port and the number of a database. {_EXAMPLE}"
     return None
 
