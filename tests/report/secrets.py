@@ -253,6 +253,9 @@ MISTAKES: tuple[dict[str, Any], ...] = (
     {"targets": KEY},
     {"targets": [KEY]},
     {KEY: KEY},
+    {"strategy": {"mode": "fallback", KEY: KEY}, "targets": [{"provider": "byteplus", "api_key": KEY}]},
+    {"strategy": {"mode": "fallback"}, "targets": [{"provider": "byteplus", "api_key": KEY, KEY: 1}]},
+    {"targets": [{"region": SG, "api_key": KEY}], "conditions": [{"query": {f"metadata.{KEY}": {"$is": 1}}, "then": "a"}]},
 )
 
 
