@@ -7,9 +7,9 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -34,7 +34,7 @@ class End(msgspec.Struct, frozen=True):
     error: BaseException | None = None
     kind: FailureKind | None = None
     """Of the error."""
-    at: float = msgspec.field(default_factory=perf_counter)
+    at: float = msgspec.field(default_factory=lambda: time.perf_counter())  # noqa: PLW0108  a clock may be frozen after our import
     """On the clock of `time.perf_counter`; now, unless said otherwise."""
 
 

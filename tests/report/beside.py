@@ -32,14 +32,14 @@ def plainly(url: str, client: Any = None) -> Got:
     import httpx
 
     got: Got = []
-    with client or httpx.Client(headers=HEADERS, trust_env=False) as http:
+    with client or httpx.Client(headers=HEADERS, trust_env=False, timeout=60) as http:
         reply = http.post(url + "/chat/completions", json=CHAT, headers=HEADERS)
         got.append((reply.status_code, reply.content))
         with http.stream("POST", url + "/responses", json=RESPONSE, headers=HEADERS) as reply:
             got.append((reply.status_code, b"".join(reply.iter_bytes())))
 
     async def work() -> None:
-        async with httpx.AsyncClient(headers=HEADERS, trust_env=False) as http:
+        async with httpx.AsyncClient(headers=HEADERS, trust_env=False, timeout=60) as http:
             reply = await http.post(url + "/chat/completions", json=CHAT)
             got.append((reply.status_code, reply.content))
 
@@ -106,7 +106,7 @@ def sentry() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ddtrace() -> Iterator[None]:
+def datadog() -> Iterator[None]:
     os.environ.update(
         DD_TRACE_OTEL_ENABLED="true",
         DD_TRACE_AGENT_URL="http://127.0.0.1:9",
@@ -114,7 +114,10 @@ def ddtrace() -> Iterator[None]:
         DD_REMOTE_CONFIGURATION_ENABLED="false",
     )
     logging.getLogger("ddtrace").setLevel(logging.CRITICAL)
-    import ddtrace.auto  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    # `ddtrace.auto` patches asyncio too, under which httpx's own connections are cancelled, also without us.
+    import ddtrace  # type: ignore[import-not-found, unused-ignore]
+
+    ddtrace.patch(httpx=True, openai=True)
     from ddtrace.trace import tracer  # type: ignore[import-not-found, unused-ignore]
 
     with tracer.trace("test"):
@@ -127,8 +130,10 @@ def cached(url: str) -> Got:
     import hishel.httpx
 
     with tempfile.TemporaryDirectory() as folder:
-        storage = hishel.SyncSqliteStorage(database_path=str(Path(folder, "cache.db")))
-        return plainly(url, hishel.httpx.SyncCacheClient(storage=storage, headers=HEADERS, trust_env=False))
+        storage = hishel.SqliteStorage(database_path=str(Path(folder, "cache.db")))
+        return plainly(
+            url, hishel.httpx.CacheClient(storage=storage, headers=HEADERS, trust_env=False, timeout=60)
+        )
 
 
 PYTEST_HTTPX = """
@@ -156,7 +161,9 @@ def under_pytest_httpx(url: str) -> Got:
                 for item in items:
                     item.module.GOT = got
 
-        status = pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", folder, str(path)], plugins=[Plugin()])
+        status = pytest.main(
+            ["-q", "-p", "no:cacheprovider", "--rootdir", folder, str(path)], plugins=[Plugin()]
+        )
     if status:
         raise RuntimeError(f"pytest ended with {status}")
     return got
@@ -176,8 +183,8 @@ NEIGHBOURS: dict[str, Beside] = {
     "hishel": ("hishel", contextlib.nullcontext, cached),
     "freezegun": ("freezegun", frozen, plainly),
     "sentry-sdk": ("sentry-sdk", sentry, plainly),
-    "ddtrace": ("ddtrace", ddtrace, plainly),
-    "ddtrace, openai": ("ddtrace", ddtrace, by_openai),
+    "ddtrace": ("ddtrace", datadog, plainly),
+    "ddtrace, openai": ("ddtrace", datadog, by_openai),
 }  # fmt: skip
 
 

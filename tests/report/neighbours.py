@@ -54,7 +54,9 @@ def pip(*arguments: str, check: bool = True) -> None:
 
 
 def versions() -> dict[str, str]:
-    done = subprocess.run([str(python()), "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
+    done = subprocess.run(
+        [str(python()), "-m", "pip", "list", "--format=json"], capture_output=True, check=True
+    )
     return {each["name"].lower().replace("_", "-"): each["version"] for each in json.loads(done.stdout)}
 
 
@@ -75,9 +77,13 @@ def beside(name: str, version: str) -> Figures:
         region.replays(STREAM, content_type="text/event-stream", on="responses")
         found = {how: once(name, how, region.base_url) for how in ("alone", "first", "last")}
     alone = found.pop("alone")
-    figures.require("replies" in alone, f"it does not run without us: {alone.get('error')}")
     if "replies" not in alone:
         figures.inputs = 1
+        last = alone.get("error", "").strip().splitlines()[-1:]
+        if last and last[0].startswith(("ModuleNotFoundError", "ImportError")):
+            figures.notes.append(f"not tried: it does not import here, also without us ({last[0]})")
+        else:
+            figures.failures.append(f"it does not run without us: {alone.get('error')}")
         return figures
     for how, got in found.items():
         figures.inputs += 1
@@ -90,7 +96,9 @@ def beside(name: str, version: str) -> Figures:
             figures.bytes_changed += bytes_that_differ(base64.b64decode(one[1]), base64.b64decode(other[1]))
         recorded = got["recorded"]
         figures.spans_lost += max(0, len(got["replies"]) - int(recorded.pop("exchanges")))
-        figures.failures += [f"we are switched on {how}: {count:.0f} {what}" for what, count in recorded.items() if count]
+        figures.failures += [
+            f"we are switched on {how}: {count:.0f} {what}" for what, count in recorded.items() if count
+        ]
     return figures
 
 

@@ -84,14 +84,22 @@ REQUEST_HEADERS = {
 
 
 def well(region: FakeRegion) -> None:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": canary("replyText")}}
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": canary("replyText")},
+    }
     body = json.dumps({"id": "1", "model": "m", "choices": [choice]}).encode()
     region.replays(body, headers={"x-reply": canary("replyHeader"), "set-cookie": canary("replyCookie")})
 
 
 def streams(region: FakeRegion) -> None:
     choice = {"index": 0, "finish_reason": "stop", "delta": {"content": canary("replyText")}}
-    body = b"data: " + json.dumps({"id": "1", "model": "m", "choices": [choice]}).encode() + b"\n\ndata: [DONE]\n\n"
+    body = (
+        b"data: "
+        + json.dumps({"id": "1", "model": "m", "choices": [choice]}).encode()
+        + b"\n\ndata: [DONE]\n\n"
+    )
     region.replays(body, content_type="text/event-stream", headers={"x-reply": canary("replyHeader")})
 
 
@@ -135,8 +143,12 @@ def run(thorough: bool) -> Iterator[Figures]:
 
 
 def looked_for(fake: ModelArk, mode: Mode, ways: Any) -> Figures:
-    figures = Figures(f"{mode.name}: spans, metrics, logs at DEBUG, reprs, exceptions, and what other hosts get")
-    for (name, situation), (library, colour), routed in itertools.product(SITUATIONS.items(), ways, (False, True)):
+    figures = Figures(
+        f"{mode.name}: spans, metrics, logs at DEBUG, reprs, exceptions, and what other hosts get"
+    )
+    for (name, situation), (library, colour), routed in itertools.product(
+        SITUATIONS.items(), ways, (False, True)
+    ):
         figures.inputs += len(PLACES)
         figures.calls += 1
         figures.faults += situation not in {well, streams}
@@ -185,7 +197,11 @@ def once(fake: ModelArk, mode: Mode, library: Any, colour: str, routed: bool, st
     }
     raised = ""
     try:
-        with contextlib.redirect_stderr(console), contextlib.redirect_stdout(console), capture(**settings) as seen:
+        with (
+            contextlib.redirect_stderr(console),
+            contextlib.redirect_stdout(console),
+            capture(**settings) as seen,
+        ):
             with byteplus_trace.metadata(team=canary("metadata")):
                 try:
                     call(fake.base_url(SG), library, colour, streamed)
@@ -215,7 +231,9 @@ def once(fake: ModelArk, mode: Mode, library: Any, colour: str, routed: bool, st
 def policy_of(fake: ModelArk) -> Policy:
     overrides = {"service_tier": canary("override")}
     targets = [
-        Target("sg", region=SG, base_url=fake.base_url(SG), api_key=canary("firstKey"), override_params=overrides),
+        Target(
+            "sg", region=SG, base_url=fake.base_url(SG), api_key=canary("firstKey"), override_params=overrides
+        ),
         Target("eu", region=EU, base_url=fake.base_url(EU), api_key=canary("secondKey")),
     ]
     return Policy(targets, retry=Retry(per_target=1, base=0.001, cap=0.001), breaker=Breaker(consecutive=1))
@@ -227,7 +245,10 @@ def call(base_url: str, library: Any, colour: str, streamed: bool) -> None:
     asked = {"method": "POST", "url": url, "json": {**BODY, "stream": streamed}, "headers": REQUEST_HEADERS}
 
     async def work() -> None:
-        async with library.AsyncClient(trust_env=False, timeout=30) as client, client.stream(**asked) as reply:
+        async with (
+            library.AsyncClient(trust_env=False, timeout=30) as client,
+            client.stream(**asked) as reply,
+        ):
             await reply.aread()
 
     if colour != "sync":
@@ -255,7 +276,10 @@ MISTAKES: tuple[dict[str, Any], ...] = (
     {KEY: KEY},
     {"strategy": {"mode": "fallback", KEY: KEY}, "targets": [{"provider": "byteplus", "api_key": KEY}]},
     {"strategy": {"mode": "fallback"}, "targets": [{"provider": "byteplus", "api_key": KEY, KEY: 1}]},
-    {"targets": [{"region": SG, "api_key": KEY}], "conditions": [{"query": {f"metadata.{KEY}": {"$is": 1}}, "then": "a"}]},
+    {
+        "targets": [{"region": SG, "api_key": KEY}],
+        "conditions": [{"query": {f"metadata.{KEY}": {"$is": 1}}, "then": "a"}],
+    },
 )
 
 
@@ -268,7 +292,11 @@ def in_messages() -> Figures:
             Policy.load(mistake)
         except SettingError as error:
             refused += 1
-            text = "".join(traceback.format_exception_only(error)) + str(error.__cause__) + str(error.__context__)
+            text = (
+                "".join(traceback.format_exception_only(error))
+                + str(error.__cause__)
+                + str(error.__context__)
+            )
             if CANARY.search(text):
                 figures.canaries_leaked += 1
                 figures.failures.append(f"the message of {mistake!r} shows it: {error}")
