@@ -23,7 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / "build" / "report"
 NEWEST = 20
 """The last minor version that is looked for."""
-TESTS = ("tests/wire", "tests/routing", "tests/telemetry", "tests/edge", "tests/test_observer.py", "tests/test_public.py")
+TESTS = (
+    "tests/wire",
+    "tests/routing",
+    "tests/telemetry",
+    "tests/edge",
+    "tests/test_observer.py",
+    "tests/test_public.py",
+)
 NEEDED = ("pytest", "pytest-xdist", "hypothesis", "anyio", "trio", "sniffio", "brotli", "zstandard", "h2", "aiohttp", "requests", "pyyaml", "jsonschema")  # fmt: skip
 """By the tests themselves, in their newest versions."""
 SHOWN = ("httpx", "httpx2", "msgspec", "opentelemetry-sdk", "prometheus-client", "wrapt")
@@ -79,12 +86,22 @@ def tested(part: str, python: str, name: str, pins: list[str]) -> Figures:
             figures.failures.append(f"it cannot be installed: {done.stderr.strip()[-500:]}")
             return figures
         ready.touch()
-    listed = subprocess.run([str(inside), "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
+    listed = subprocess.run(
+        [str(inside), "-m", "pip", "list", "--format=json"], capture_output=True, check=True
+    )
     versions = {each["name"].lower().replace("_", "-"): each["version"] for each in json.loads(listed.stdout)}
     figures.notes.append(", ".join(f"{each} {versions[each]}" for each in SHOWN if each in versions))
     results = environment / "results.xml"
     # Warnings are not errors here: what an old library says of a newer Python is not ours.
-    options = ["-q", "-n", "2", "-o", "filterwarnings=default", "--continue-on-collection-errors", f"--junitxml={results}"]
+    options = [
+        "-q",
+        "-n",
+        "2",
+        "-o",
+        "filterwarnings=default",
+        "--continue-on-collection-errors",
+        f"--junitxml={results}",
+    ]
     subprocess.run([str(inside), "-m", "pytest", *options, *TESTS], cwd=ROOT, stdout=sys.stderr, check=False)
     counted = ET.parse(results).getroot().iter("testsuite")
     for suite in counted:
