@@ -230,7 +230,7 @@ class Prometheus:
             values = [float(series["value"][1]) for series in self.query(filled)]
             return [value for value in values if not math.isnan(value)]
 
-        return eventually(numbers, 45, f"something to show for {filled}")
+        return eventually(numbers, 90, f"something to show for {filled}")
 
     def rules(self):
         return [rule for group in self.ask("/rules")["groups"] for rule in group["rules"]]
@@ -265,6 +265,10 @@ def prometheus(running, traffic, tmp_path_factory):
     process = running("prometheus", prometheus_command(folder, port))
     process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, "Prometheus is ready")
     one = Prometheus(url, process)
+    # On a busy machine the traffic itself takes its time to begin.
+    process.until(
+        lambda: one.query("modelark_operations_total > 0"), 180, "Prometheus has read the first calls"
+    )
     yield one
     one.client.close()
 
