@@ -1,7 +1,6 @@
 """The examples run as they stand, each in a process of its own against a fake ModelArk that is where the regions are."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -105,7 +104,7 @@ def test_asgi_app_answers_and_shows_its_series(fake):
             server.terminate()
 
     assert (200, "Hello! How can I help you today?") == (answer.status_code, answer.text)
-    assert re.search(r'modelark_operations_total\{[^}]*outcome="ok"[^}]*\} 1\.0', series)
+    assert 'outcome="ok",region="ap-southeast-1",repeat="false"} 1.0' in series
 
 
 def patiently(url):
