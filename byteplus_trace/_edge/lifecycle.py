@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
 from .._config import configure
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._telemetry import guard as guarding
 from . import observed_clients, patch
 from .instrumentation import Instrumentation
 from .kill_switch import is_disabled
-
-logger = logging.getLogger("byteplus_trace")
 
 _lock = ForkSafeLock()
 _arguments: dict[str, Any] = {}

@@ -11,7 +11,6 @@ the explicit transport.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -20,13 +19,12 @@ from typing import Any
 import wrapt
 
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._telemetry.guard import fault
 from .hint import hint_at
 from .instrumentation import Instrumentation
 from .library import MODULES, library_named
 from .transport import Transport
-
-logger = logging.getLogger("byteplus_trace")
 
 POINT = "_transport_for_url"
 CLIENTS = (("Client", "transport"), ("AsyncClient", "async_transport"))
