@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ._classify import reason_of, reason_of_failure
+from ._classify import is_known, reason_of, reason_of_failure
 from ._facts import Answer, Attempt, Call, Images, Outcome, Reason, Result
 from ._wire.errors import code_family
 
@@ -135,8 +135,8 @@ def _images_failed(images: Images, how: How, complete: bool) -> bool:
 
 def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> Assessment:
     """A body that ended without what a reply of its API must have."""
-    if call.method in {"HEAD", "DELETE"} or status == 204:
-        return OK  # these may be empty
+    if call.method in {"HEAD", "DELETE"} or status == 204 or call.path.endswith("/content"):
+        return OK  # these may be empty, and so may a file that is downloaded
     if call.api == "other" and body.begun:
         return OK  # nobody here knows what this API replies
     if answer.images is not None and answer.images.generated:
@@ -144,6 +144,21 @@ def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> A
     if body.streaming and body.begun and (body.chunks or not body.ended):
         return Assessment("error", "cut", "cut")
     return Assessment("error", "empty", "empty")
+
+
+def unknown_in(
+    attempts: Sequence[Attempt], answer: Answer
+) -> tuple[tuple[Literal["error_code", "event"], str], ...]:
+    """
+    The error codes and events of a call that this version does not know.
+
+    Of a code only what stands before its first dot: the rest may name a parameter or an endpoint.
+    """
+    codes = {a.error_code: None for a in attempts if a.error_code and not is_known(a.error_code)}
+    events: tuple[tuple[Literal["error_code", "event"], str], ...] = tuple(
+        ("event", name) for name in answer.unknown_events
+    )
+    return tuple(("error_code", code_family(code)) for code in codes) + events
 
 
 def outcome_of(final: Assessment, end: End, attempts: Sequence[Attempt]) -> Outcome:

@@ -94,7 +94,7 @@ _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
     (CREDENTIAL, ("AuthenticationError", "AccountOverdueError", "InvalidSubscription", "InvalidApiKey")),
     (FORBIDDEN, ("AccessDenied", "OperationDenied")),
     # A limit of a day is a quota, whatever stands before it: it does not come back within the minute.
-    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*PDExceeded", "*PerDay*", "*Daily*", "SetLimitExceeded")),
+    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*PDExceeded", "insufficient_quota", "*PerDay*", "*Daily*", "SetLimitExceeded")),
     (UNAVAILABLE, ("InvalidEndpointOrModel", "ModelNotOpen", "*UnsupportedModel")),
     (ACCOUNT_RATE, ("*Account*RateLimitExceeded",)),
     (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
@@ -182,10 +182,15 @@ def reason_of_failure(kind: FailureKind) -> Reason:
     return _FAILURES[kind].reason
 
 
+def is_known(code: str) -> bool:
+    """Whether a row of the table, or the name of an endpoint or a model in it, decides what a code means."""
+    return _by_code(code) is not None or _names_model(code)
+
+
 def _names_model(code: str) -> bool:
     """Whether a refusal's code speaks of an endpoint or a model, and not of one that the request left out."""
-    first, *_ = parts = code.split(".")
-    return not first.startswith("Missing") and any("Endpoint" in part or "Model" in part for part in parts)
+    first, *_ = parts = code.lower().split(".")
+    return not first.startswith("missing") and any("endpoint" in part or "model" in part for part in parts)
 
 
 @lru_cache(maxsize=512)

@@ -160,6 +160,8 @@ class Answer(msgspec.Struct, frozen=True):
     status: str | None = None
     """Of a response or a task: `completed`, `succeeded`, `failed`."""
     content: Content | None = None
+    unknown_events: tuple[str, ...] = ()
+    """The types of the events in a stream that this version does not know; at most 64."""
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -264,6 +266,8 @@ class Exchange(msgspec.Struct, frozen=True):
     """An estimate from the dated price table."""
     task_ended: str | None = None
     """How a generation task ended (`succeeded`, `failed`, `expired`, `cancelled`), on the first call that sees it."""
+    unknown: tuple[tuple[Literal["error_code", "event"], str], ...] = ()
+    """The error codes and stream events that this version does not know. Please report them."""
 
     def __repr__(self) -> str:
         name = self.call.operation if self.call.model is None else f"{self.call.operation} {self.call.model}"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# In seconds. Between 0.3 and 120 each bound is some 1.4 times the one before, so that a percentile is at most a fifth off
-# there. 10 and 60 are thresholds of alerts. The Ark SDKs wait for 600.
+# In seconds. Between 0.3 and 120 each bound is some 1.4 times the one before: no percentile there is further off than that.
+# 10 and 60 are thresholds of alerts. The Ark SDKs wait for 600.
 SECONDS = (
     .01, .02, .04, .08, .15,
     .3, .42, .6, .85, 1.2, 1.7, 2.4, 3.5, 5, 7, 10, 14, 20, 29, 42, 60, 85, 120,
@@ -137,6 +137,10 @@ DUPLICATES = Instrument(
     "modelark_possible_duplicates_total", "counter", ("operation", "target", "action"),
     "Second charges avoided (raised), risked (replayed), or likely made by the SDK above (sdk_resend).",
     "modelark.possible_duplicates")  # fmt: skip
+UNKNOWN = Instrument(
+    "modelark_unknown_total", "counter", ("what", "name"),
+    "Error codes (error_code) and stream events (event) that this version does not know; the first 64 names.",
+    "modelark.unknown")  # fmt: skip
 TELEMETRY_ERRORS = Instrument(
     "modelark_telemetry_errors_total", "counter", ("where",),
     "Faults of this library's own, swallowed so that no call was affected.",
@@ -157,5 +161,5 @@ INSTRUMENTED = Instrument(
 INSTRUMENTS = (
     OPERATIONS, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK, TOKENS, IMAGES, VIDEO_TASKS, COST, UNMEASURED, IN_FLIGHT, OLDEST,
     RESCUES, ATTEMPTS, ATTEMPT_DURATION, FALLBACKS, RETRIES, SERVER_FALLBACKS, SKIPPED, BREAKER, BREAKER_OPENINGS,
-    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
+    HEALTH_STORE_UP, HEALTH_STORE_ERRORS, STREAM_BREAKS, DUPLICATES, UNKNOWN, TELEMETRY_ERRORS, START_TIME, BUILD_INFO, INSTRUMENTED,
 )  # fmt: skip

@@ -12,13 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from . import _background, _forks, _prices
-from ._call_end import Assessment, End, How, assessment, outcome_of, unreachable
+from ._call_end import Assessment, End, How, assessment, outcome_of, unknown_in, unreachable
 from ._facts import Answer, Attempt, Call, Duplicate, Exchange, Sending, Skip
 from ._recognise import LONGEST_NUMBER
 from ._telemetry.guard import fault, guard
@@ -316,6 +316,9 @@ class Observer:
                 task_ended = answer.status
             elif answer.usage is not None:
                 answer = replace(answer, usage=None)
+        unknown: tuple[tuple[Literal["error_code", "event"], str], ...] = ()
+        if answer.unknown_events or found.error_type is not None or len(attempts) > 1:
+            unknown = unknown_in(attempts, answer)
         cost_usd = None
         try:  # not `with guard`: it costs a call two functions more
             cost_usd = self._cost(call, answer, self._started_ns)
@@ -348,6 +351,7 @@ class Observer:
             duplicate=self.duplicate,
             cost_usd=cost_usd,
             task_ended=task_ended,
+            unknown=unknown,
         )
 
     def _ns(self, moment: float) -> int:

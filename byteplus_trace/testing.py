@@ -31,7 +31,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ._fake import odd_replies
 from ._fake.region import FakeRegion
 from ._fake.server import Loop
 from ._fake.tokens import tokens
@@ -42,12 +41,9 @@ if TYPE_CHECKING:
 
     from ._facts import Exchange
 
-__all__ = ("ODD_REPLIES", "Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
+__all__ = ("Captured", "FakeRegion", "ModelArk", "Received", "capture", "tokens")
 
 REGIONS = ("ap-southeast-1", "eu-west-1")
-
-ODD_REPLIES = tuple(odd_replies.ODD_REPLIES)
-"""The names that `FakeRegion.answers_oddly` takes."""
 
 
 class ModelArk:

@@ -1,15 +1,16 @@
 """
 gunicorn, several workers, one /metrics with the sums of all.
 
-    mkdir -p /run/shop-metrics && rm -f /run/shop-metrics/*.db
     PROMETHEUS_MULTIPROC_DIR=/run/shop-metrics gunicorn -c examples/gunicorn.conf.py shop:app
 
 The first worker takes the port and serves the sums of all; the others wait for it, and when it ends one of them, or a worker of
 the next generation, takes it. An application that mounts `byteplus_trace.prometheus.metrics_app()` needs no port. There
 are no exemplars in this mode.
+
+The two hooks make and clear the directory before any worker starts, and add what a dead worker counted to one file.
 """
 
-import os
+from byteplus_trace.prometheus import child_exit, on_starting  # noqa: F401  gunicorn finds its hooks by their names
 
 workers = 4
 
@@ -23,11 +24,3 @@ def post_worker_init(worker):
     import byteplus_trace
 
     byteplus_trace.instrument(metrics_port=9464)
-
-
-def child_exit(server, worker):
-    """The gauges of a dead worker end with it."""
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(worker.pid)

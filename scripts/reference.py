@@ -111,7 +111,8 @@ ATTRIBUTES = (
     Attribute(OWN + "image.generated", "int", "end", "images made"),
     Attribute(OWN + "image.failed", "int", "end", "images that failed inside a reply"),
     Attribute(OWN + "image.output_tokens", "int", "end", "an area measure, not language tokens"),
-    Attribute("http.request.method", "string", "attempt", "the method"),
+    Attribute("http.request.method", "string", "attempt", "the method; `_OTHER` for one that the conventions do not know"),
+    Attribute("http.request.method_original", "string", "attempt", "of `_OTHER`, the method as it was sent"),
     Attribute("url.full", "string", "attempt", "without query and credentials"),
     Attribute("http.response.status_code", "int", "attempt", "the status, where a reply came"),
     Attribute("http.request.resend_count", "int", "attempt", "from 1, on all but the first"),
@@ -246,8 +247,8 @@ def _series() -> Iterator[str]:
     rows = []
     for each in INSTRUMENTS:
         labels = ", ".join(each.labels) + (", *metadata*" if each.metadata else "")
-        rows.append((f"`{each.name}`", each.kind, labels, each.help))
-    yield from _table(("series", "kind", "labels", "meaning"), rows)
+        rows.append((f"`{each.name}`", each.kind, labels, each.help, f"`{each.otlp}`"))
+    yield from _table(("series", "kind", "labels", "meaning", "in OpenTelemetry"), rows)
     yield ""
     yield "*metadata*: the keys that `metadata_labels` allows. With exemplars (`trace_id`, `span_id`):"
     yield ", ".join(f"`{name}`" for name in sorted(row.name for row in INSTRUMENTS if row.exemplars)) + "."
@@ -260,12 +261,22 @@ def _series() -> Iterator[str]:
 def _otel_metrics() -> Iterator[str]:
     yield "## OpenTelemetry metrics"
     yield ""
-    yield "On the `meter_provider` given, else the global one; with none set there is nothing. They are those of the GenAI"
-    yield "conventions; calls of the operation `other` are not told."
+    yield "On `meter_provider`, else the global one, else our own. They are those of the GenAI conventions; calls of the"
+    yield "operation `other` are not recorded. The series above are there too where `metrics` asks for it."
     yield ""
     rows = [(f"`{name}`", "histogram", meaning) for name, meaning in meter.HISTOGRAMS.items()]
+    rows += [
+        (
+            f"`{name}`",
+            "histogram" if name == meter.EMBEDDED else "histogram, with `token_histograms`",
+            meaning,
+        )
+        for name, meaning in meter.TOKEN_HISTOGRAMS.items()
+    ]
     rows += [(f"`{name}`", "observable counter", meaning) for name, meaning in meter.COUNTERS.items()]
     yield from _table(("metric", "kind", "meaning"), rows)
+    yield ""
+    yield f"The counters of tokens have `{meter.TOKEN_MODALITY}`."
 
 
 def _closed_sets() -> Iterator[str]:
@@ -284,7 +295,7 @@ def _closed_sets() -> Iterator[str]:
     yield "## Closed sets"
     yield ""
     rows = [(name, meaning, ", ".join(f"`{word}`" for word in words)) for name, meaning, words in sets]
-    yield from _table(("word", "says", "values"), rows)
+    yield from _table(("name", "meaning", "values"), rows)
     yield ""
     yield from _table(
         ("`outcome`", "meaning"), [(f"`{word}`", OUTCOMES[word]) for word in get_args(_facts.Outcome)]

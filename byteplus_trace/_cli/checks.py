@@ -81,6 +81,28 @@ def _versions(_around: Surroundings) -> Iterator[Finding]:
             yield Finding("ok", distribution.name, f"not installed; {distribution.without}")
 
 
+def _clients(_around: Surroundings) -> Iterator[Finding]:
+    """Clients beside httpx and httpx2, and what an import of them lacks."""
+    for name in ("aiohttp", "requests"):
+        if _version_of(name) is not None:
+            yield Finding("ok", name, "its calls are observed, and never moved")
+    dspy = _version_of("dspy")
+    if dspy is not None and tuple(map(int, dspy.split(".")[:2])) >= (3, 4):
+        yield Finding(
+            "warn",
+            "dspy",
+            f"{dspy} calls openai/... models over sockets of its own, which are not seen",
+            'dspy.LM(..., engine="litellm")',
+        )
+    if _version_of("byteplus-python-sdk-v2") is not None and _version_of("sniffio") is None:
+        yield Finding(
+            "warn",
+            "byteplus-python-sdk-v2",
+            "cannot be imported without sniffio",
+            "pip install 'byteplus-trace[ark]'",
+        )
+
+
 def _version_of(distribution: str) -> str | None:
     try:
         return version(distribution)
@@ -398,6 +420,26 @@ def _shown(name: str, value: str) -> str:
     return "(set)" if _SECRET.search(f"{name}={shown}") else shown
 
 
+def _meter_provider(_around: Surroundings) -> Iterator[Finding]:
+    """The application's own, as far as one is at work here: ours always has what is asked for."""
+    from .._telemetry.metric_exporting import lacks_instance_id
+    from .._telemetry.provider import Meters
+
+    provider = Meters().provider
+    if provider is None:
+        return
+    name = type(provider).__name__
+    if lacks_instance_id(provider):
+        yield Finding(
+            "warn",
+            "OpenTelemetry metrics",
+            f"the global {name} has no service.instance.id: processes of one host overwrite each other's metrics",
+            "give its Resource one, such as str(uuid.uuid4()), made in each process",
+        )
+    else:
+        yield Finding("ok", "OpenTelemetry metrics", f"go to the global {name}")
+
+
 def _metrics(around: Surroundings) -> Iterator[Finding]:
     text = around.environ.get("BYTEPLUS_TRACE_METRICS_PORT", "").strip()
     port = int(text) if text.isdecimal() else METRICS_PORT
@@ -449,12 +491,14 @@ def _reason(error: BaseException) -> str:
 
 CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
     _versions,
+    _clients,
     _configuration,
     _patch_points,
     _neighbours,
     _key,
     _regions,
     _providers,
+    _meter_provider,
     _metrics,
 )
 

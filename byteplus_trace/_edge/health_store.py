@@ -26,7 +26,6 @@ Under `byteplus-trace:<namespace>:` it keeps, each with its time to live:
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
@@ -41,6 +40,7 @@ from typing import Any, Final, Protocol
 from msgspec import structs
 
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._policy.policy import Policy
 from .._policy.store_address import StoreAddress
 from .._routing.fleet import (
@@ -60,8 +60,6 @@ from .._routing.fleet import (
 from .._routing.health import Health
 from .._routing.sharing import BUCKET_SECONDS, LEASE_SECONDS, Batch, Lease, Sharing, Tally, Totals
 from .._telemetry.guard import fault, guard
-
-logger = logging.getLogger("byteplus_trace")
 
 TICK_SECONDS: Final = 0.02
 """How soon what was learnt is sent."""

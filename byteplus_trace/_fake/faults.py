@@ -154,7 +154,7 @@ class Script:
 
     def add(self, fault: Fault, times: int | None, only: str | None) -> None:
         if times is not None and times < 1:
-            raise ValueError(f"times={times}: say how often, from 1, or None for until recovers()")
+            raise ValueError(f"times={times}: write how often, from 1, or None for until recovers()")
         with self._lock:
             self._entries.append(_Entry(fault, times, only))
 

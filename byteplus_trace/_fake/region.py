@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from . import faults, handler
 from .odd_replies import ODD_REPLIES
@@ -19,6 +19,9 @@ class FakeRegion:
     Every fault takes `times` (how many requests it meets; None: until `recovers()`) and
     `on` (an API such as `chat_completions`, an operation such as `chat`, or a model; None: all).
     """
+
+    ODD_REPLIES: ClassVar[tuple[str, ...]] = tuple(ODD_REPLIES)
+    """The names that `answers_oddly` takes."""
 
     def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None, vague: bool) -> None:
         self.name = name
@@ -202,7 +205,7 @@ class FakeRegion:
         self, name: str, *, after_events: int = 1, times: int | None = None, on: str | None = None
     ) -> None:
         """
-        Answer 200 with a reply that is none: one of `byteplus_trace.testing.ODD_REPLIES`.
+        Answer 200 with a reply that is none: one of `ODD_REPLIES`.
 
         Args:
             name: `only_end`, `error_first`, `error_last` and `ends_early` meet only requests for a stream.

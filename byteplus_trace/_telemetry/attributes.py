@@ -22,6 +22,11 @@ Value = str | bool | int | float | list[str]
 Attributes = dict[str, Value]
 
 LONGEST = 256
+MOST_CHOICES = 128
+"""As many as any service makes of one request; a span is not the place for a billion."""
+
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+"""Those that the HTTP conventions know; every other one is `_OTHER`."""
 
 _Params = tuple[tuple[str, str, type[float] | type[int] | type[str] | type[bool]], ...]
 
@@ -187,12 +192,17 @@ def _put_fetched(attributes: Attributes, exchange: facts.Exchange) -> None:
 
 def finish_reasons(exchange: facts.Exchange) -> list[str]:
     """As the service sent them; `error` for each choice that never got one."""
-    if exchange.answer.finish_reasons or exchange.call.operation != "chat":
-        return list(exchange.answer.finish_reasons)
+    reasons = list(exchange.answer.finish_reasons)
+    if exchange.call.operation != "chat":
+        return reasons
     stopped_early = exchange.outcome in {"cancelled", "abandoned"} or (
         exchange.call.stream and exchange.outcome in {"error", "deadline"} and exchange.status == 200
     )
-    return ["error"] if stopped_early else []
+    if stopped_early:
+        choices = exchange.call.params.get("n")
+        expected = min(choices, MOST_CHOICES) if isinstance(choices, int) else 1
+        reasons += ["error"] * (max(expected, 1) - len(reasons))
+    return reasons
 
 
 def own_attributes(exchange: facts.Exchange) -> Attributes:
@@ -267,11 +277,16 @@ def content_attributes(
     return attributes
 
 
+def attempt_span_name(call: facts.Call) -> str:
+    """The method, or `HTTP` for one that the conventions do not know."""
+    return call.method if call.method in METHODS else "HTTP"
+
+
 def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attributes:
     """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would hold."""
     attributes: Attributes = {
         **(_in_place_of_logical(call) if call.operation == "other" else {}),
-        sc.HTTP_METHOD: call.method,
+        sc.HTTP_METHOD: call.method if call.method in METHODS else "_OTHER",
         sc.SERVER_ADDRESS: sending.host,
         sc.SERVER_PORT: sending.port,
         sc.URL_FULL: sending.url,
@@ -279,6 +294,8 @@ def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attrib
         sc.TARGET: sending.target,
         sc.ATTEMPT_CAUSE: sending.cause,
     }
+    if call.method not in METHODS:
+        attributes[sc.HTTP_METHOD_ORIGINAL] = call.method[:LONGEST]
     if sending.number > 1:
         attributes[sc.HTTP_RESEND_COUNT] = sending.number - 1
     return attributes

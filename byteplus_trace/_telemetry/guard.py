@@ -37,6 +37,7 @@ PLACES = (
     "ending what is open",
     "entering the attempt's context",
     "estimating the cost",
+    "exporting at SIGTERM",
     "exporting at the end",
     "finding the transport",
     "finishing",
@@ -54,6 +55,7 @@ PLACES = (
     "passing a request",
     "performing a call",
     "planning a call",
+    "printing to the console",
     "propagating the trace context",
     "reading the body",
     "reading the reply's head",
@@ -64,6 +66,7 @@ PLACES = (
     "reporting a refused credential",
     "reporting the health store",
     "sharing health",
+    "starting the background thread",
     "starting the watchdog",
     "taking a reply",
 )

@@ -28,7 +28,7 @@ except ImportError:  # Windows, which has neither forks nor gunicorn
     fcntl = None  # type: ignore[assignment]
 
 from .._errors import SettingError
-from .._instruments import OLDEST
+from .._instruments import OLDEST, START_TIME
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -81,8 +81,8 @@ def summed(directory: str) -> CollectorRegistry:
 
 
 def _without_unset(metric: Any) -> Any:
-    """A gauge that a forked child inherited stands at 0 until it sets it; no call has run since 1970."""
-    if metric.name == OLDEST.name:
+    """A gauge that a forked child inherited stands at 0 until it sets it; nothing has run since 1970."""
+    if metric.name in (OLDEST.name, START_TIME.name):
         metric.samples = [sample for sample in metric.samples if sample.value]
     return metric
 

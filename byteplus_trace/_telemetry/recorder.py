@@ -37,6 +37,7 @@ from .attributes import (
     LONGEST,
     Attributes,
     attempt_end_attributes,
+    attempt_span_name,
     attempt_start_attributes,
     content_attributes,
     end_attributes,
@@ -154,7 +155,7 @@ class CallSpan:
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         span = self._tracer.start_span(
-            call.method,
+            attempt_span_name(call),
             within,
             SpanKind.CLIENT,
             attempt_start_attributes(call, sending),
@@ -193,9 +194,11 @@ class CallSpan:
         except Exception as error:
             fault("counting calls in flight", error)
         try:
-            attempts = [_exemplar(span) for span in self._attempts]
+            attempts = [_exemplar(span) for span in self._attempts] if sink.exemplars else []
             span = self._span or (self._outer.span if self._outer is not None else None)
-            exemplar = _exemplar(span) if span is not None else attempts[-1] if attempts else None
+            exemplar = (
+                _exemplar(span) if span is not None and sink.exemplars else attempts[-1] if attempts else None
+            )
             sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
             fault("counting", error)

@@ -38,6 +38,7 @@ ERROR_TYPE = "error.type"
 USER_ID = "user.id"
 
 HTTP_METHOD = "http.request.method"
+HTTP_METHOD_ORIGINAL = "http.request.method_original"
 TASK_STATUS = "byteplus.modelark.task.status"
 HTTP_STATUS = "http.response.status_code"
 HTTP_RESEND_COUNT = "http.request.resend_count"

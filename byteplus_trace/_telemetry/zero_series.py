@@ -11,7 +11,7 @@ An error type cannot be known before it is met, so failed operations do not star
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, permutations, product
 from typing import NamedTuple, get_args
 
@@ -21,12 +21,17 @@ from .._instruments import (
     ATTEMPTS,
     BREAKER,
     BREAKER_OPENINGS,
+    BUILD_INFO,
     COST,
     DUPLICATES,
     FALLBACKS,
     FIRST_CHUNK,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
     IMAGES,
     IN_FLIGHT,
+    INSTRUMENTED,
+    OLDEST,
     OPERATION_DURATION,
     OPERATIONS,
     PER_CHUNK,
@@ -34,9 +39,11 @@ from .._instruments import (
     RETRIES,
     SERVER_FALLBACKS,
     SKIPPED,
+    START_TIME,
     STREAM_BREAKS,
     TELEMETRY_ERRORS,
     TOKENS,
+    UNKNOWN,
     UNMEASURED,
     VIDEO_TASKS,
     Instrument,
@@ -65,7 +72,7 @@ RETRIED: tuple[Reason, ...] = (
 )
 MOVED: tuple[Reason, ...] = (*RETRIED, "connect", "quota", "auth", "model_unavailable", "cut", "idle")
 FAILED: tuple[Reason, ...] = (*MOVED, "moderation")
-# Of `other` no body is looked at before it is handed on.
+# Of `other` no body is looked at before it is handed on: what is wrong with one moves nothing.
 IN_BODY: tuple[Reason, ...] = ("stream_error", "empty", "cut", "idle")
 BROKEN: dict[str, tuple[Reason, ...]] = {
     "before_output": ("stream_error", "empty", "cut", "idle", "timeout", "reset", "rate_limit", "overloaded", "server_error"),
@@ -80,6 +87,18 @@ TOKENS_OF: dict[str, tuple[str, ...]] = {
 
 # Pairs grow with the square of the targets: from the fifth target on, only moves to the next one start at 0.
 PAIRS_OF_ALL = 4
+
+
+BEGIN_LATER: Mapping[Instrument, str] = {
+    OLDEST: "begins at +Inf, with the first call of its operation",
+    UNKNOWN: "its names are what nobody knows",
+    HEALTH_STORE_UP: "begins with the store",
+    HEALTH_STORE_ERRORS: "begins at 0 with the store",
+    START_TIME: "a time",
+    INSTRUMENTED: "a time",
+    BUILD_INFO: "always 1",
+}
+"""The series that are not begun here, and why."""
 
 
 class Targets(NamedTuple):
@@ -100,8 +119,6 @@ def at_start(targets: Targets) -> Iterator[Start]:
         yield IN_FLIGHT, (operation,)
     for (target, _), breaker in product(targets.named, BREAKERS):
         yield BREAKER, (target, breaker)
-        for source in ("own", "fleet"):
-            yield BREAKER_OPENINGS, (target, breaker, source)
 
 
 def of_call(call: Call, targets: Targets) -> Iterator[Start]:
@@ -114,7 +131,7 @@ def of_call(call: Call, targets: Targets) -> Iterator[Start]:
     for target, region in places:
         yield from _of_target(call, model, target, region)
     if routed:
-        yield from _of_policy(call.operation, model, [target for target, _ in places], regions)
+        yield from _of_policy(call, model, [target for target, _ in places], regions)
 
 
 def _of_operation(call: Call, model: str, regions: Sequence[str], *, routed: bool) -> Iterator[Start]:
@@ -164,7 +181,7 @@ def _of_target(call: Call, model: str, target: str, region: str) -> Iterator[Sta
     operation = call.operation
     yield ATTEMPTS, (operation, model, target, region, "ok", "none")
     yield ATTEMPTS, (operation, model, target, region, "cancelled", "none")
-    for reason in _met(operation, FAILED):
+    for reason in FAILED:
         yield ATTEMPTS, (operation, model, target, region, "error", reason)
     for result in ("ok", "error"):
         yield ATTEMPT_DURATION, (operation, target, region, result)
@@ -174,10 +191,11 @@ def _of_target(call: Call, model: str, target: str, region: str) -> Iterator[Sta
                 yield STREAM_BREAKS, (operation, target, phase, reason)
 
 
-def _of_policy(
-    operation: Operation, model: str, names: Sequence[str], regions: Sequence[str]
-) -> Iterator[Start]:
+def _of_policy(call: Call, model: str, names: Sequence[str], regions: Sequence[str]) -> Iterator[Start]:
+    operation = call.operation
     for name in names:
+        for source in ("own", "fleet"):
+            yield BREAKER_OPENINGS, (name, "messages" if call.api == "messages" else operation, source)
         for reason in _met(operation, RETRIED):
             yield RETRIES, (operation, name, reason)
         for skipped in get_args(SkipReason):
@@ -195,5 +213,5 @@ def _of_policy(
 
 
 def _met(operation: Operation, reasons: Sequence[Reason]) -> Sequence[Reason]:
-    """Those that can end an attempt of this operation."""
+    """Those that can move a call of this operation."""
     return [reason for reason in reasons if operation != "other" or reason not in IN_BODY]

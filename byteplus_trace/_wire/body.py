@@ -234,7 +234,7 @@ class Body:
             return (
                 bounded(self._reader.answer())
                 if self._reader is not None
-                else Answer(complete=self.read_whole)
+                else Answer(complete=self.read_whole and self.begun)
             )
         except Exception as error:
             self._cannot_read(error)

@@ -58,11 +58,16 @@ class _Chunk(_Reply, gc=False):
     choices: list[_Choice] | None = None
 
 
+class _Message(msgspec.Struct, gc=False):
+    """A message, of which only counts that it is there."""
+
+
 class _Finish(msgspec.Struct, gc=False):
-    """A choice of a document, its message skipped."""
+    """A choice of a document."""
 
     index: _Index = 0
     finish_reason: str | None = None
+    message: _Message | None = None
 
 
 class _Document(_Reply, gc=False):
@@ -93,6 +98,7 @@ class ChatReader:
         "_finished",
         "_id",
         "_model",
+        "_output",
         "_seen",
         "_service_status",
         "_service_tier",
@@ -109,6 +115,7 @@ class ChatReader:
         self._error: WireError | None = None
         self._seen: set[int] = set()
         self._finished: dict[int, str] = {}
+        self._output = NOTHING
         self._complete = False
 
     def event(self, name: str, data: bytes) -> int:
@@ -150,6 +157,7 @@ class ChatReader:
                 kind |= OUTPUT
             else:
                 kind |= _rare_output(delta)
+        self._output |= kind
         return kind
 
     def _finish(self, index: int, reason: str) -> int:
@@ -189,6 +197,8 @@ class ChatReader:
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
+            if choice.message is not None:
+                self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)
         if whole.error:
@@ -199,8 +209,9 @@ class ChatReader:
 
     def answer(self) -> Answer:
         finished = self._finished
-        # A reply of a chat has a choice.
-        complete = bool(self._seen) and (self._complete or self._seen == finished.keys())
+        # A reply of a chat has a choice, and the choice has output or a reason why there is none.
+        ended = self._complete and (self._output != NOTHING or bool(finished))
+        complete = bool(self._seen) and (ended or self._seen == finished.keys())
         # A choice that began and never finished is listed too, as `error`.
         due = self._seen if finished or not complete else ()
         return Answer(

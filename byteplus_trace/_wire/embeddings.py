@@ -6,7 +6,12 @@ The vectors are skipped: decoding them costs more than everything else this libr
 
 from __future__ import annotations
 
+import re
+
 from .plain import PlainReader
+
+# Searched for as bytes: decoding the vectors would cost more than the rest of the call.
+_has_vector = re.compile(rb'"(?:sparse_)?embedding"\s*+:\s*+(?:\[\s*+[^\]\s]|"[^"])').search
 
 
 class EmbeddingsReader(PlainReader):
@@ -15,5 +20,4 @@ class EmbeddingsReader(PlainReader):
     __slots__ = ()
 
     def _is_answer(self, body: bytes) -> bool:
-        # Searched for as bytes: decoding the vectors would cost more than the rest of the call.
-        return b'"data"' in body and (b'"embedding"' in body or b'"sparse_embedding"' in body)
+        return b'"data"' in body and _has_vector(body) is not None

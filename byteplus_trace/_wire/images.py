@@ -16,7 +16,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
 from .lenient_json import Shape, holds
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, images_of
 
 
@@ -60,6 +60,7 @@ class ImagesReader(EventReader[_Event]):
         "_missing",
         "_model",
         "_size",
+        "_unknown",
         "_usage",
     )
 
@@ -74,6 +75,7 @@ class ImagesReader(EventReader[_Event]):
         self._generated = 0
         self._failed = 0
         self._missing = 0
+        self._unknown: dict[str, None] = {}
         self._size: str | None = None
 
     def _event(self, name: str, event: _Event, data: bytes) -> int:
@@ -96,7 +98,10 @@ class ImagesReader(EventReader[_Event]):
                 if event.error or kind == "error":
                     self._error = read_error(data) or WireError()
                     return FAILED
-                return OUTPUT if kind.endswith(".partial_image") else NOTHING
+                if kind.endswith(".partial_image"):
+                    return OUTPUT
+                note_unknown(self._unknown, kind)
+                return NOTHING
 
     def document(self, body: bytes) -> bool:
         whole = _images.read(body)
@@ -141,4 +146,5 @@ class ImagesReader(EventReader[_Event]):
             images=images,
             error=self._error or (self._item_error if nothing_succeeded else None),
             complete=self._complete and bool(self._generated or self._failed),
+            unknown_events=tuple(self._unknown),
         )

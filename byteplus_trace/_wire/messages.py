@@ -15,7 +15,7 @@ from .._facts import Answer, WireError
 from .chat import server_fallback_in
 from .errors import read_error
 from .lenient_json import Shape, take_over
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, usage_of
 
 
@@ -29,13 +29,22 @@ class _Message(msgspec.Struct, gc=False):
     service_status: dict[str, Any] | None = None
 
 
+class _Block(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
 class _Delta(msgspec.Struct, gc=False):
     type: str | None = None
+    text: Any = None
+    thinking: Any = None
+    partial_json: Any = None
     stop_reason: str | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
+    index: int = 0
+    content_block: _Block | None = None
     message: _Message | None = None
     delta: _Delta | None = None
     usage: Counts | None = None
@@ -46,7 +55,10 @@ class _Event(msgspec.Struct, gc=False):
 _message = Shape(_Message)
 _event = Shape(_Event)
 
-_DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING}
+_DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING, "citations_delta": NOTHING}
+_KINDS = frozenset(
+    {"message_start", "message_delta", "message_stop", "content_block_start", "content_block_stop", "ping"}
+)
 
 
 class MessagesReader(EventReader[_Event]):
@@ -57,8 +69,10 @@ class MessagesReader(EventReader[_Event]):
         "_error",
         "_id",
         "_model",
+        "_of_service",
         "_service_status",
         "_stop_reason",
+        "_unknown",
         "_usage",
     )
 
@@ -73,6 +87,9 @@ class MessagesReader(EventReader[_Event]):
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
         self._begun = False
+        self._of_service: set[int] = set()
+        """The blocks that are calls of the service's own tools."""
+        self._unknown: dict[str, None] = {}
 
     def _event(self, name: str, event: _Event, data: bytes) -> int:
         kind = event.type or name
@@ -82,26 +99,46 @@ class MessagesReader(EventReader[_Event]):
         if kind == "content_block_delta":
             self._begun = True
             self._add_usage(event.usage)
-            delta = event.delta.type if event.delta is not None else None
-            return _DELTAS.get(delta or "", OUTPUT | VISIBLE)
+            return self._kind_of_delta(event)
+        if event.content_block is not None and event.content_block.type == "server_tool_use":
+            self._of_service.add(event.index)
         if event.message is not None:
             self._begun = True
             self._note(event.message)
         self._add_usage(event.usage)
         self._service_status = event.service_status or self._service_status
-        if event.delta is not None:
-            self._stop_reason = self._stop_reason or event.delta.stop_reason
+        if event.delta is not None and self._stop(event.delta.stop_reason):
+            return FAILED
         if kind == "message_stop":
             self._complete = True
             return END
+        if kind not in _KINDS:
+            note_unknown(self._unknown, kind)
         return OUTPUT if kind.endswith("_delta") and kind != "message_delta" else NOTHING
+
+    def _kind_of_delta(self, event: _Event) -> int:
+        delta = event.delta
+        if (
+            delta is None or event.index in self._of_service
+        ):  # what the service asks its own tools is not output
+            return NOTHING
+        if "" in (delta.text, delta.thinking, delta.partial_json):
+            return NOTHING
+        return _DELTAS.get(delta.type or "", OUTPUT | VISIBLE)
 
     def _note(self, message: _Message) -> None:
         self._id = self._id or message.id
         self._model = self._model or message.model
-        self._stop_reason = self._stop_reason or message.stop_reason
+        self._stop(message.stop_reason)
         self._service_status = message.service_status or self._service_status
         self._add_usage(message.usage)
+
+    def _stop(self, reason: str | None) -> bool:
+        """Note why the message ended. The first reason stays. Returns whether it ended with an error."""
+        self._stop_reason = self._stop_reason or reason
+        if reason == "error":
+            self._error = self._error or WireError()
+        return reason == "error"
 
     def _add_usage(self, usage: Counts | None) -> None:
         if usage is not None:
@@ -127,4 +164,5 @@ class MessagesReader(EventReader[_Event]):
             error=self._error,
             complete=self._begun and self._complete,  # an end alone, without a message, is no message
             server_fallback=server_fallback_in(self._service_status),
+            unknown_events=tuple(self._unknown),
         )

@@ -8,6 +8,7 @@ missing one is `None`, and nothing that a server sends makes it raise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -37,6 +38,16 @@ _EMPTY = frozenset({b"", b"null", b'""'})
 def unread(data: bytes) -> int:
     """What an event is that no reader can read: output, unless it is empty. A caller may understand it."""
     return NOTHING if data.strip() in _EMPTY else OUTPUT
+
+
+MOST_UNKNOWN = 64
+_NAME = re.compile(r"[\w.-]{1,64}").fullmatch
+
+
+def note_unknown(names: dict[str, None], name: str) -> None:
+    """Keep the name of an event that this version does not know: at most 64, and none that may be content."""
+    if len(names) < MOST_UNKNOWN and _NAME(name):
+        names[name] = None
 
 
 class Asked(msgspec.Struct, frozen=True):

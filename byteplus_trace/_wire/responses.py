@@ -9,6 +9,7 @@ earlier values stay until a later event has the field again.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
 from .lenient_json import Shape, take_over
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, note_unknown, unread
 from .sse import DONE
 from .usage import Counts, usage_of
 
@@ -81,6 +82,7 @@ _DELTAS = {
     "response.reasoning_raw_text.delta": OUTPUT,
     "response.doubao_app_call_reasoning_text.delta": OUTPUT,
 }
+_EMPTY_DELTA = re.compile(rb'"delta"\s*:\s*""').search
 _LAST = {
     "response.completed": END,
     "response.incomplete": END,
@@ -91,22 +93,33 @@ _STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled", "in_pro
 _TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
+# Events of tools that the service runs itself, and what else is known and is no output.
+_ANNOUNCED = (
+    "response.web_search_call.", "response.mcp_", "response.file_search_call.", "response.code_interpreter_call",
+    "response.image_generation_call.", "response.output_text.annotation.", "response.refusal.", "response.audio.",
+    "response.custom_tool_call_input.", "response.done", "response.doubao_app_call",
+)  # fmt: skip
+_CALLERS_TOOLS = ("response.function_call", "response.custom_tool_call")
+
+
 def _kind_of_unlisted(name: str) -> int:
     """What an event is that the tables do not list. Models write deltas and partial images; all others announce."""
-    # The service runs its own tools (MCP, search). Their arguments are not output.
-    if name.startswith("response.mcp_"):
-        return NOTHING
-    return OUTPUT | VISIBLE if name.endswith((".delta", ".partial_image")) else NOTHING
+    # The service runs its own tools (MCP, search, code). Their arguments are not output.
+    of_service = name.startswith("response.mcp_") or ("_call" in name and not name.startswith(_CALLERS_TOOLS))
+    if name.endswith(".partial_image") or (name.endswith(".delta") and not of_service):
+        return OUTPUT | VISIBLE
+    return NOTHING
 
 
 class ResponsesReader:
     """Reads one response."""
 
-    __slots__ = ("_calls_tool", "_complete", "_error", "_known")
+    __slots__ = ("_calls_tool", "_complete", "_error", "_known", "_unknown")
 
     def __init__(self) -> None:
         self._known = _Response()
         self._calls_tool = False
+        self._unknown: dict[str, None] = {}
         self._error: WireError | None = None
         self._complete = False
 
@@ -119,7 +132,7 @@ class ResponsesReader:
         kind = _DELTAS.get(name)
         if b'"usage"' not in data:
             if kind is not None:
-                return kind
+                return NOTHING if b'""' in data and _EMPTY_DELTA(data) else kind
             if name in _QUIET and self._known.id is not None and b"_call" not in data:
                 return NOTHING
         return self._closer(name, data)
@@ -152,6 +165,8 @@ class ResponsesReader:
         known = _DELTAS.get(kind)
         if known is not None:
             return known
+        if kind not in _QUIET and not kind.startswith(_ANNOUNCED):
+            note_unknown(self._unknown, kind)
         return _kind_of_unlisted(kind)
 
     def document(self, body: bytes) -> bool:
@@ -178,6 +193,7 @@ class ResponsesReader:
             complete=self._complete,
             service_tier=known.service_tier,
             status=known.status,
+            unknown_events=tuple(self._unknown),
         )
 
 

@@ -1,5 +1,5 @@
 """
-Method and path say which API a request calls.
+Maps the method and path of a request to its API.
 
 Paths are matched by their end, because the prefix differs by plan (`/api/v3`,
 `/api/coding/v3`, `/api/plan/v3`) and a proxy may have any.

@@ -6,11 +6,21 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
 
 import byteplus_trace
 from byteplus_trace import Breaker, Policy, Target
 from byteplus_trace._cli import main
-from byteplus_trace._cli.checks import Surroundings, _key, _multiprocess, _providers, examine, receiver
+from byteplus_trace._cli.checks import (
+    Surroundings,
+    _key,
+    _meter_provider,
+    _multiprocess,
+    _providers,
+    examine,
+    receiver,
+)
 from byteplus_trace._cli.findings import Finding, Report
 
 
@@ -328,3 +338,19 @@ def test_a_report_counts_and_says_whether_all_is_well():
     assert warned.ok
     assert "ok    a  b\nwarn  c  d\n         -> e\n\n1 ok, 1 to look at, 0 to mend" == str(warned)
     assert not Report([Finding("fail", "a", "b")]).ok
+
+
+@pytest.mark.parametrize(
+    ("attributes", "state"), [({"service.name": "shop"}, "warn"), ({"service.instance.id": "a"}, "ok")]
+)
+def test_a_meter_provider_whose_processes_overwrite_each_other_is_named(monkeypatch, attributes, state):
+    provider = MeterProvider(resource=Resource(attributes), shutdown_on_exit=False)
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: provider)
+
+    (finding,) = _meter_provider(Surroundings({}))
+
+    assert state == finding.status
+
+
+def test_without_a_meter_provider_nothing_is_found():
+    assert [] == list(_meter_provider(Surroundings({})))

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from byteplus_trace.testing import ODD_REPLIES
+from byteplus_trace.testing import FakeRegion
 
 SG = "ap-southeast-1"
 EU = "eu-west-1"
@@ -105,7 +105,7 @@ ASKING = {
 
 
 @pytest.mark.parametrize("path", ASKING)
-@pytest.mark.parametrize("name", ODD_REPLIES)
+@pytest.mark.parametrize("name", FakeRegion.ODD_REPLIES)
 def test_an_odd_reply_stands_in_the_place_of_the_usual_one(client, sg, path, name):
     asked = {"model": MODEL, "stream": True, **ASKING[path]}
     usual = client.post(path, json=asked)
@@ -121,7 +121,7 @@ ENDS = [b"[DONE]", b"response.completed", b"image_generation.completed", b"messa
 
 
 @pytest.mark.parametrize("path", ASKING)
-def test_each_odd_stream_lacks_what_its_name_says(client, sg, path):
+def test_each_odd_stream_is_what_its_name_means(client, sg, path):
     def stream(name, **options):
         sg.answers_oddly(name, times=1, **options)
         body = client.post(path, json={"model": MODEL, "stream": True, **ASKING[path]}).content

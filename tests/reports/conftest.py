@@ -21,7 +21,7 @@ MODEL = "seed-2-0-lite-260428"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
 EMBED = {"model": MODEL, "input": ["hi"]}
 
-# The APIs by a short name: method, path and body. A third word, after a space, is a variant of the body.
+# The APIs by a short name: method, path and body. A second word is a variant of the body.
 APIS = {
     "chat": ("POST", "/api/v3/chat/completions", CHAT),
     "bot": ("POST", "/api/v3/bots/chat/completions", {**CHAT, "model": "bot-1"}),
@@ -216,14 +216,15 @@ def ends():
     kept = {}
 
     def of(api, replies, **options):
-        if api not in kept:
-            kept[api] = {
+        name = str(api)
+        if name not in kept:
+            kept[name] = {
                 (colour, setting): Caller(importlib.import_module(library), colour, **settings)
                 for library, colour in (("httpx", "sync"), ("httpx2", "asyncio"))
                 for setting, settings in policies()
             }
         found = {}
-        for key, caller in kept[api].items():
+        for key, caller in kept[name].items():
             with contextlib.suppress(httpx.RemoteProtocolError, httpx2.RemoteProtocolError):
                 caller.call(api, replies, **options)
             byteplus_trace._background.drain()

@@ -57,11 +57,22 @@ ODD_DOCUMENTS = {
 }
 # What is no reply of these APIs, and may be one of others.
 ODD_FOR = {
-    "chat": [{"choices": None}, {"id": "1", "choices": []}, {"id": "1", "usage": {"prompt_tokens": 1}}],
+    "chat": [
+        {"choices": None},
+        {"id": "1", "choices": []},
+        {"id": "1", "usage": {"prompt_tokens": 1}},
+        {"choices": [{}]},
+        {"choices": [{"index": 0, "message": None, "finish_reason": None}]},
+    ],
     "responses": [{"id": "r"}, {"id": "r", "output": None}, {"id": "r", "status": ""}],
     "messages": [{"id": "m", "content": []}, {"type": "", "content": None}],
     "images": [{"data": []}, {"data": None}, {"data": [{}]}, {"data": [{"url": "", "b64_json": None}]}],
-    "embeddings": [{"data": []}, {"object": "list", "data": None}],
+    "embeddings": [
+        {"data": []},
+        {"object": "list", "data": None},
+        {"data": [{"object": "embedding", "embedding": []}]},
+        {"data": [{"object": "embedding", "embedding": None}]},
+    ],
     "multimodal": [{"data": {}}, {"object": "list", "data": None}],
     "task made": [{"model": "m"}, {"id": "", "status": None}],
 }
@@ -91,7 +102,7 @@ def documents():
             yield pytest.param(api, json.dumps(body).encode(), id=f"{api}: {body}")
     for api in MAKING:
         for other in MAKING:
-            # A task has an id and a status, and so has a response: nothing tells the two apart.
+            # A task has an id and a status, and so has a response: the two look the same.
             if not alike(api, other) and not (
                 api.startswith("task") or (api, other) == ("fetched", "task read")
             ):
@@ -194,6 +205,10 @@ ODD_STREAMS = {
     "nulls": [None, None],
     "choices of null": [{"choices": None}, "[DONE]"],
     "no choices": [{"id": "1", "choices": []}, "[DONE]"],
+    "choices without output": [
+        {"id": "1", "choices": [{"index": 0, "delta": {"role": "assistant"}}]},
+        "[DONE]",
+    ],
 }
 
 
@@ -294,3 +309,46 @@ def test_a_stream_is_an_answer_whatever_its_label(ends, api, content_type):
 
     assert all_of(seen, "ok", "ok") == outcomes(seen)
     assert {stream(STREAMS[api])[2]} == {end.text for end in seen.values()}
+
+
+# Paths that the service does not have, or that have no body of their own.
+ABSENT = [
+    ("POST", "/api/v3/images/edits", {}),
+    ("POST", "/api/v3/audio/speech", {}),
+    ("POST", "/api/v3/rerank", {}),
+    ("GET", "/api/v3/models/seed-2-0", None),
+    ("GET", "/ping", None),
+]
+BODILESS = [
+    ("HEAD", "/api/v3/models", 200),
+    ("HEAD", "/api/v3/rerank", 200),
+    ("DELETE", "/api/v3/responses/resp_1", 200),
+    ("DELETE", "/api/v3/files/file-1", 204),
+    ("DELETE", "/api/v3/contents/generations/tasks/cgt-1", 200),
+    ("POST", "/api/v3/rerank", 204),
+    ("GET", "/api/v3/files/file-1/content", 200),  # an empty file
+]
+
+
+@pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
+def test_an_empty_200_from_a_path_that_is_not_there_is_an_error_and_moves_nowhere(ends, api):
+    seen = ends(api, [document(b""), document({"id": "x"})])
+
+    assert all_of(seen, ("error", "empty", 1), ("error", "empty", 1)) == {
+        key: (end.outcome, end.reason, end.sends) for key, end in seen.items()
+    }
+
+
+@pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
+def test_a_404_from_a_path_that_is_not_there_moves_nowhere(ends, api):
+    refused = 404, "application/json", b'{"error": {"code": "InvalidAction", "message": "m"}}'
+    seen = ends(api, [refused, document({"id": "x"})])
+
+    assert {("error", 1)} == {(end.outcome, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize(("method", "path", "status"), BODILESS)
+def test_what_may_be_empty_is_no_error(ends, method, path, status):
+    seen = ends((method, path, None), [(status, "application/json", b"")])
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)

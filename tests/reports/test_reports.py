@@ -167,6 +167,18 @@ def test_the_usage_chunk_of_a_bot_is_taken_out_where_we_asked_for_it(caller):
     assert all(chunk["choices"] for chunk in chunks)
 
 
+def test_the_references_of_a_bot_stay_where_we_asked_for_its_usage(caller):
+    references = b'"references": [{"url": "https://example.org/a"}], "bot_usage"'
+    kind, label, body = reply("f23_bot_usage_chunk_without_usage.sse")
+    with_references = kind, label, body.replace(b'"bot_usage"', references)
+    exchange, _ = caller.call("bot", [with_references], stream=True, include_usage=True)
+
+    chunks = [json.loads(line[6:]) for line in caller.text.splitlines() if line.startswith(b"data: {")]
+    assert [[{"url": "https://example.org/a"}]] == [c["references"] for c in chunks if "references" in c]
+    assert all(chunk["choices"] and "bot_usage" not in chunk for chunk in chunks)
+    assert (30, 17) == (exchange.answer.usage.input_tokens, exchange.answer.usage.output_tokens)
+
+
 def test_a_failed_task_is_no_failure_of_the_asking(caller, request):
     task = json.loads((REPORTS / "f19_failed_task_polled_again.json").read_text())
     body = json.dumps({**task, "id": request.node.name}).encode()  # a task is counted once in a process

@@ -578,7 +578,7 @@ with httpx.Client() as client, byteplus_trace.metadata(team="search"):
 byteplus_trace.instrument(max_models=3)
 from prometheus_client import generate_latest
 for line in generate_latest().decode().splitlines():
-    if line.startswith(("modelark_operations_total", "modelark_attempts_total{")) and "result=\\"error" not in line:
+    if line.startswith(("modelark_operations_total", "modelark_attempts_total{")) and not line.endswith(" 0.0"):
         print(line)
 """
 

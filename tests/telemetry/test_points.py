@@ -219,6 +219,7 @@ def test_every_point_has_as_many_values_as_its_series_has_labels(exchange, attem
         server_fallback="m",
         duplicate="raised",
         task_ended="failed",
+        unknown=(("event", "x"),),
         skipped=[Skip("x", "zone")],
         cost_usd="1",
     )

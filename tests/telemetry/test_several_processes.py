@@ -30,6 +30,7 @@ def count(sink, times=1, begins=True):
             sink.ends("chat", n)
 
 def forked(work):
+    sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         work()
@@ -94,15 +95,18 @@ SCRAPED = """
 from types import SimpleNamespace
 
 dead = [forked(lambda: count(Sink(), 1)) for _ in range(12)]
-seen, stop = set(), threading.Event()
+seen, stop, begun = set(), threading.Event(), threading.Barrier(3)
 
 def watch():
+    seen.add(total("modelark_operations_total{"))
+    begun.wait()
     while not stop.is_set():
         seen.add(total("modelark_operations_total{"))
 
 watchers = [threading.Thread(target=watch) for _ in range(2)]
 for each in watchers:
     each.start()
+begun.wait()
 for pid in dead:
     prometheus.child_exit(None, SimpleNamespace(pid=pid))
 stop.set()

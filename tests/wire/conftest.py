@@ -1,4 +1,4 @@
-"""How the claims about the wire are put: a family is given events or a document, and asked what they were."""
+"""Fixtures that read events or a document with the reader of an API family."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORDED = Path(__file__).parent / "recorded"
 
 
 class Read(NamedTuple):
-    """What each event of a stream was, and what all of them said."""
+    """What each event of a stream was, and the answer of all of them."""
 
     kinds: list[int]
     answer: Answer
@@ -56,7 +56,7 @@ def read_stream():
 
 @pytest.fixture
 def answer():
-    """What a document says."""
+    """The answer of a document."""
 
     def read(family, document):
         reader = family.reader(False)

@@ -1,4 +1,4 @@
-"""What a chat's reply says, streamed or whole."""
+"""How a chat's reply is read, streamed or whole."""
 
 from __future__ import annotations
 

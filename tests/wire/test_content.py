@@ -1,4 +1,4 @@
-"""What was said, in the GenAI conventions' message schema."""
+"""Captured content, in the message schema of the GenAI conventions."""
 
 import base64
 import hashlib

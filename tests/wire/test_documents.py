@@ -1,4 +1,4 @@
-"""What embeddings, tasks and the documents of which little is told say."""
+"""How embeddings, tasks and plain documents are read."""
 
 from __future__ import annotations
 

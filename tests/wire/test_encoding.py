@@ -22,7 +22,7 @@ from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.encoding import decoder_for
 from byteplus_trace._wire.families import chat
 
-TEXT = b'{"choices": [{"index": 0}], "text": "' + b"lorem ipsum " * 40 + b'"}'
+TEXT = b'{"choices": [{"finish_reason": "stop"}], "text": "' + b"lorem ipsum " * 40 + b'"}'
 
 
 def raw_deflate(text):

@@ -1,4 +1,4 @@
-"""An error is read from whichever envelope it came in."""
+"""An error is read from any envelope."""
 
 from __future__ import annotations
 

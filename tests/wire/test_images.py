@@ -1,4 +1,4 @@
-"""What an image call's reply says, streamed or whole."""
+"""How an image call's reply is read, streamed or whole."""
 
 from __future__ import annotations
 

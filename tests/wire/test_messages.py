@@ -1,4 +1,4 @@
-"""What a message says, streamed or whole."""
+"""How a message is read, streamed or whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request asks for: parameters in ModelArk's words, content never."""
+"""What a request asks for: its parameters by ModelArk's names, and never content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a response says, streamed or whole."""
+"""How a response is read, streamed or whole."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_live_last_event(recorded, read_events):
     ],
 )
 def test_recorded_last_events(recorded, read_events, name, kind, expected):
-    """They say less than they might; what was said before stands."""
+    """They have fewer fields than the events before, whose values stay."""
     last = json.loads(recorded("volc_doc_responses_terminal_events.json"))[name]
 
     kinds, answer = read_events(responses, CREATED, last)
@@ -290,7 +290,7 @@ FAILED_EARLIER = {"id": "resp_1", "model": "m", "status": "failed", "error": {"c
 
 
 def test_a_fetched_response_that_had_failed_was_fetched_all_the_same(answer, read_events):
-    """The conventions: its failure is what it says, and none of the fetch."""
+    """By the conventions its failure is its status, and no failure of the fetch."""
     recorded = Answer(id="resp_1", model="m", finish_reasons=("error",), complete=True, status="failed")
 
     assert recorded == answer(fetched, FAILED_EARLIER)

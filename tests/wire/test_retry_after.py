@@ -1,4 +1,4 @@
-"""How long a service asks to be left alone."""
+"""How long a service asks its callers to wait."""
 
 import email.utils
 

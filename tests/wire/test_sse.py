@@ -113,7 +113,7 @@ def test_a_large_event_in_small_parts_comes_out_whole():
     assert [("big", data)] == events(*(stream[i : i + 65536] for i in range(0, len(stream), 65536)))
 
 
-# Built from what an event stream is made of, so that line ends and fields meet in every way.
+# Built from what an event stream is made of, so that line ends and fields meet in every order.
 PIECES = st.sampled_from(
     [
         b"data:",
@@ -142,7 +142,7 @@ def test_cutting_is_invisible(stream, data):
 
 
 def by_the_standard(stream):
-    """The events of a whole stream, in the words of WHATWG's 9.2.6, which wants a blank line after each."""
+    """The events of a whole stream as WHATWG's 9.2.6 defines them: with a blank line after each."""
     found, name, data = [], "", []
     for line in re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
         field, _, value = line.partition(b":")
@@ -157,7 +157,7 @@ def by_the_standard(stream):
 
 
 class Listening:
-    """A reader, and its own family, that keeps what it hears."""
+    """A reader, and its own family, that keeps the events it receives."""
 
     def __init__(self):
         self.read_events = []

@@ -1,4 +1,4 @@
-"""Recorded streams say the same however they were cut, and no bytes at all make a reader raise."""
+"""Recorded streams read the same however they are cut, and no bytes make a reader raise."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_line_ends_are_invisible(recorded, read_stream, family, name):
 
 @pytest.mark.parametrize(("family", "name"), STREAMS)
 def test_a_stream_may_stop_anywhere(recorded, read_stream, family, name):
-    """Each event that was whole is told as it is in the whole stream, and one that was cut is not."""
+    """Each event that was whole is read as in the whole stream, and one that was cut is not."""
     body = recorded(name)
     whole = read_stream(family, [body])
 
@@ -98,7 +98,7 @@ def test_a_stream_closed_at_a_failed_image(recorded, read_stream):
     assert not answer.complete
 
 
-# JSON made of the words that the readers look for, so that they meet every type in every place.
+# JSON made of the names that the readers look for, so that they meet every type in every place.
 NAMES = st.sampled_from(
     [
         "id", "model", "usage", "error", "choices", "delta", "content", "index", "finish_reason", "type", "response",

@@ -73,9 +73,9 @@ def test_chat_and_responses(counts, expected):
     [
         (
             {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 0},
-            Usage(100, 5, cache_read_tokens=90),
+            Usage(100, 5, cache_read_tokens=90, cache_write_tokens=0),
         ),
-        ({"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 7}, Usage(17, 5)),
+        ({"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 7}, Usage(17, 5, cache_write_tokens=7)),
         ({"input_tokens": 10, "cache_read_input_tokens": None, "output_tokens": 5}, Usage(10, 5)),
         ({"cache_read_input_tokens": 4}, Usage(4, None, cache_read_tokens=4)),
     ],

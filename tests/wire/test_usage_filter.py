@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +61,37 @@ def test_everything_else_passes_byte_for_byte(stream):
 def test_the_usage_chunk_is_taken_out_in_every_form_that_an_event_may_have(stream, expected):
     assert expected == strained(stream)
     assert all(expected == strained(stream[:i], stream[i:]) for i in range(len(stream)))
+
+
+@pytest.mark.parametrize("choices", ['"choices":[],', '"choices":null,', ""])
+@pytest.mark.parametrize(
+    "usage", ['"bot_usage":{"model_usage":[]}', '"usage":{"prompt_tokens":7}', '"usage":null,"bot_usage":{}']
+)
+def test_references_stay_in_a_chunk_that_can_be_read_as_any_other(choices, usage):
+    url = "https://example.org/a"
+    chunk = (
+        f'data: {{"id":"1",{choices}{usage},"references":[{{"url":"{url}"}}],"metadata":{{}}}}\n\n'.encode()
+    )
+
+    passed = strained(TEXT + chunk + DONE)
+    assert passed.startswith(TEXT)
+    assert passed.endswith(DONE)
+    kept = json.loads(passed.removeprefix(TEXT).removesuffix(DONE).removeprefix(b"data: "))
+
+    assert {
+        "id": "1",
+        "choices": [{"index": 0, "delta": {}}],
+        "references": [{"url": url}],
+        "metadata": {},
+    } == kept
+
+
+@pytest.mark.parametrize("choices", ['"choices":[],', '"choices":null,', ""])
+@pytest.mark.parametrize("references", ["", ',"references":[]', ',"references":null'])
+def test_a_bot_s_usage_chunk_without_references_is_taken_out(choices, references):
+    chunk = f'data: {{{choices}"bot_usage":{{"model_usage":[]}}{references}}}\n\n'.encode()
+
+    assert TEXT + DONE == strained(TEXT + chunk + DONE)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br, gzip"])

@@ -1,0 +1,236 @@
+"""What events and documents mean: a field without content changes nothing, and nor does a late one."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+
+def chunk(delta=None, **choice):
+    return {"id": "1", "model": "m", "choices": [{"index": 0, "delta": delta or {}, **choice}]}
+
+
+def response(**fields):
+    return {"id": "r", "status": "completed", "output": [{"type": "message"}], **fields}
+
+
+STOP = chunk({"content": "a"}, finish_reason="stop")
+USED = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+CREATED = {"type": "response.created", "response": {"id": "r", "status": "in_progress"}}
+DELTA = {"type": "response.output_text.delta", "delta": "Rhine"}
+COMPLETED = {"type": "response.completed", "response": response()}
+STARTED = {
+    "type": "message_start",
+    "message": {"id": "m", "usage": {"input_tokens": 25, "cache_read_input_tokens": 10}},
+}
+TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
+ENDED = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 12}}
+STOPPED = {"type": "message_stop"}
+
+
+@pytest.fixture
+def read(make_caller):
+    """The exchange of a stream of these events, or of a document."""
+
+    def of(api, *events):
+        body = b"".join(
+            b"data: " + (e if isinstance(e, str) else json.dumps(e)).encode() + b"\n\n" for e in events
+        )
+        return make_caller(httpx, "sync").call(api, [(200, "text/event-stream", body)], stream=True)[0]
+
+    return of
+
+
+@pytest.mark.parametrize("late", [None, "", "length"])
+def test_a_late_frame_does_not_change_why_a_choice_ended(read, late):
+    exchange = read("chat", STOP, chunk(finish_reason=late), "[DONE]")
+
+    assert ("ok", ("stop",)) == (exchange.outcome, exchange.answer.finish_reasons)
+
+
+@pytest.mark.parametrize(
+    "late", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": None}]
+)
+def test_a_late_frame_does_not_erase_usage(read, late):
+    usage = read("chat", STOP, USED, {"choices": [], "usage": late}, "[DONE]").answer.usage
+
+    assert (5, 2) == (usage.input_tokens, usage.output_tokens)
+
+
+@pytest.mark.parametrize("late", [None, {}, ""])
+def test_an_error_that_holds_nothing_is_none(read, late):
+    assert "ok" == read("chat", STOP, {**chunk(), "error": late}, "[DONE]").outcome
+
+
+@pytest.mark.parametrize("written", [12, 12.0])
+def test_a_count_with_a_point_is_a_count(make_caller, written):
+    body = {
+        "choices": [{"finish_reason": "stop"}],
+        "usage": {"prompt_tokens": written, "completion_tokens": 1.5},
+    }
+    exchange, _ = make_caller(httpx, "sync").call(
+        "chat", [(200, "application/json", json.dumps(body).encode())]
+    )
+
+    assert (12, None) == (exchange.answer.usage.input_tokens, exchange.answer.usage.output_tokens)
+    assert isinstance(exchange.answer.usage.input_tokens, int)
+
+
+@pytest.mark.parametrize(
+    ("delta", "chunks"),
+    [
+        ({"reasoning": "hm"}, 2),
+        ({"reasoning_details": [{"text": "hm"}]}, 2),
+        ({"reasoning_content": "hm"}, 2),
+        ({"refusal": "no"}, 2),
+        ({"function_call": {"name": "f"}}, 2),
+        ({"tool_calls": [{"index": 0, "function": {"name": "f"}}]}, 2),
+        ({"reasoning": ""}, 1),
+        ({"reasoning_details": []}, 1),
+        ({"refusal": None}, 1),
+        ({"tool_calls": []}, 1),
+        ({"content": None}, 1),
+        ({"role": "assistant"}, 1),
+    ],
+)
+def test_a_delta_is_output_where_it_holds_something(read, delta, chunks):
+    assert chunks == read("chat", chunk(delta), STOP, "[DONE]").chunks
+
+
+@pytest.mark.parametrize(
+    ("name", "chunks"),
+    [
+        ("response.web_search_call.searching", 1),
+        ("response.mcp_list_tools.completed", 1),
+        ("response.mcp_call_arguments.delta", 1),
+        ("response.code_interpreter_call_code.delta", 1),
+        ("response.file_search_call.completed", 1),
+        ("response.output_text.annotation.added", 1),
+        ("response.done", 1),
+        ("keepalive", 1),
+        ("response.refusal.delta", 2),
+        ("response.custom_tool_call_input.delta", 2),
+        ("response.something_new.delta", 2),
+    ],
+)
+def test_an_event_of_a_response_is_output_where_the_model_writes(read, name, chunks):
+    exchange = read("responses", CREATED, {"type": name, "delta": "x"}, DELTA, COMPLETED)
+
+    assert ("ok", chunks) == (exchange.outcome, exchange.chunks)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"type":"response.output_text.delta","delta":""}',
+        '{"type": "response.output_text.delta", "delta": ""}',
+    ],
+)
+def test_an_empty_delta_of_a_response_is_no_output(read, data):
+    assert 1 == read("responses", CREATED, data, DELTA, COMPLETED).chunks
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome", "reasons"),
+    [
+        ({"type": "response.cancelled", "response": {"id": "r"}}, "cancelled", ("error",)),
+        ({"type": "response.completed", "response": response(status="cancelled")}, "cancelled", ("error",)),
+        ({"type": "response.completed", "response": response(status="failed")}, "error", ("error",)),
+        ({"type": "response.failed"}, "error", ("error",)),
+        ({"type": "response.incomplete", "response": response(status="incomplete", incomplete_details={"reason": "length"})}, "ok", ("length",)),
+        ({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": None}}, "ok", ("stop",)),
+    ],
+)  # fmt: skip
+def test_a_response_ends_as_its_status_has_it(read, last, outcome, reasons):
+    exchange = read("responses", CREATED, DELTA, last)
+
+    assert outcome == exchange.outcome
+    assert reasons == exchange.answer.finish_reasons or "response" not in last
+
+
+@pytest.mark.parametrize("output", [None, [], [{"type": "message"}]])
+def test_a_tool_call_anywhere_makes_a_response_one_of_tool_calls(read, output):
+    added = {"type": "response.output_item.done", "item": {"type": "function_call", "arguments": "{}"}}
+    last = {"type": "response.completed", "response": response(output=output)}
+
+    assert ("tool_calls",) == read("responses", CREATED, added, last).answer.finish_reasons
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"type": "response.in_progress", "response": {"usage": {"input_tokens": 5, "output_tokens": 2}}}, DELTA, COMPLETED],
+        [DELTA, {"type": "response.usage", "usage": {"input_tokens": 5, "output_tokens": 2}}, COMPLETED],
+        [DELTA, {"type": "response.completed", "response": response(usage={"input_tokens": 5, "output_tokens": 2})}, {"type": "response.done", "response": response(usage={"input_tokens": 0})}],
+    ],
+)  # fmt: skip
+def test_usage_of_a_response_is_taken_from_any_event(read, events):
+    usage = read("responses", CREATED, *events).answer.usage
+
+    assert (5, 2) == (usage.input_tokens, usage.output_tokens)
+
+
+@pytest.mark.parametrize(
+    "late", [{"input_tokens": 0, "cache_read_input_tokens": 0}, {"input_tokens": None}, {}]
+)
+def test_zeros_at_the_end_of_a_message_erase_nothing(read, late):
+    last = {**ENDED, "usage": {**late, "output_tokens": 12}}
+    usage = read("messages", STARTED, TEXT, last, STOPPED).answer.usage
+
+    assert (35, 12, 10) == (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
+
+
+@pytest.mark.parametrize(
+    ("event", "chunks"),
+    [
+        ({"type": "content_block_delta", "delta": {"type": "citations_delta", "citation": {}}}, 1),
+        ({"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": "x"}}, 1),
+        ({"type": "content_block_delta", "delta": {"type": "text_delta", "text": ""}}, 1),
+        ({"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": ""}}, 1),
+        ({"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "{"}}, 2),
+        ({"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "hm"}}, 2),
+        ({"type": "content_block_delta", "delta": {"type": "new_delta", "new": "x"}}, 2),
+        ({"type": "ping"}, 1),
+    ],
+)
+def test_an_event_of_a_message_is_output_where_the_model_writes(read, event, chunks):
+    assert chunks == read("messages", STARTED, event, TEXT, ENDED, STOPPED).chunks
+
+
+def test_what_the_service_asks_its_own_tools_is_no_output(read):
+    began = {"type": "content_block_start", "index": 0, "content_block": {"type": "server_tool_use"}}
+    asks = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "input_json_delta", "partial_json": "{"},
+    }
+
+    assert 1 == read("messages", STARTED, began, asks, {**TEXT, "index": 1}, ENDED, STOPPED).chunks
+
+
+@pytest.mark.parametrize(
+    ("api", "events"),
+    [
+        ("chat", [chunk({"content": "a"}), chunk(finish_reason="error"), "[DONE]"]),
+        ("messages", [STARTED, TEXT, {"type": "message_delta", "delta": {"stop_reason": "error"}}, STOPPED]),
+    ],
+)
+def test_a_reason_of_error_is_an_error(read, api, events):
+    exchange = read(api, *events)
+
+    assert ("error", "stream_error") == (exchange.outcome, exchange.reason)
+
+
+@pytest.mark.parametrize(
+    ("api", "events"),
+    [
+        ("chat", [chunk({"content": ""}), chunk({"content": ""}, finish_reason="stop"), "[DONE]"]),
+        ("chat", [chunk(finish_reason="content_filter"), "[DONE]"]),
+        ("messages", [STARTED, ENDED, STOPPED]),
+        ("responses", [CREATED, {"type": "response.completed", "response": response(output=[])}]),
+    ],
+)
+def test_an_empty_text_with_a_reason_is_an_answer(read, api, events):
+    assert "ok" == read(api, *events).outcome
