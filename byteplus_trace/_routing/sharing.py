@@ -462,6 +462,9 @@ class Sharing:
         now = self.clock()
         self.shared.forget(now)
         self._own.forget(now)
+        for subject, epoch in list(self._counted):
+            if epoch != self._epoch(subject):
+                del self._counted[subject, epoch]
 
     def _home_elsewhere(self, object_id: str) -> str | None:
         known = self.shared.pins.get(object_digest(object_id)) if len(self.shared.pins) else None
