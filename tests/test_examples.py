@@ -104,7 +104,7 @@ def test_asgi_app_answers_and_shows_its_series(fake):
             server.terminate()
 
     assert (200, "Hello! How can I help you today?") == (answer.status_code, answer.text)
-    assert 'outcome="ok",region="ap-southeast-1"} 1.0' in series
+    assert 'outcome="ok",region="ap-southeast-1",repeat="false"} 1.0' in series
 
 
 def patiently(url):

@@ -28,7 +28,7 @@ from .._instruments import (
     Instrument,
 )
 from .bounds import Bound
-from .in_flight import IDLE, InFlight
+from .in_flight import IDLE, InFlight, InFlightInFiles
 from .multiprocess import multiprocess_directory, reserve
 from .zero_series import EVERY_OPERATION
 
@@ -64,8 +64,8 @@ class Series:
 
     __slots__ = (
         "_bounds",
-        "_early_gauges",
         "_families",
+        "_in_files",
         "children",
         "exemplars",
         "in_flight",
@@ -80,12 +80,12 @@ class Series:
         max_models: int,
         *,
         exemplars: bool = True,
-        early_gauges: bool = True,
+        in_files: bool = False,
     ) -> None:
         self.metadata_labels = metadata_labels
         self.exemplars = exemplars
-        self._early_gauges = early_gauges
-        self.in_flight: dict[str, InFlight] = {}
+        self._in_files = in_files
+        self.in_flight: dict[str, InFlight | InFlightInFiles] = {}
         """The calls under way, by operation."""
         self.models = Bound(max_models)
         bounds = {label: Bound(most) for label, most in LIMITS.items()}
@@ -121,22 +121,28 @@ class Series:
 
     def start_gauges(self) -> None:
         """Let the gauges of calls under way stand, at none."""
-        if self._early_gauges:
+        if not self._in_files:
             for operation in EVERY_OPERATION:
                 self.in_flight_of(operation)
 
-    def in_flight_of(self, operation: str) -> InFlight:
+    def in_flight_of(self, operation: str) -> InFlight | InFlightInFiles:
         """The calls of an operation that are under way."""
         found = self.in_flight.get(operation)
         if found is None:
             count, oldest = self.child(IN_FLIGHT, (operation,)), self.child(OLDEST, (operation,))
-            oldest.set(IDLE)
-            found = self.in_flight[operation] = InFlight(count.inc, oldest.set)
+            if self._in_files:
+                oldest.set(IDLE)
+                found = InFlightInFiles(count.inc, oldest.set)
+            else:
+                found = InFlight()
+                count.set_function(found.count)
+                oldest.set_function(found.oldest)
+            self.in_flight[operation] = found
         return found
 
     def idle(self) -> None:
         """No call is under way: this process was just forked, and its parent's are not its own."""
-        for operation in self.in_flight:
+        for operation in self.in_flight if self._in_files else ():
             self.child(IN_FLIGHT, (operation,)).set(0)
             self.child(OLDEST, (operation,)).set(IDLE)
 
@@ -163,9 +169,7 @@ def series_of(registry: CollectorRegistry | None, metadata_labels: Sequence[str]
                 reserve()
             # Of several processes, the gauges of calls under way wait for the first call: those that a parent has,
             # `prometheus_client` sets to 0 in each child, and a call that began at 0 would have hung since 1970.
-            series = Series(
-                _collector, metadata_labels, max_models, exemplars=not several, early_gauges=not several
-            )
+            series = Series(_collector, metadata_labels, max_models, exemplars=not several, in_files=several)
             _register(registry, series.families)
             _by_registry[registry] = series
         elif sorted(series.metadata_labels) != sorted(metadata_labels):

@@ -17,7 +17,35 @@ IDLE = inf
 
 
 class InFlight:
-    """Calls under way, in the order in which they began."""
+    """Calls under way; gauges ask it when they are read."""
+
+    __slots__ = ("__weakref__", "_started")
+
+    def __init__(self) -> None:
+        self._started: dict[object, int] = {}
+        remake_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The parent's calls are not the child's."""
+        self._started = {}
+
+    def begins(self, key: object, started_ns: int) -> None:
+        self._started[key] = started_ns
+
+    def ends(self, key: object) -> None:
+        """Of a call that began here: one that began before a fork is the parent's."""
+        self._started.pop(key, None)
+
+    def count(self) -> float:
+        return len(self._started)
+
+    def oldest(self) -> float:
+        # A list is made at once, whatever other threads begin and end meanwhile.
+        return min(list(self._started.values()), default=IDLE) / 1e9
+
+
+class InFlightInFiles:
+    """The same where other processes read the gauges, so that each change is written."""
 
     __slots__ = ("__weakref__", "_add", "_lock", "_set_oldest", "_started")
 
@@ -29,20 +57,18 @@ class InFlight:
         remake_after_fork(self)
 
     def after_fork(self) -> None:
-        """The parent's calls are not the child's. Its gauges are set when the child first calls: they have locks too."""
+        """As above. The child's gauges are set when it first calls, for they have locks too."""
         self._lock = threading.Lock()
         self._started = {}
 
     def begins(self, key: object, started_ns: int) -> None:
         self._add(1)
         with self._lock:
-            started = self._started
-            started[key] = started_ns
-            if len(started) == 1:
+            self._started[key] = started_ns
+            if len(self._started) == 1:
                 self._set_oldest(started_ns / 1e9)
 
     def ends(self, key: object) -> None:
-        """Of a call that began here: one that began before a fork is the parent's."""
         with self._lock:
             started = self._started
             if key not in started:

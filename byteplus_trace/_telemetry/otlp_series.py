@@ -34,12 +34,13 @@ _NO_CONTEXT = Context()
 class Sum:
     """A counter or a gauge."""
 
-    __slots__ = ("_sums", "attributes", "value")
+    __slots__ = ("_function", "_sums", "attributes", "value")
 
     def __init__(self, sums: Sums, attributes: Mapping[str, str]) -> None:
         self._sums = sums
         self.attributes = attributes
         self.value = 0.0
+        self._function: Callable[[], float] | None = None
 
     def inc(self, amount: float = 1) -> None:
         with self._sums.lock:
@@ -48,9 +49,14 @@ class Sum:
     def set(self, value: float) -> None:
         self.value = value
 
+    def set_function(self, function: Callable[[], float]) -> None:
+        """Ask this when the value is read."""
+        self._function = function
+
     def observation(self) -> Observation:
+        value = self._function() if self._function is not None else self.value
         # The SDK drops what is not finite, and the last finite value would stay: this one is as far away as there is.
-        return Observation(sys.float_info.max if isinf(self.value) else self.value, self.attributes)
+        return Observation(sys.float_info.max if isinf(value) else value, self.attributes)
 
 
 class Durations:

@@ -39,6 +39,17 @@ class Each:
             each.ends(key)
 
 
+class _EachOf(dict[str, Each]):
+    """The calls under way by operation, made when they are asked for."""
+
+    def __init__(self, places: Places) -> None:
+        super().__init__()
+        self._places = places
+
+    def __missing__(self, operation: str) -> Each:
+        return self._places.in_flight_of(operation)
+
+
 class Places:
     """As `Series`; each place bounds its labels for itself."""
 
@@ -50,7 +61,7 @@ class Places:
         self.models = places[0].models if places else Bound(0)
         self.exemplars = any(each.exemplars for each in places)
         self.children: dict[Instrument, dict[tuple[str, ...], Each]] = {row: {} for row in INSTRUMENTS}
-        self.in_flight: dict[str, Each] = {}
+        self.in_flight: dict[str, Each] = _EachOf(self)
 
     def child(self, instrument: Instrument, values: tuple[str, ...]) -> Each:
         found = self.children[instrument].get(values)

@@ -194,9 +194,11 @@ class CallSpan:
         except Exception as error:
             fault("counting calls in flight", error)
         try:
-            attempts = [_exemplar(span) for span in self._attempts]
+            attempts = [_exemplar(span) for span in self._attempts] if sink.exemplars else []
             span = self._span or (self._outer.span if self._outer is not None else None)
-            exemplar = _exemplar(span) if span is not None else attempts[-1] if attempts else None
+            exemplar = (
+                _exemplar(span) if span is not None and sink.exemplars else attempts[-1] if attempts else None
+            )
             sink.record(exchange, points(exchange), exemplar, attempts)
         except Exception as error:
             fault("counting", error)

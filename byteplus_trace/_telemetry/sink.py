@@ -94,7 +94,8 @@ class Sink:
                 self._withdraws = False
                 self._lose_files(error)
         self._metadata_labels = self._series.metadata_labels
-        self._exemplars = self._series.exemplars
+        self.exemplars = self._series.exemplars
+        """Whether observations take one."""
         self._targets = Targets(())
         self._begun: set[tuple[object, ...]] = set()
         """The kinds of call whose series stand."""
@@ -125,22 +126,16 @@ class Sink:
 
     def begins(self, call: Call, key: object, started_ns: int) -> None:
         """A call began; `key` stands for it until it ends."""
-        kind: tuple[object, ...] = (
-            call.api,
-            self._series.models(call.model or ""),
-            call.region,
-            call.stream,
-            bool(call.sdk_retry),
-        )
+        kind: tuple[object, ...] = (call.api, call.model or "", call.region, call.stream, call.sdk_retry == 0)
         if self._metadata_labels:
             kind = (*kind, *self._metadata(call))
         if kind not in self._begun:
             self._begin_kind(call, kind)
-        self._series.in_flight_of(call.operation).begins(key, started_ns)
+        self._series.in_flight[call.operation].begins(key, started_ns)
 
     def ends(self, operation: str, key: object) -> None:
         """A call ended that `begins` was called for."""
-        self._series.in_flight_of(operation).ends(key)
+        self._series.in_flight[operation].ends(key)
 
     def record(
         self,
@@ -161,7 +156,7 @@ class Sink:
             series = children[instrument].get(values) or child(instrument, values)
             if instrument.kind == "counter":
                 series.inc(amount)
-            elif not self._exemplars or not instrument.exemplars:
+            elif not self.exemplars or not instrument.exemplars:
                 series.observe(amount)
             elif instrument is ATTEMPT_DURATION:
                 series.observe(amount, next(attempts, exemplar))
@@ -212,13 +207,18 @@ class Sink:
                     warn_of_unseen_calls()
                 self._child(START_TIME, ()).set(time.time())
                 self._series.idle()
+            # Whoever calls models without end has them counted as `other`, and their names are not kept.
+            api, _, *others = kind
+            bounded = (api, self._series.models(call.model or ""), *others)
+            self._series.in_flight_of(call.operation)
+            if bounded in self._begun:
+                return
             extra = self._metadata(call)
             for instrument, values in of_call(call, self._targets):
                 self._child(instrument, values + extra if instrument.metadata else values)
-            self._series.in_flight_of(call.operation)
             if len(self._begun) >= MOST_KINDS:
                 self._begun.clear()
-            self._begun.add(kind)
+            self._begun.add(bounded)
 
     def _child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
         """The counter, gauge or histogram with these label values; where its file has no space left, all but Prometheus'."""
