@@ -237,6 +237,7 @@ ELSEWHERE = {
     "folding a worker's counts": "when a worker ends",
     "leaving the health store": "at the end of the process",
     "metadata cut": "what a caller wrote, and no fault",
+    "observing a body": "of an aiohttp client, which has tests of its own",
     "reporting a breaker": "a test below",
     "reporting a refused credential": "a test below",
     "reporting the health store": "in a thread of its own",
