@@ -319,3 +319,14 @@ def test_where_no_thread_can_start_what_was_noticed_waits_for_a_flush(
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
     assert 1 == len(told.logical)
+
+
+def test_a_call_under_a_frozen_clock_takes_no_time(http, instrument, told, sg, monkeypatch):
+    """As freezegun freezes it: every reader of the clock sees the same."""
+    instrument()
+    monkeypatch.setattr(time, "perf_counter", lambda: 1_893_456_000.0)
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    (exchange,) = told.exchanges
+    assert [0.0, 0.0] == [exchange.duration_seconds, exchange.attempts[0].duration_seconds]
