@@ -105,7 +105,7 @@ class Standing:
         self._probed = None
 
     def release(self) -> None:
-        """A probe that came to no verdict gives its slot back."""
+        """A probe without a verdict gives its slot back."""
         if self._probed is not None:
             self._health.released(self._probed, self._operation)
             self._probed = None

@@ -92,7 +92,7 @@ class Listener(Protocol):
     """Who wants to hear of changes; called with no lock held."""
 
     def breaker_changed(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
-        """0 closed, 1 half-open, 2 open; without an `opening` where a probe came to nothing that counts."""
+        """0 closed, 1 half-open, 2 open; without an `opening` where a probe ended in nothing that counts."""
 
     def credential_dead(self, target: str) -> None:
         """A target's credential was refused; said once for each credential."""
@@ -202,7 +202,7 @@ class Health:
             self._count(target, operation, reason, probe=False)
 
     def released(self, target: str, operation: str) -> None:
-        """A probe came to nothing that counts: the next call may be one."""
+        """A probe ended in nothing that counts: the next call may be one."""
         with self._lock:
             circuit = self._circuits.get((target, operation))
             if circuit is None or not circuit.probing:
@@ -262,7 +262,7 @@ class Health:
         return until if until > now else 0.0
 
     def bury(self, credential: str, target: str) -> None:
-        """A credential was refused: it is left alone for five minutes, wherever it would be used."""
+        """A credential was refused: it is not used for five minutes, wherever it would be used."""
         until = self._clock() + DEAD_FOR_SECONDS
         known = self.buried_elsewhere(credential, until)
         self._write(Buried(credential, until))
@@ -280,7 +280,7 @@ class Health:
     # The retry budget.
 
     def earn(self) -> None:
-        """A call came: the budget of retries grows."""
+        """A call began: the budget of retries grows."""
         with self._lock:
             self._refill()
             self._budget = min(BUDGET_MOST, self._budget + self._per_call)

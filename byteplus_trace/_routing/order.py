@@ -2,8 +2,8 @@
 Who may serve a call, and in which order.
 
 A tree of targets becomes a list of candidates, the first to be tried first. A candidate knows what
-would leave on it: which model, under which credential, to which address. What is left
-out here is left out for the whole call; what is only barred for the moment (by a
+would leave on it: which model, under which credential, to which address. What is passed over
+here is passed over for the whole call; what is only barred for the moment (by a
 breaker, a cooldown) is the plan's to ask.
 
 Some calls have one candidate only: those that continue an object (it lives where it was made),

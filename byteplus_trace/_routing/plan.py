@@ -3,7 +3,7 @@ One call, told as a story: which target next, may it be sent again, how long to 
 
     tell      visit the candidates in order until one answers; none free: the one that is soonest, once
     _visit    one target: an attempt, and again where that may help
-    _attempt  one send, a look at what came, and its verdict
+    _attempt  one send, a look at the reply, and its verdict
     ...       how it ends
 
 Which candidates there are is in `order.py`, how they stand in `standing.py`, what follows from an
@@ -63,7 +63,7 @@ def plan(
         file_ids: the uploaded files that the body names, looked for when asked.
         headers: the request's, with lower-case names.
         origin: the name of the target that the caller addressed; None where it was only its region.
-        prior: what the call came to that an SDK is sending again.
+        prior: how the call ended that an SDK is sending again.
     """
     story = _Story(call, policy, health, clock, random, replayable, prior)
     found, skipped = candidates(
@@ -153,12 +153,12 @@ class _Story:
     def _remaining_after(
         self, candidate: Candidate, rest: list[Candidate], outcome: Outcome
     ) -> list[Candidate]:
-        """The candidates that are left after an outcome."""
+        """The candidates that remain after an outcome."""
         if self._is_final_copy(outcome.verdict):
             return []
-        left, skipped = remaining_candidates(candidate, rest, outcome)
+        remaining, skipped = remaining_candidates(candidate, rest, outcome)
         self.skipped += skipped
-        return left
+        return remaining
 
     def _is_final_copy(self, verdict: Verdict) -> bool:
         """The work may have been done and must not be done twice."""
@@ -211,7 +211,7 @@ class _Story:
         return wait
 
     def _has_repeats(self, candidate: Candidate, repeats: int) -> bool:
-        """Whether a repeat is left to this target; a probe has none."""
+        """Whether this target may be asked again; a probe has none."""
         if self.alone and self.call.sdk_retry:
             return False  # its SDK repeats it: both together would multiply
         return not self.standing.is_probe and repeats < candidate.retry.per_target and self.sent < self.most
@@ -219,31 +219,33 @@ class _Story:
     def _attempt(
         self, candidate: Candidate, rest: list[Candidate], cause: Cause, repeats: int
     ) -> Generator[Step, Result, Outcome]:
-        """One send, a look at what came, and its verdict."""
+        """One send, a look at the reply, and its verdict."""
         yield from self._set_aside()
         self.sent += 1
         elsewhere = self.sent < self.most and any(self.standing.is_free(other) for other in rest)
         may_move = elsewhere and self.twice  # a timeout leaves a copy that may have run
         first_event = self.policy.deadline.first_event if may_move else None
         began, limit = self.clock(), self.time.share(may_move=may_move)
-        came = yield self._send(candidate, cause, limit, first_event if self.call.stream else None)
+        received = yield self._send(candidate, cause, limit, first_event if self.call.stream else None)
         self.skipped, self.waited = [], 0.0
-        if isinstance(came, Failure):
-            return self._failed(came)
-        assert isinstance(came, Reply), "a send brings a reply or a failure"
+        if isinstance(received, Failure):
+            return self._failed(received)
+        assert isinstance(received, Reply), "a send brings a reply or a failure"
         self.in_hand, self.empty = True, False
-        if came.status >= 400:
-            return Outcome(classify_reply(came.status, came.code), came.status, came.retry_after_seconds)
-        if not self._looks_closer(came, elsewhere or self._has_repeats(candidate, repeats)):
+        if received.status >= 400:
+            return Outcome(
+                classify_reply(received.status, received.code), received.status, received.retry_after_seconds
+            )
+        if not self._looks_closer(received, elsewhere or self._has_repeats(candidate, repeats)):
             return Outcome(SERVED)
-        bound = least(limit, first_event if came.streaming else None, since=self.clock() - began)
+        bound = least(limit, first_event if received.streaming else None, since=self.clock() - began)
         seen = yield Peek(bound)
         if isinstance(seen, Failure):
             self.in_hand = False
             return self._failed(seen)
         verdict = classify_peeked(seen) if isinstance(seen, Peeked) else SERVED
         self.empty = verdict is EMPTY
-        return Outcome(verdict, retry_after_seconds=came.retry_after_seconds)
+        return Outcome(verdict, retry_after_seconds=received.retry_after_seconds)
 
     def _failed(self, failure: Failure) -> Outcome:
         verdict = classify_failure(failure)
@@ -294,7 +296,7 @@ class _Story:
         """No target can serve this call: it travels as if there were no policy, but for the name of a target before its model."""
         region = self.call.region
         _, model = unprefixed(self.call.model, self.policy)
-        came = yield Send(
+        received = yield Send(
             origin or region,
             region,
             None,
@@ -304,7 +306,7 @@ class _Story:
             skipped=tuple(self.skipped),
         )
         self.skipped, self.sent = [], 1
-        return self._delivered(failure=came if isinstance(came, Failure) else None)
+        return self._delivered(failure=received if isinstance(received, Failure) else None)
 
     # How it ends.
 
@@ -342,7 +344,7 @@ class _Story:
         return self._delivered(failure=self.failures[-1 if self.policy.final == "last" else 0], final=final)
 
     def _raised_again(self, prior: Prior) -> Deliver:
-        """An SDK sent again what may not be sent again, or for which nothing is left."""
+        """An SDK sent again what may not be sent again, or for which nothing remains."""
         if prior.blocked or self.most <= 0:
             return self._delivered(failure=prior.failure, spared=prior.blocked, final=True)
         spent = Failure("deadline", prior.failure.reached, error=prior.failure.error)

@@ -250,7 +250,7 @@ class Sharing:
         )
 
     def counted(self, tally: Tally, totals: Totals) -> None:
-        """What a tally came to: where that is too much, the breaker is opened for the fleet."""
+        """The result of a tally: where that is too much, the breaker is opened for the fleet."""
         subject = tally.subject
         counted = self._counted.setdefault((subject, tally.epoch), {})
         for bucket, (answered, failed) in totals.buckets.items():
