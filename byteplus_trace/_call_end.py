@@ -40,7 +40,7 @@ class End(msgspec.Struct, frozen=True):
     kind: FailureKind | None = None
     """Of the error."""
     at: float = msgspec.field(default_factory=_now)
-    """On the clock of `time.perf_counter`; now, unless said otherwise."""
+    """On the clock of `time.perf_counter`; now by default."""
 
 
 @dataclass(frozen=True, slots=True)

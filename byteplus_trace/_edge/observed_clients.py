@@ -24,7 +24,7 @@ _watched: set[str] = set()
 
 
 class _Point(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
-    """Our wrapper, told from others'."""
+    """Our wrapper, which differs from others' by its type."""
 
 
 def install() -> None:

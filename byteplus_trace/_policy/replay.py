@@ -80,7 +80,7 @@ def checked_only(called: str, only: object) -> frozenset[str] | None:
         )
     for kind in kinds:
         checks.choice(f"{called}: only", kind, KINDS)
-    # A chat in Anthropic's form is a chat to whoever does not tell the two apart.
+    # Who names only `chat` means a chat in Anthropic's form too.
     return frozenset((*kinds, "messages")) if "chat" in kinds else frozenset(kinds)
 
 

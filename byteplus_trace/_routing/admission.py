@@ -17,7 +17,7 @@ LONG_COOLDOWN_SECONDS = 300.0
 
 
 class Standing:
-    """What one call asks of health, and tells it."""
+    """What one call asks of health, and reports to it."""
 
     def __init__(self, health: Health, operation: str) -> None:
         self._health = health

@@ -95,7 +95,7 @@ class Listener(Protocol):
         """0 closed, 1 half-open, 2 open; without an `opening` where a probe ended in nothing that counts."""
 
     def credential_dead(self, target: str) -> None:
-        """A target's credential was refused; said once for each credential."""
+        """A target's credential was refused; reported once for each credential."""
 
 
 class Health:

@@ -1,7 +1,7 @@
 """
-One call, told as a story: which target next, may it be sent again, how long to wait.
+One call as a sequence of steps: which target next, may it be sent again, how long to wait.
 
-    tell      visit the candidates in order until one answers; none free: the one that is soonest, once
+    run       visit the candidates in order until one answers; none free: the one that is soonest, once
     _visit    one target: an attempt, and again where that may help
     _attempt  one send, a look at the reply, and its verdict
     ...       how it ends
@@ -65,7 +65,7 @@ def plan(
         origin: the name of the target that the caller addressed; None where it was only its region.
         prior: how the call ended that an SDK is sending again.
     """
-    story = _Story(call, policy, health, clock, random, replayable, prior)
+    call_plan = _CallPlan(call, policy, health, clock, random, replayable, prior)
     found, skipped = candidates(
         call,
         policy,
@@ -76,11 +76,11 @@ def plan(
         headers=headers,
         origin=origin,
     )
-    story.skipped = skipped
-    return story.tell(found, origin)
+    call_plan.skipped = skipped
+    return call_plan.run(found, origin)
 
 
-class _Story:
+class _CallPlan:
     def __init__(
         self,
         call: Call,
@@ -120,9 +120,9 @@ class _Story:
         self.copies = False
         """A copy that may have run, and be charged, is out there."""
 
-    # The story.
+    # The call_plan.
 
-    def tell(self, possible: list[Candidate], origin: str | None) -> Plan:
+    def run(self, possible: list[Candidate], origin: str | None) -> Plan:
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:

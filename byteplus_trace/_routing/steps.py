@@ -148,7 +148,7 @@ class Deliver:
     spared: bool = False
     """The call ends here although another target remained, because the last copy may have run: a second charge is avoided."""
     final: bool = False
-    """The plan's last word on a failure: SDKs above are told not to try again (`x-should-retry: false`)."""
+    """The plan has nothing left to try: SDKs above are asked not to try again (`x-should-retry: false`)."""
     attempts: int = 0
     """Sends of this call, those before an SDK's resend included."""
     deadline_at: float | None = None
