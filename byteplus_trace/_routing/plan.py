@@ -28,7 +28,7 @@ from .._policy.conditions import Params
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, may_run_twice, only_reads
 from .admission import Standing
-from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
+from .attempt_end import AttemptEnd, may_repeat, remaining_candidates, wait_before_repeat
 from .deadline import RemainingTime, least
 from .health import Health
 from .order import Candidate, candidates, unprefixed
@@ -129,7 +129,7 @@ class _CallPlan:
             return (yield from self._as_addressed(origin))
         self.alone = len(possible) == 1
         self.health.earn()
-        outcome: Outcome | None = None
+        outcome: AttemptEnd | None = None
         rest, barred = possible, []
         while rest and self.sent < self.most and not self.time.is_over:
             candidate, *rest = rest
@@ -151,7 +151,7 @@ class _CallPlan:
         return (yield from self._final_failure(outcome))
 
     def _remaining_after(
-        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome
+        self, candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd
     ) -> list[Candidate]:
         """The candidates that remain after an outcome."""
         if self._is_final_copy(outcome.verdict):
@@ -164,7 +164,7 @@ class _CallPlan:
         """The work may have been done and must not be done twice."""
         return verdict.may_have_run and not self.twice
 
-    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, Outcome]:
+    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """No candidate is free: the one that is soonest is tried, once."""
         candidate = min(barred, key=self.standing.free_at)
         self.skipped = [skip for skip in self.skipped if skip.target != candidate.name]
@@ -172,7 +172,7 @@ class _CallPlan:
         self.standing.take(candidate, insist=True)
         return (yield from self._visit(candidate, []))
 
-    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, Outcome]:
+    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """One target: an attempt, and again where that may help."""
         cause: Cause = "initial" if self.sent == 0 else "fallback"
         if self.standing.is_probe:
@@ -197,7 +197,7 @@ class _CallPlan:
             self.standing.release()
 
     def _wait_before_repeat(
-        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome, repeats: int, backoff: float
+        self, candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd, repeats: int, backoff: float
     ) -> Wait | None:
         """The wait after which the same target is asked again; None where it is not."""
         if not self._has_repeats(candidate, repeats) or self._is_final_copy(outcome.verdict):
@@ -218,7 +218,7 @@ class _CallPlan:
 
     def _attempt(
         self, candidate: Candidate, rest: list[Candidate], cause: Cause, repeats: int
-    ) -> Generator[Step, Result, Outcome]:
+    ) -> Generator[Step, Result, AttemptEnd]:
         """One send, a look at the reply, and its verdict."""
         yield from self._set_aside()
         self.sent += 1
@@ -233,11 +233,11 @@ class _CallPlan:
         assert isinstance(received, Reply), "a send brings a reply or a failure"
         self.in_hand, self.empty = True, False
         if received.status >= 400:
-            return Outcome(
+            return AttemptEnd(
                 classify_reply(received.status, received.code), received.status, received.retry_after_seconds
             )
         if not self._looks_closer(received, elsewhere or self._has_repeats(candidate, repeats)):
-            return Outcome(SERVED)
+            return AttemptEnd(SERVED)
         bound = least(limit, first_event if received.streaming else None, since=self.clock() - began)
         seen = yield Peek(bound)
         if isinstance(seen, Failure):
@@ -245,14 +245,14 @@ class _CallPlan:
             return self._failed(seen)
         verdict = classify_peeked(seen) if isinstance(seen, Peeked) else SERVED
         self.empty = verdict is EMPTY
-        return Outcome(verdict, retry_after_seconds=received.retry_after_seconds)
+        return AttemptEnd(verdict, retry_after_seconds=received.retry_after_seconds)
 
-    def _failed(self, failure: Failure) -> Outcome:
+    def _failed(self, failure: Failure) -> AttemptEnd:
         verdict = classify_failure(failure)
         self.failures.append(failure)
         if verdict.may_have_run and not failure.stale_connection and not only_reads(self.call):
             self.copies = True
-        return Outcome(verdict, failure=failure)
+        return AttemptEnd(verdict, failure=failure)
 
     def _looks_closer(self, reply: Reply, may_go_on: bool) -> bool:
         """
@@ -321,7 +321,7 @@ class _CallPlan:
             self.kept = True
             yield Keep()
 
-    def _final_failure(self, outcome: Outcome) -> Plan:
+    def _final_failure(self, outcome: AttemptEnd) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
         verdict, failure = outcome.verdict, outcome.failure
         final = not self.alone or self.time.is_over or self._is_final_copy(verdict)
