@@ -6,8 +6,8 @@ One call as a sequence of steps: which target next, may it be sent again, how lo
     _attempt  one send, a look at the reply, and its verdict
     ...       how it ends
 
-Which candidates there are is in `order.py`, how they stand in `standing.py`, what follows from an
-outcome in `outcome.py`, how long anything may take in `timeleft.py`.
+Which candidates there are is in `order.py`, which of them may be tried in `admission.py`, what follows from an
+attempt in `attempt_end.py`, how long anything may take in `deadline.py`.
 
 Laws:
 - What may have run is sent again only where `replay` says so.
@@ -120,7 +120,7 @@ class _CallPlan:
         self.copies = False
         """A copy that may have run, and be charged, is out there."""
 
-    # The call_plan.
+    # The sequence.
 
     def run(self, possible: list[Candidate], origin: str | None) -> Plan:
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
