@@ -110,8 +110,7 @@ def points(exchange: Exchange) -> list[Point]:
         found += _moves(exchange)
     if answer.server_fallback is not None:
         found.append((SERVER_FALLBACKS, (operation, model), 1))
-    if exchange.unknown:
-        found += [(UNKNOWN, each, 1) for each in exchange.unknown]
+    found += [(UNKNOWN, each, 1) for each in exchange.unknown]
     if exchange.duplicate is not None:
         found.append((DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1))
     return found
