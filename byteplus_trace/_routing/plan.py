@@ -19,65 +19,35 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from random import Random
+from collections.abc import Generator
 
 from .._classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .._facts import Call, Cause, Skip
-from .._policy.conditions import Params
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, may_run_twice, only_reads
 from .admission import Standing
 from .attempt_end import AttemptEnd, may_repeat, remaining_candidates, wait_before_repeat
 from .deadline import RemainingTime, least
 from .health import Health
-from .order import Candidate, candidates, unprefixed
+from .order import Candidate, Request, candidates, unprefixed
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
 
-def plan(
-    call: Call,
-    policy: Policy,
-    health: Health,
-    *,
-    clock: Callable[[], float],
-    random: Random,
-    replayable: bool,
-    body_params: Params,
-    file_ids: Callable[[], Iterable[str]],
-    headers: Mapping[str, str],
-    origin: str | None,
-    prior: Prior | None = None,
-) -> Plan:
+def plan(call: Call, policy: Policy, health: Health, request: Request, prior: Prior | None = None) -> Plan:
     """
     Try each target in turn until one gives an answer worth delivering.
 
-    Yields steps for the edge to perform and is sent their outcomes. When all fail, the
+    Yields steps for the edge to perform and is sent their results. When all fail, the
     caller meets the error that it would have met without us: the primary's, or the last.
 
     Args:
-        clock: monotonic seconds.
-        replayable: the body can be sent again, and rewritten.
-        body_params: the whole body, parsed when asked; for conditions.
-        file_ids: the uploaded files that the body names, looked for when asked.
-        headers: the request's, with lower-case names.
-        origin: the name of the target that the caller addressed; None where it was only its region.
+        health: also whose clock and random numbers the plan goes by.
         prior: how the call ended that an SDK is sending again.
     """
-    call_plan = _CallPlan(call, policy, health, clock, random, replayable, prior)
-    found, skipped = candidates(
-        call,
-        policy,
-        health,
-        random=random,
-        body_params=body_params,
-        file_ids=file_ids,
-        headers=headers,
-        origin=origin,
-    )
-    call_plan.skipped = skipped
-    return call_plan.run(found, origin)
+    call_plan = _CallPlan(call, policy, health, request, prior)
+    found, call_plan.skipped = candidates(call, policy, health, request)
+    return call_plan.run(found)
 
 
 class _CallPlan:
@@ -86,18 +56,16 @@ class _CallPlan:
         call: Call,
         policy: Policy,
         health: Health,
-        clock: Callable[[], float],
-        random: Random,
-        replayable: bool,
+        request: Request,
         prior: Prior | None,
     ) -> None:
         self.call = call
         self.policy = policy
         self.health = health
-        self.clock = clock
-        self.random = random
+        self.clock = clock = health.clock
         self.prior = prior
-        self.replayable = replayable
+        self.origin = request.origin
+        self.replayable = request.replayable
         self.twice = may_run_twice(call, policy.replay)
         self.before = prior.attempts if prior is not None else 0
         """Sends of this call before an SDK sent it again."""
@@ -108,7 +76,7 @@ class _CallPlan:
         self.sent = 0
         self.alone = False
         """Only one target can serve the call: its SDK may repeat it as if there were no policy, with a key made anew."""
-        self.most = policy.max_attempts - self.before if replayable else 1
+        self.most = policy.max_attempts - self.before if self.replayable else 1
         self.skipped: list[Skip] = []
         self.waited = 0.0
         self.in_hand = False
@@ -122,11 +90,11 @@ class _CallPlan:
 
     # The sequence.
 
-    def run(self, possible: list[Candidate], origin: str | None) -> Plan:
+    def run(self, possible: list[Candidate]) -> Plan:
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:
-            return (yield from self._as_addressed(origin))
+            return (yield from self._as_addressed())
         self.alone = len(possible) == 1
         self.health.earn()
         outcome: AttemptEnd | None = None
@@ -182,7 +150,9 @@ class _CallPlan:
             while True:
                 outcome = yield from self._attempt(candidate, rest, cause, repeats)
                 # Decorrelated jitter.
-                backoff = min(candidate.retry.cap, self.random.uniform(candidate.retry.base, 3 * backoff))
+                backoff = min(
+                    candidate.retry.cap, self.health.random.uniform(candidate.retry.base, 3 * backoff)
+                )
                 self.standing.learn(candidate, outcome, backoff)
                 wait = self._wait_before_repeat(candidate, rest, outcome, repeats, backoff)
                 if wait is None:
@@ -292,12 +262,12 @@ class _CallPlan:
         """The model to write into the body; None where it stays as it is."""
         return model if self.replayable and model != self.call.model else None
 
-    def _as_addressed(self, origin: str | None) -> Plan:
+    def _as_addressed(self) -> Plan:
         """No target can serve this call: it travels as if there were no policy, but for the name of a target before its model."""
         region = self.call.region
         _, model = unprefixed(self.call.model, self.policy)
         received = yield Send(
-            origin or region,
+            self.origin or region,
             region,
             None,
             "initial",

@@ -77,7 +77,9 @@ def run(suite: Suite, thorough: bool) -> Outcome:
     """Run one suite to its end, or until its time is over; nothing that it started is left."""
     outcome = Outcome(suite, f"python -m tests.report {suite.name}{' --thorough' * thorough}")
     command = [sys.executable, "-m", "tests.report.inside", suite.name, *["thorough"] * thorough]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "BYTEPLUS_TRACE_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "BYTEPLUS_TRACE_"))
+    }
     began = time.monotonic()
     most_seconds = suite.seconds * (10 if thorough else 1)
     with subprocess.Popen(
@@ -109,7 +111,11 @@ def run(suite: Suite, thorough: bool) -> Outcome:
             end()
     outcome.seconds = time.monotonic() - began
     if process.returncode:
-        why = f"not done after {most_seconds} s" if outcome.seconds >= most_seconds else f"exit status {process.returncode}"
+        why = (
+            f"not done after {most_seconds} s"
+            if outcome.seconds >= most_seconds
+            else f"exit status {process.returncode}"
+        )
         outcome.failures.append(f"{suite.name}: {why}")
     elif not outcome.rows:
         outcome.failures.append(f"{suite.name}: nothing was tried")
@@ -162,7 +168,9 @@ def section(outcome: Outcome) -> str:
         "|" + "---|" * len(HEADINGS),
     ]
     failed = [f"- **Failed:** {each}" for each in [*outcome.failures, *(f"{row.part}: {each}" for row in outcome.rows for each in row.harm[:20])]]  # fmt: skip
-    return "\n".join([*head, *(line(row, outcome.command) for row in outcome.rows), *([""] * bool(failed)), *failed])
+    return "\n".join(
+        [*head, *(line(row, outcome.command) for row in outcome.rows), *([""] * bool(failed)), *failed]
+    )
 
 
 def line(row: Figures, command: str) -> str:

@@ -54,7 +54,12 @@ def make(case: Case, library: Any, colour: str) -> Seen:
     options = {"transport": transport, "trust_env": False}
     names = {"read": "read", "raw": "iter_raw", "bytes": "iter_bytes", "lines": "iter_lines"}
     name = names[case.reading]
-    asked = {"method": "POST", "url": HOST + case.path, "content": case.request, "headers": list(case.request_headers)}
+    asked = {
+        "method": "POST",
+        "url": HOST + case.path,
+        "content": case.request,
+        "headers": list(case.request_headers),
+    }
 
     def work() -> None:
         with library.Client(**options) as client, client.stream(**asked) as response:
@@ -94,7 +99,9 @@ def scripted(case: Case, library: Any, colour: str, sent: list[bytes]) -> Any:
 
     def keep(request: Any, content: bytes) -> None:
         head = b"\r\n".join(b": ".join(pair) for pair in request.headers.raw)
-        sent.append(b"%s %s\r\n%s\r\n\r\n%s" % (request.method.encode(), str(request.url).encode(), head, content))
+        sent.append(
+            b"%s %s\r\n%s\r\n\r\n%s" % (request.method.encode(), str(request.url).encode(), head, content)
+        )
 
     def body() -> Any:
         yield from case.parts

@@ -6,7 +6,6 @@ Spans go to a synchronous processor: a batch processor drops by design, and what
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import logging
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,7 +65,10 @@ def posts(client: Any, url: str) -> None:
 
 
 def reads(client: Any, url: str) -> None:
-    with contextlib.suppress(httpx.TransportError, httpx2.TransportError), contextlib.closing(opened(client, url)) as reply:
+    with (
+        contextlib.suppress(httpx.TransportError, httpx2.TransportError),
+        contextlib.closing(opened(client, url)) as reply,
+    ):
         reply.read()
 
 
@@ -149,7 +150,10 @@ IN_STREAMS: dict[str, Callable[[FakeRegion], Any]] = {
     "cut": lambda region: region.cuts(after_events=2),
     "reset in the middle": lambda region: region.cuts(after_events=2, reset=True),
     "an error in the stream": lambda region: region.errors_in_stream(after_events=1),
-    **{f"odd: {name}": (lambda region, name=name: region.answers_oddly(name)) for name in FakeRegion.ODD_REPLIES},
+    **{
+        f"odd: {name}": (lambda region, name=name: region.answers_oddly(name))
+        for name in FakeRegion.ODD_REPLIES
+    },
 }
 SYNC = {
     "a document is read": End(posts),
@@ -297,7 +301,9 @@ def in_this_process(fake: ModelArk, library: Any, colour: str, ends: dict[str, E
                 found = len(seen.exchanges) - before[0], len(calls(seen)) - before[1]
                 figures.spans_lost += max(0, 1 - found[1])
                 how = "routed" if routed else "plain"
-                figures.require(found == (1, 1), f"{name}, {how}: {found[0]} exchanges and {found[1]} spans of 1 call")
+                figures.require(
+                    found == (1, 1), f"{name}, {how}: {found[0]} exchanges and {found[1]} spans of 1 call"
+                )
             open_calls = seen.sample("modelark_operations_in_flight")
             figures.require(not open_calls, f"{open_calls} calls are still counted as open")
             ours = seen.sample("modelark_telemetry_errors_total")
@@ -325,7 +331,9 @@ def once(url: str, library: Any, colour: str, end: End) -> None:
     anyio.run(work, backend=colour)
 
 
-def of_processes(part: str, programs: list[Program], skipped: list[str] | int = 0, rounds: int = 1) -> Figures:
+def of_processes(
+    part: str, programs: list[Program], skipped: list[str] | int = 0, rounds: int = 1
+) -> Figures:
     """Programs of their own, each of which knows how many calls it makes."""
     if isinstance(skipped, int):
         rounds, skipped = skipped, []

@@ -33,7 +33,9 @@ def run(thorough: bool) -> Iterator[Figures]:
     with ModelArk() as fake, as_for_users():
         names = list(seams.SEAMS)
         colours = ("sync", "asyncio") if thorough else ("sync",)
-        alone = [((name,), colour, routed) for name in names for colour in colours for routed in (False, True)]
+        alone = [
+            ((name,), colour, routed) for name in names for colour in colours for routed in (False, True)
+        ]
         yield broken("each seam alone", fake, alone)
         pairs = list(itertools.combinations(names, 2))
         # Each pair in one of four ways to call; every ninth of them where time is short.
@@ -53,23 +55,36 @@ def broken(part: str, fake: ModelArk, ways: list[tuple[tuple[str, ...], str, boo
         try:
             seams.broken(fake, list(names), colour=colour, routed=routed)
         except Exception as error:
-            figures.failures.append(f"{' and '.join(names)}, {colour}, {'routed' if routed else 'plain'}: {error!r}"[:500])
+            figures.failures.append(
+                f"{' and '.join(names)}, {colour}, {'routed' if routed else 'plain'}: {error!r}"[:500]
+            )
     return figures
 
 
 def document(content: bytes, *extra: bytes) -> bytes:
-    head = [b"HTTP/1.1 200 OK", b"content-type: application/json", b"content-length: %d" % len(content), *extra]
+    head = [
+        b"HTTP/1.1 200 OK",
+        b"content-type: application/json",
+        b"content-length: %d" % len(content),
+        *extra,
+    ]
     return b"\r\n".join(head) + b"\r\n\r\n" + content
 
 
 def answer(who: str) -> bytes:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": f"said by {who}"}}
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": f"said by {who}"},
+    }
     usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
     return json.dumps({"id": "1", "model": "m", "choices": [choice], "usage": usage}).encode()
 
 
 def events(who: str) -> list[bytes]:
-    deltas: list[dict[str, Any]] = [{"delta": {"content": f"said {n} by {who}"}, "index": 0} for n in range(2)]
+    deltas: list[dict[str, Any]] = [
+        {"delta": {"content": f"said {n} by {who}"}, "index": 0} for n in range(2)
+    ]
     deltas.append({"delta": {}, "index": 0, "finish_reason": "stop"})
     found = [json.dumps({"id": "1", "model": "m", "choices": [each]}).encode() for each in deltas]
     return [b"data: %s\n\n" % each for each in [*found, b"[DONE]"]]
@@ -194,7 +209,11 @@ def cut_everywhere(name: str, reply: bytes, step: int) -> Figures:
     # Which bytes are tried goes round the ways, so that each way meets each kind of place.
     tried = places(reply, 1)
     tried = [each for number, each in enumerate(tried) if number % step == number // len(reply) % step]
-    figures = Figures(f"{name}, cut at {'every' if step == 1 else f'each {step}th'} byte", inputs=len(tried), faults=2 * len(tried))
+    figures = Figures(
+        f"{name}, cut at {'every' if step == 1 else f'each {step}th'} byte",
+        inputs=len(tried),
+        faults=2 * len(tried),
+    )
     streamed = b"event-stream" in reply
     with cutting(reply) as server:
         each_way = [(*WAYS[number % len(WAYS)], *place) for number, place in enumerate(tried)]
@@ -241,7 +260,9 @@ def cut_under_a_policy(name: str, reply: bytes, step: int) -> Figures:
                 if raised is None:
                     figures.require(status == 200 and body in whole, f"{where}: {status} {body!r}")
                 else:
-                    figures.require(any(each.startswith(body) for each in whole), f"{where}: {body!r}, {raised}")
+                    figures.require(
+                        any(each.startswith(body) for each in whole), f"{where}: {body!r}, {raised}"
+                    )
             figures.spans_lost = len(tried) - len({span.context.trace_id for span in seen.spans})
             figures.faults = sum(each.attempts[0].target == "sg" for each in seen.exchanges)
             ours = seen.sample("modelark_telemetry_errors_total")

@@ -122,7 +122,11 @@ class Load:
         self.stalls: list[float] = []
 
     async def main(self) -> None:
-        options = {"headers": {"Authorization": "Bearer key"}, "timeout": httpx.Timeout(30, read=2), "trust_env": False}
+        options = {
+            "headers": {"Authorization": "Bearer key"},
+            "timeout": httpx.Timeout(30, read=2),
+            "trust_env": False,
+        }
         tls = ssl.create_default_context()
         watching = asyncio.create_task(self.watch())
         async with contextlib.AsyncExitStack() as stack:
@@ -204,8 +208,18 @@ def loaded(count: int, watched: bool) -> Figures:
         load = Load(count, urls[0], next_fault)
         asyncio.run(load.main())
         byteplus_trace.flush()
-        open_calls = sum(s.value for f in registry.collect() for s in f.samples if s.name == "modelark_operations_in_flight")
-        ours = sum(s.value for f in registry.collect() for s in f.samples if s.name == "modelark_telemetry_errors_total")
+        open_calls = sum(
+            s.value
+            for f in registry.collect()
+            for s in f.samples
+            if s.name == "modelark_operations_in_flight"
+        )
+        ours = sum(
+            s.value
+            for f in registry.collect()
+            for s in f.samples
+            if s.name == "modelark_telemetry_errors_total"
+        )
         byteplus_trace.uninstrument()
     gc.collect()
     figures.calls, figures.faults, figures.inputs = load.made, load.faults, len(MIX)

@@ -246,7 +246,7 @@ def loops_and_servers() -> tuple[list[Program], list[str]]:
         "uvloop": [program("uvloop", ON_UVLOOP, 4)],
         "gevent": [Program("gevent", ON_GEVENT + BEGIN + ON_GEVENT_WORK, 10)],
     }  # fmt: skip
-    programs = [each for name, programs in found.items() if importlib.util.find_spec(name) for each in programs]
+    programs = [
+        each for name, programs in found.items() if importlib.util.find_spec(name) for each in programs
+    ]
     return programs, [f"{name} is not installed" for name in found if not importlib.util.find_spec(name)]
-
-

@@ -28,11 +28,25 @@ class Suite:
 
 
 SUITES = (
-    Suite("transparency", "The same calls with and without us: requests, replies and exceptions are compared."),
+    Suite(
+        "transparency", "The same calls with and without us: requests, replies and exceptions are compared."
+    ),
     Suite("faults", "Every seam fails, alone and in pairs; the network fails at every byte of a reply."),
     Suite("ends", "A call ends in every way, and so does its process. Spans go to a synchronous processor."),
-    Suite("load", "Mixed calls, 200 in flight, while regions fail, throttle, reset, cut and wait.", seconds=900),
+    Suite(
+        "load", "Mixed calls, 200 in flight, while regions fail, throttle, reset, cut and wait.", seconds=900
+    ),
     Suite("secrets", "Canaries in all that a call holds, looked for in all that we put out."),
-    Suite("neighbours", "Other libraries that patch, record or replay the same calls.", quick=False, seconds=1800),
-    Suite("versions", "Every CPython of this machine; the oldest and the newest dependencies.", quick=False, seconds=3600),
+    Suite(
+        "neighbours",
+        "Other libraries that patch, record or replay the same calls.",
+        quick=False,
+        seconds=1800,
+    ),
+    Suite(
+        "versions",
+        "Every CPython of this machine; the oldest and the newest dependencies.",
+        quick=False,
+        seconds=3600,
+    ),
 )

@@ -120,11 +120,17 @@ def cases(draw: Any) -> Case:
     error = draw(st.sampled_from((None, None, None, *ERRORS)))
     if draw(st.sampled_from((False, False, True))):
         body = body[: draw(st.integers(0, len(body)))]
-    reply_headers = [("content-type", draw(st.sampled_from(TYPES))), ("x-request-id", "r-1"), ("x-own", "kept")]
+    reply_headers = [
+        ("content-type", draw(st.sampled_from(TYPES))),
+        ("x-request-id", "r-1"),
+        ("x-own", "kept"),
+    ]
     if label != "identity":
         reply_headers.append(("content-encoding", label))
     if draw(st.booleans()):
-        reply_headers.append(("retry-after", draw(st.sampled_from(("1", "-1", "soon", "99999999999999999999")))))
+        reply_headers.append(
+            ("retry-after", draw(st.sampled_from(("1", "-1", "soon", "99999999999999999999"))))
+        )
     return Case(
         path=draw(st.sampled_from(PATHS)) + draw(st.sampled_from(("", "", "?a=1&a=2", "?q=%2F"))),
         request=draw(requests()),
@@ -170,7 +176,9 @@ def compared(inputs: list[Case], library: Any, colour: str) -> Figures:
     figures.calls = len(bare) + len(watched)
     figures.spans_lost = len(inputs) - len(recorded)
     for case, one, other in zip(inputs, bare, watched, strict=True):
-        figures.bytes_changed += bytes_that_differ(one.sent, other.sent) + bytes_that_differ(one.body, other.body)
+        figures.bytes_changed += bytes_that_differ(one.sent, other.sent) + bytes_that_differ(
+            one.body, other.body
+        )
         figures.require(one == other, f"{case} is seen as {one} without us and as {other} with us"[:2_000])
     figures.require(not ours, f"{ours:.0f} faults of our own were swallowed")
     figures.notes.append(f"{sum(each.raised is not None for each in bare)} calls raise with and without us")
@@ -184,7 +192,10 @@ def read_apart(count: int) -> Figures:
     """The readers alone: no bytes make them raise, and how the bytes are cut changes nothing that they find."""
     figures = Figures("the readers of replies, whole and cut")
     strategy = st.tuples(
-        bodies(), st.sampled_from(FAMILIES), st.booleans(), st.lists(st.integers(0, 4_000), min_size=1, max_size=6)
+        bodies(),
+        st.sampled_from(FAMILIES),
+        st.booleans(),
+        st.lists(st.integers(0, 4_000), min_size=1, max_size=6),
     )
     for body, family, streaming, places in drawn(strategy, count):
         found = []
@@ -200,5 +211,7 @@ def read_apart(count: int) -> Figures:
             except Exception as error:
                 figures.failures.append(f"{family} raises {error!r} at {body!r}"[:2_000])
         figures.inputs += 1
-        figures.require(len(set(map(repr, found))) <= 1, f"{family} reads {body!r} in two ways: {found}"[:2_000])
+        figures.require(
+            len(set(map(repr, found))) <= 1, f"{family} reads {body!r} in two ways: {found}"[:2_000]
+        )
     return figures
