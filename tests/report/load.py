@@ -185,10 +185,10 @@ class Load:
 
 def run(thorough: bool) -> Iterator[Figures]:
     count = CALLS_THOROUGH if thorough else CALLS
-    yield loaded(count, watched=True)
+    yield loaded(count)
 
 
-def loaded(count: int, watched: bool) -> Figures:
+def loaded(count: int) -> Figures:
     # That a breaker opens, and closes again, is a line each time.
     logging.disable(logging.CRITICAL)
     figures = Figures(f"{count:,} mixed calls under a policy, {IN_FLIGHT} in flight")
@@ -200,14 +200,13 @@ def loaded(count: int, watched: bool) -> Figures:
         policy = Policy(targets, retry=Retry(base=0.01, cap=0.02), breaker=Breaker(open=0.5, open_max=1))
         registry = CollectorRegistry()
         threads_before, descriptors_before = threading.active_count(), descriptors()
-        if watched:
-            byteplus_trace.instrument(
-                tracer_provider=provider,
-                registry=registry,
-                base_urls=dict(zip(urls, (SG, EU), strict=True)),
-                policy=policy,
-                on_exchange=lambda _: next(exchanges),
-            )
+        byteplus_trace.instrument(
+            tracer_provider=provider,
+            registry=registry,
+            base_urls=dict(zip(urls, (SG, EU), strict=True)),
+            policy=policy,
+            on_exchange=lambda _: next(exchanges),
+        )
         load = Load(count, urls[0], next_fault)
         asyncio.run(load.main())
         byteplus_trace.flush()
