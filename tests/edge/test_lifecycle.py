@@ -614,7 +614,7 @@ def test_a_flush_waits_for_what_is_being_told(instrument, told, url):
     assert ["cancelled"] == [exchange.outcome for exchange in told.exchanges]
 
 
-def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told):
+def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told, caplog):
     """An SDK's own `force_flush` waits for as long as its exporter does."""
     released = threading.Event()
 
@@ -635,6 +635,7 @@ def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told):
     assert (False, True) == (in_time, still_stuck)
     assert byteplus_trace.flush()
     told.provider.shutdown()
+    caplog.clear()  # the oldest SDKs log that their own flush took too long
 
 
 def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):
