@@ -24,6 +24,8 @@ _HEADERS = frozenset({
 })  # fmt: skip
 _FAMILIES = ("x-stainless-", "ark-beta-", "veadk-", "x-portkey-")
 
+_DECIDING = frozenset({"authorization", "x-api-key", "x-session-token", "x-encrypt-info"})
+
 # Of the lists of tasks, files, models and input items, and of what a response is to include (ModelArk's API
 # reference, 2026-11); `beta=true` is what Anthropic's SDK writes for its beta messages.
 _QUERY = frozenset({
@@ -37,6 +39,11 @@ def travels(header: str, forwarded: frozenset[str]) -> bool:
     """Whether a header travels to another origin; `forwarded` are the names that a policy adds, in lower case."""
     name = header.lower()
     return name in _HEADERS or name in forwarded or name.startswith(_FAMILIES)
+
+
+def decides_where(header: str) -> bool:
+    """Whether a header, in lower case, says where a call may go: it authorizes, encrypts or signs."""
+    return header in _DECIDING or "signature" in header
 
 
 def credential(headers: Mapping[str, str]) -> str | None:

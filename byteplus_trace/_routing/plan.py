@@ -61,7 +61,7 @@ def plan(
         replayable: the body can be sent again, and rewritten.
         body_params: the whole body, parsed when asked; for conditions.
         file_ids: the uploaded files that the body names, looked for when asked.
-        headers: the request's, with lower-case names.
+        headers: those of the request that are looked at, with lower-case names.
         origin: the name of the target that the caller addressed; None where it was only its region.
         prior: what the call came to that an SDK is sending again.
     """
