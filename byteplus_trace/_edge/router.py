@@ -20,7 +20,7 @@ from .._policy.replay import breaker_operation, only_reads
 from .._policy.store_address import StoreAddress
 from .._policy.warnings import warnings_of
 from .._regions import region_named
-from .._routing.address import address_of_call
+from .._routing.address import Addresses
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
 from .._routing.order import why_it_stays
@@ -75,6 +75,7 @@ class Router:
         self.random = random.Random()
         self.health = Health(policy, clock, self.random, self)
         self.losses = Losses()
+        self._addresses = Addresses(policy.leaves)
         self._sink = sink
         self._resends = Resends(clock)
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
@@ -105,7 +106,7 @@ class Router:
 
     def _addressed(self, call: Call) -> str | None:
         """The name of the target that a call is addressed to; None where it is only its region."""
-        return address_of_call(call, self.policy.leaves).target
+        return self._addresses.of(call)[0].target
 
     def route(
         self,
@@ -126,6 +127,7 @@ class Router:
         decided = plan(
             call,
             self.policy,
+            self._addresses,
             self.health,
             clock=clock,
             random=self.random,

@@ -27,6 +27,7 @@ from .._facts import Call, Cause, Skip
 from .._policy.conditions import Params
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, may_run_twice, only_reads
+from .address import Addresses
 from .admission import Standing
 from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
 from .deadline import RemainingTime, least
@@ -39,6 +40,7 @@ from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, R
 def plan(
     call: Call,
     policy: Policy,
+    addresses: Addresses,
     health: Health,
     *,
     clock: Callable[[], float],
@@ -69,6 +71,7 @@ def plan(
     found, skipped = candidates(
         call,
         policy,
+        addresses,
         health,
         random=random,
         body_params=body_params,

@@ -14,6 +14,7 @@ import pytest
 
 from byteplus_trace import Policy, Target
 from byteplus_trace._facts import Call
+from byteplus_trace._routing.address import Addresses
 from byteplus_trace._routing.health import Health
 from byteplus_trace._routing.plan import plan
 from byteplus_trace._routing.steps import Discard, Keep, Peek, Peeked, Reply, Send, Wait
@@ -108,6 +109,7 @@ class World:
         return plan(
             call,
             self.policy,
+            Addresses(self.policy.leaves),
             self.health,
             clock=self.clock,
             random=self.random,
