@@ -201,7 +201,7 @@ def uninstrument() -> None:
 
 def flush(timeout: float = 5.0) -> bool:
     """
-    Tell what is waiting to be told, and have spans exported; for short-lived processes.
+    Record what is waiting, and export it; for short-lived processes.
 
     Args:
         timeout: the most to wait, in seconds.

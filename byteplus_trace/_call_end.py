@@ -7,9 +7,9 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -27,6 +27,11 @@ _MOST_CAUSES = 16
 How = Literal["complete", "exhausted", "raised", "closed", "forgotten"]
 
 
+def _now() -> float:
+    # Looked up each time, as wherever else it is read: a test may have put a frozen clock in its place.
+    return time.perf_counter()
+
+
 class End(msgspec.Struct, frozen=True):
     """The end of an attempt, or of its call, as its reader saw it."""
 
@@ -34,8 +39,8 @@ class End(msgspec.Struct, frozen=True):
     error: BaseException | None = None
     kind: FailureKind | None = None
     """Of the error."""
-    at: float = msgspec.field(default_factory=perf_counter)
-    """On the clock of `time.perf_counter`; now, unless said otherwise."""
+    at: float = msgspec.field(default_factory=_now)
+    """On the clock of `time.perf_counter`; now by default."""
 
 
 @dataclass(frozen=True, slots=True)

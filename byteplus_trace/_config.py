@@ -219,7 +219,7 @@ _MADE_ELSEWHERE: tuple[tuple[str, str, str], ...] = (
     (
         "tracer_provider",
         "get_tracer",
-        "a TracerProvider, such as opentelemetry.sdk.trace.TracerProvider(); which exporter our own one uses is said by OTEL_TRACES_EXPORTER",
+        "a TracerProvider, such as opentelemetry.sdk.trace.TracerProvider(); OTEL_TRACES_EXPORTER chooses the exporter of our own one",
     ),
     (
         "meter_provider",

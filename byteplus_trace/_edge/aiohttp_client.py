@@ -94,7 +94,7 @@ def _then_ended(method: Callable[[], Any], observed: Observed) -> Callable[[], A
 
 
 class _Content(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in its stubs only
-    """aiohttp's stream of a body, and who is told what is read of it."""
+    """aiohttp's stream of a body, and who receives what is read of it."""
 
     def __init__(self, content: Any, observed: Observed) -> None:
         super().__init__(content)

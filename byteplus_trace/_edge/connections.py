@@ -6,7 +6,7 @@ object: the GOAWAY frame that the server sent, or the exception of the one read 
 that failed. So a loss is recognised by that object, and reported once.
 
 A GOAWAY names the last stream that the server looked at, and a stream may be refused before
-that (REFUSED_STREAM): what came later was not processed (RFC 9113, 6.8 and 8.7).
+that (REFUSED_STREAM): what was sent later was not processed (RFC 9113, 6.8 and 8.7).
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Observed:
         self._observer.finish(End("raised", error, _kind_of(error)))
 
     def replied(self, status: int, headers: Iterable[tuple[str, str]], *, decoded: bool) -> None:
-        """Response headers came. `decoded`: the body is reported as its encoding unpacked it."""
+        """The response headers were received. `decoded`: the body is reported as its encoding unpacked it."""
         try:
             found = {name.lower(): value for name, value in headers if name.lower() in RECORDED_HEADERS}
             if decoded:

@@ -24,14 +24,14 @@ _watched: set[str] = set()
 
 
 class _Point(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
-    """Our wrapper, told from others'."""
+    """Our wrapper, which differs from others' by its type."""
 
 
 def install() -> None:
     """Patch the libraries that are loaded, and each other one when it comes."""
     for name in POINTS.keys() - _watched:
         _watched.add(name)
-        wrapt.register_post_import_hook(_came, name)
+        wrapt.register_post_import_hook(_imported, name)
     with _lock:
         for name in _loaded:
             _patch(name)
@@ -47,7 +47,7 @@ def remove() -> None:
                 setattr(kind, method, found.__wrapped__)
 
 
-def _came(module: ModuleType) -> None:
+def _imported(module: ModuleType) -> None:
     _loaded[module.__name__] = module
     if Instrumentation._active is not None:
         with _lock:

@@ -52,7 +52,7 @@ def _text(value: Any) -> str:
 
 
 class _Raw(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in its stubs only
-    """urllib3's response, and who is told what is read of it."""
+    """urllib3's response, and who receives what is read of it."""
 
     def __init__(self, raw: Any, observed: Observed, response: Any) -> None:
         super().__init__(raw)

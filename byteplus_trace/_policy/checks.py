@@ -1,7 +1,7 @@
 """
 Values as users write them, checked in their words: what was written, and what to write instead.
 
-Each function is given the name under which the user knows the value.
+The first argument of each function is the name under which the user knows the value.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ def _parts(url: str) -> SplitResult | None:
     return parts if is_one else None
 
 
-def name(what: str, given: object) -> None:
-    if not isinstance(given, str) or not given.strip():
-        raise SettingError(f"{what}: the name must be a text, not {shown(given)}.")
-    if "/" in given or given.startswith("@"):
+def name(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise SettingError(f"{what}: the name must be a text, not {shown(value)}.")
+    if "/" in value or value.startswith("@"):
         raise SettingError(
-            f"{what} {shown(given)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
+            f"{what} {shown(value)}: a name has no '/' and no leading '@', so that '@name/model' can be read."
         )
 
 
-def api_key(called: str, given: object) -> str | None:
+def api_key(called: str, value: object) -> str | None:
     """A key without what surrounds it, such as the last line's end of a file that holds it."""
-    if given is None:
+    if value is None:
         return None
-    key = given.strip() if isinstance(given, str) else ""
+    key = value.strip() if isinstance(value, str) else ""
     if not key:
         raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
     if not key.isascii() or not key.isprintable():
@@ -65,15 +65,15 @@ def api_key(called: str, given: object) -> str | None:
     return key
 
 
-def models(called: str, given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
+def models(called: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
         raise SettingError(
-            f"{called}: models must map the caller's model to the one here, not {shown(given)}."
+            f"{called}: models must map the caller's model to the one here, not {shown(value)}."
         )
-    for model, mapped in given.items():
+    for model, mapped in value.items():
         text(f"{called}: a key of models", model)
         text(f"{called}: models[{shown(model)}]", mapped)
-    return dict(given)
+    return dict(value)
 
 
 # Fields that decide how a call is read or routed, and where they are set instead.
@@ -83,13 +83,13 @@ _NOT_OVERRIDDEN = {
 }
 
 
-def override_params(called: str, given: object) -> dict[str, Any]:
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+def override_params(called: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise SettingError(f"{called}: override_params must map body fields to values.")
     for field, instead in _NOT_OVERRIDDEN.items():
-        if field in given:
+        if field in value:
             raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
-    return {key: _plain(value) for key, value in given.items()}
+    return {key: _plain(each) for key, each in value.items()}
 
 
 def _plain(value: object) -> object:
@@ -105,12 +105,12 @@ def _plain(value: object) -> object:
             return value
 
 
-def statuses(name: str, given: object) -> frozenset[int] | None:
-    if given is None:
+def statuses(name: str, value: object) -> frozenset[int] | None:
+    if value is None:
         return None
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise SettingError(f"{name}={shown(given)} must be a list of HTTP statuses, such as [429, 503].")
-    found = tuple(given)
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise SettingError(f"{name}={shown(value)} must be a list of HTTP statuses, such as [429, 503].")
+    found = tuple(value)
     for status in found:
         if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:
             raise SettingError(
@@ -125,11 +125,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NEVER_FORWARDED = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie"})
 
 
-def header_names(name: str, given: object) -> frozenset[str]:
+def header_names(name: str, value: object) -> frozenset[str]:
     """Names of headers, in lower case."""
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise SettingError(f"{name}={shown(given)} must be a list of header names, such as ['x-tenant'].")
-    found = tuple(given)
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise SettingError(f"{name}={shown(value)} must be a list of header names, such as ['x-tenant'].")
+    found = tuple(value)
     for header in found:
         if not isinstance(header, str) or _TOKEN.fullmatch(header) is None:
             raise SettingError(f"{name}: {shown(header)} is not the name of a header.")
@@ -138,10 +138,10 @@ def header_names(name: str, given: object) -> frozenset[str]:
     return frozenset(header.lower() for header in found)
 
 
-def choice(name: str, word: object, known: Sequence[str]) -> None:
-    if word not in known:
+def choice(name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
         raise SettingError(
-            f"{name}: {shown(word)} is not known (known: {', '.join(map(as_written, known))}).{did_you_mean(word, known)}"
+            f"{name}: {shown(value)} is not known (known: {', '.join(map(as_written, known))}).{did_you_mean(value, known)}"
         )
 
 

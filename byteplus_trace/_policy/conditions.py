@@ -3,7 +3,7 @@ Which calls a condition fits: Portkey's query language over a call's own facts.
 
 A query is checked when it is written (`checked_query`) and answered for each call
 (`fits`). A field that a call does not have fits nothing, not even `$ne`. Numbers are
-compared as numbers, also where they came as text. `url.pathname` is compared in every
+compared as numbers, also where they are text. `url.pathname` is compared in every
 spelling that the two worlds give it: `/api/v3/chat/completions`, as it is;
 `/v1/chat/completions`, as Portkey's gateway sees it; `/chat/completions`.
 """

@@ -178,8 +178,8 @@ def _model_of_provider(provider: object, where: str) -> str | None:
     return model or None
 
 
-def _retry(given: object, where: str) -> Retry:
-    table = _checked(given, _RETRY, where)
+def _retry(value: object, where: str) -> Retry:
+    table = _checked(value, _RETRY, where)
     usual = Retry()
     attempts = table.get("attempts", usual.per_target)
     checks.whole(f"{where}.attempts", attempts, least=0)
@@ -195,9 +195,9 @@ def _retry(given: object, where: str) -> Retry:
     )
 
 
-def _breaker(given: object, where: str) -> Breaker:
-    """Portkey's opens on either threshold that is given, and always for the same time."""
-    table = _checked(given, _BREAKER, where)
+def _breaker(value: object, where: str) -> Breaker:
+    """Portkey's opens on either threshold that is set, and always for the same time."""
+    table = _checked(value, _BREAKER, where)
     usual = Breaker()
     count, percentage = table.get("failure_threshold"), table.get("failure_threshold_percentage")
     unset = count is None and percentage is None
@@ -224,8 +224,8 @@ def _share(percentage: object, where: str) -> float | None:
     return percentage / 100
 
 
-def _condition(given: Mapping[str, Any], where: str) -> Condition:
-    table = _checked(given, ("query", "then"), where)
+def _condition(value: Mapping[str, Any], where: str) -> Condition:
+    table = _checked(value, ("query", "then"), where)
     for name in ("query", "then"):
         if name not in table:
             raise SettingError(f"{where}: {name!r} is missing.")
@@ -236,10 +236,10 @@ def _seconds(table: Mapping[str, Any], name: str, where: str, otherwise: float |
     """A duration that is written in milliseconds."""
     if name not in table:
         return otherwise
-    given = table[name]
-    if not checks.is_number(given) or given <= 0:
-        raise SettingError(f"{where}{name}={shown(given)} must be a number of milliseconds, more than 0.")
-    return given / 1000
+    value = table[name]
+    if not checks.is_number(value) or value <= 0:
+        raise SettingError(f"{where}{name}={shown(value)} must be a number of milliseconds, more than 0.")
+    return value / 1000
 
 
 def _object(table: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
@@ -247,18 +247,18 @@ def _object(table: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any
 
 
 def _objects(table: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
-    given = table.get(name, [])
-    if not isinstance(given, (list, tuple)):
-        raise SettingError(f"{where}{name} must be a list of objects, not a {type(given).__name__}.")
-    return [_checked(each, None, f"{where}{name}[{at}]") for at, each in enumerate(given)]
+    value = table.get(name, [])
+    if not isinstance(value, (list, tuple)):
+        raise SettingError(f"{where}{name} must be a list of objects, not a {type(value).__name__}.")
+    return [_checked(each, None, f"{where}{name}[{at}]") for at, each in enumerate(value)]
 
 
-def _checked(given: object, known: Sequence[str] | None, where: str) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping):
-        raise SettingError(f"{where} must be an object, not a {type(given).__name__}.")
+def _checked(value: object, known: Sequence[str] | None, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SettingError(f"{where} must be an object, not a {type(value).__name__}.")
     if known is not None:
-        _check_keys(given, known, f"{where}.")
-    return given
+        _check_keys(value, known, f"{where}.")
+    return value
 
 
 def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -71,7 +71,7 @@ def read_file(what: str, named: str) -> object:
             refusal = f"{what} {named!r} cannot be read: {getattr(error, 'strerror', error)}."
         else:
             refusal = (
-                f"{what} is given as a text of {len(named)} characters that is neither JSON nor the path of a file. "
+                f"{what} is a text of {len(named)} characters that is neither JSON nor the path of a file. "
                 "Write what it holds into a file, and give its path, such as 'policy.toml'."
             )
     else:
@@ -83,7 +83,7 @@ def read_file(what: str, named: str) -> object:
         if path.suffix == ".json" or text.lstrip().startswith("{"):
             return _parsed(json.loads, text, f"{what} {named!r}", "JSON")
         return _parsed(tomllib.loads, text, f"{what} {named!r}", "TOML")
-    raise SettingError(refusal)  # on its own, for the other error repeats what was given
+    raise SettingError(refusal)  # on its own, for the other error repeats the text
 
 
 def _parsed(parse: Callable[[str], object], text: str, what: str, language: str) -> object:
@@ -137,11 +137,11 @@ def _variable(name: str, environ: Mapping[str, str], where: str, missing: dict[s
 
 
 def _policy(kind: type[_T], table: Mapping[str, Any]) -> _T:
-    given = _group_words(table, "policy")
+    arguments = _group_arguments(table, "policy")
     for name, part in (("retry", Retry), ("breaker", Breaker), ("deadline", Deadline)):
-        if name in given:
-            given[name] = _built(part, given[name], name)
-    return _built(kind, given, "policy")
+        if name in arguments:
+            arguments[name] = _built(part, arguments[name], name)
+    return _built(kind, arguments, "policy")
 
 
 def _member(entry: object, where: str) -> Target | Group:
@@ -149,7 +149,7 @@ def _member(entry: object, where: str) -> Target | Group:
         return entry
     table = _table(entry, where)
     if "targets" in table:
-        return _built(Group, _group_words(table, where), where)
+        return _built(Group, _group_arguments(table, where), where)
     for name, kind in (("retry", Retry), ("breaker", Breaker)):
         if name in table:
             table[name] = _built(kind, table[name], f"{where}.{name}")
@@ -160,25 +160,26 @@ def _member(entry: object, where: str) -> Target | Group:
     return _built(Target, table, where)
 
 
-def _group_words(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    given = dict(table)
-    if "targets" in given:
-        given["targets"] = [
-            _member(each, f"{where}.targets[{at}]") for at, each in enumerate(_list(given, "targets", where))
+def _group_arguments(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    arguments = dict(table)
+    if "targets" in arguments:
+        arguments["targets"] = [
+            _member(each, f"{where}.targets[{at}]")
+            for at, each in enumerate(_list(arguments, "targets", where))
         ]
-    if "conditions" in given:
-        given["conditions"] = [
+    if "conditions" in arguments:
+        arguments["conditions"] = [
             _built(Condition, each, f"{where}.conditions[{at}]")
-            for at, each in enumerate(_list(given, "conditions", where))
+            for at, each in enumerate(_list(arguments, "conditions", where))
         ]
-    return given
+    return arguments
 
 
-def _built(kind: type[_T], given: Any, where: str) -> _T:
+def _built(kind: type[_T], value: Any, where: str) -> _T:
     """The dataclass from a table of its fields; what is no field is refused."""
-    if isinstance(given, kind):
-        return given
-    table = _table(given, where)
+    if isinstance(value, kind):
+        return value
+    table = _table(value, where)
     needed = {each.name: _is_needed(each) for each in fields(kind)}  # type: ignore[arg-type]  # only our dataclasses come here
     for key in table:
         if key not in needed:
@@ -195,16 +196,16 @@ def _is_needed(each: Field[Any]) -> bool:
     return each.default is MISSING and each.default_factory is MISSING
 
 
-def _table(given: object, where: str) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
+def _table(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
         raise SettingError(
-            f"{where} must be a table, not {type(given).__name__}.{checks.instead(where, given, ' = ')}"
+            f"{where} must be a table, not {type(value).__name__}.{checks.instead(where, value, ' = ')}"
         )
-    return {str(key): value for key, value in given.items()}
+    return {str(key): each for key, each in value.items()}
 
 
 def _list(table: Mapping[str, Any], name: str, where: str) -> list[Any]:
-    given = table[name]
-    if not isinstance(given, (list, tuple)):
-        raise SettingError(f"{where}.{name} must be a list of tables, not {type(given).__name__}.")
-    return list(given)
+    value = table[name]
+    if not isinstance(value, (list, tuple)):
+        raise SettingError(f"{where}.{name} must be a list of tables, not {type(value).__name__}.")
+    return list(value)

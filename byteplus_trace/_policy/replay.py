@@ -59,10 +59,10 @@ def may_run_twice(call: Call, replay: Mapping[str, Replay]) -> bool:
     """Whether a call may be sent again when nobody knows whether its first copy ran."""
     if only_reads(call):
         return True
-    said = replay[kind_of(call)]
-    if said == "stateless_only":
+    allowed = replay[kind_of(call)]
+    if allowed == "stateless_only":
         return call.params.get("store") is False and not any(name in call.params for name in EARLIER)
-    return said == "ambiguous"
+    return allowed == "ambiguous"
 
 
 def checked_only(called: str, only: object) -> frozenset[str] | None:
@@ -80,21 +80,21 @@ def checked_only(called: str, only: object) -> frozenset[str] | None:
         )
     for kind in kinds:
         checks.choice(f"{called}: only", kind, KINDS)
-    # A chat in Anthropic's form is a chat to whoever does not tell the two apart.
+    # Who names only `chat` means a chat in Anthropic's form too.
     return frozenset((*kinds, "messages")) if "chat" in kinds else frozenset(kinds)
 
 
-def checked_replay(given: object) -> dict[str, Replay]:
+def checked_replay(value: object) -> dict[str, Replay]:
     """A policy's `replay` as its user wrote it, what is not named as by default."""
-    if not isinstance(given, Mapping):
-        raise SettingError(f"replay={shown(given)} must map kinds of call to one of {', '.join(REPLAYS)}.")
-    for kind, word in given.items():
+    if not isinstance(value, Mapping):
+        raise SettingError(f"replay={shown(value)} must map kinds of call to one of {', '.join(REPLAYS)}.")
+    for kind, rule in value.items():
         checks.choice("replay", kind, KINDS)
-        checks.choice(f"replay[{kind!r}]", word, REPLAYS)
-        if word == "stateless_only" and kind != "responses":
+        checks.choice(f"replay[{kind!r}]", rule, REPLAYS)
+        if rule == "stateless_only" and kind != "responses":
             raise SettingError(
                 f"replay[{kind!r}]='stateless_only' is for responses alone; write 'ambiguous' or 'unsent_only'."
             )
     # Where `chat` is named and `messages` is not, `chat` covers it.
-    covered = {"messages": given["chat"]} if "chat" in given else {}
-    return {**DEFAULT_REPLAY, **covered, **given}
+    covered = {"messages": value["chat"]} if "chat" in value else {}
+    return {**DEFAULT_REPLAY, **covered, **value}

@@ -1,5 +1,5 @@
 """
-What a policy allows that may surprise its author: one sentence each, told at startup and by `config check`.
+What a policy allows that may surprise its author: one sentence each, logged at startup and printed by `config check`.
 """
 
 from __future__ import annotations

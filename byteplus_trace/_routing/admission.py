@@ -9,7 +9,7 @@ Laws:
 from __future__ import annotations
 
 from .._facts import Skip
-from .attempt_end import Outcome, asked_wait
+from .attempt_end import AttemptEnd, asked_wait
 from .health import Health
 from .order import Candidate
 
@@ -17,7 +17,7 @@ LONG_COOLDOWN_SECONDS = 300.0
 
 
 class Standing:
-    """What one call asks of health, and tells it."""
+    """What one call asks of health, and reports to it."""
 
     def __init__(self, health: Health, operation: str) -> None:
         self._health = health
@@ -70,7 +70,7 @@ class Standing:
             ("model", candidate.name, candidate.model or ""),
         )
 
-    def learn(self, candidate: Candidate, outcome: Outcome, backoff: float) -> None:
+    def learn(self, candidate: Candidate, outcome: AttemptEnd, backoff: float) -> None:
         """Let health know of an outcome."""
         name, cooling = candidate.name, max(asked_wait(candidate, outcome) or 0.0, backoff)
         match outcome.verdict.cools:
@@ -86,7 +86,7 @@ class Standing:
                 self._health.bury(candidate.credential, name)
         self._judge(name, outcome)
 
-    def _judge(self, name: str, outcome: Outcome) -> None:
+    def _judge(self, name: str, outcome: AttemptEnd) -> None:
         """Count the outcome at the breaker; the caller's own troubles say nothing of the target."""
         if outcome.failure is not None and outcome.failure.is_counted:
             return
@@ -105,7 +105,7 @@ class Standing:
         self._probed = None
 
     def release(self) -> None:
-        """A probe that came to no verdict gives its slot back."""
+        """A probe without a verdict gives its slot back."""
         if self._probed is not None:
             self._health.released(self._probed, self._operation)
             self._probed = None

@@ -1,9 +1,9 @@
 """
-What came of one attempt, and what follows from it for the targets: pure functions.
+How one attempt ended, and what follows from it for the targets: pure functions.
 
 Whether the same target may be asked again and after which wait, and which of the other
-candidates are left. A list of statuses that the user wrote counts before the verdict. What a
-call has left to spend (sends, time, the budget of retries) is the plan's to ask.
+candidates remain. A list of statuses that the user wrote counts before the verdict. What a
+call may still spend (sends, time, the budget of retries) is the plan's to ask.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server may ask for a year by mistake; it is asked again after five minutes."""
 
 
-class Outcome(NamedTuple):
-    """What came of one attempt, and what it means."""
+class AttemptEnd(NamedTuple):
+    """How one attempt ended, and what that means."""
 
     verdict: Verdict
     status: int | None = None
@@ -30,15 +30,15 @@ class Outcome(NamedTuple):
     failure: Failure | None = None
 
 
-def asked_wait(candidate: Candidate, outcome: Outcome) -> float | None:
-    """How long the target asks to be left alone, where that is heeded."""
+def asked_wait(candidate: Candidate, outcome: AttemptEnd) -> float | None:
+    """How long the target asks callers to wait, where that is followed."""
     heeded = candidate.retry.use_retry_after and outcome.verdict.heeds_retry_after
     if not heeded or outcome.retry_after_seconds is None:
         return None
     return min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
 
 
-def may_repeat(candidate: Candidate, outcome: Outcome, repeats: int, free: Iterable[Candidate]) -> bool:
+def may_repeat(candidate: Candidate, outcome: AttemptEnd, repeats: int, free: Iterable[Candidate]) -> bool:
     """Whether the same target may be asked again; `free` are the other candidates that could be taken now."""
     statuses = candidate.retry.on_status_codes
     if statuses is not None and outcome.status is not None:
@@ -54,7 +54,7 @@ def may_repeat(candidate: Candidate, outcome: Outcome, repeats: int, free: Itera
             return True
 
 
-def wait_before_repeat(candidate: Candidate, outcome: Outcome, backoff: float) -> Wait | None:
+def wait_before_repeat(candidate: Candidate, outcome: AttemptEnd, backoff: float) -> Wait | None:
     """The wait after which the same target is asked again; None where that is longer than anybody waits."""
     verdict, asked = outcome.verdict, asked_wait(candidate, outcome)
     if verdict.retry == "stale":
@@ -68,21 +68,21 @@ def wait_before_repeat(candidate: Candidate, outcome: Outcome, backoff: float) -
 
 
 def remaining_candidates(
-    candidate: Candidate, rest: list[Candidate], outcome: Outcome
+    candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd
 ) -> tuple[list[Candidate], list[Skip]]:
     """The other candidates that may be tried after an outcome, and the targets that are passed over because of it."""
-    left: list[Candidate] = []
+    remaining: list[Candidate] = []
     skipped: list[Skip] = []
     for other in rest:
         statuses = shared_group(candidate, other).on_status_codes
         if statuses is not None and outcome.status is not None:
             if outcome.status in statuses:
-                left.append(other)
+                remaining.append(other)
         elif _may_move(candidate, other, outcome.verdict):
-            left.append(other)
+            remaining.append(other)
         elif outcome.verdict.move in _SKIPPED_FOR:
             skipped.append(Skip(other.name, _SKIPPED_FOR[outcome.verdict.move], other.target.region))
-    return left, skipped
+    return remaining, skipped
 
 
 _SKIPPED_FOR: Mapping[Moving, SkipReason] = {

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 from .._policy.targets import Deadline
 
-# A timer may fire a little early: what is left then is no time to try anything in.
+# A timer may fire a little early: what remains then is no time to try anything in.
 _NO_TIME = 0.005
 _SHORTEST = 0.001
 
 
 class RemainingTime:
-    """What is left of a call's deadline; `ends_at` is on the clock, None where nothing ends it."""
+    """What remains of a call's deadline; `ends_at` is on the clock, None where nothing ends it."""
 
     def __init__(self, deadline: Deadline, clock: Callable[[], float], ends_at: float | None) -> None:
         self._deadline = deadline

@@ -36,7 +36,7 @@ REMEMBERED_SECONDS = 3_600.0
 PIN_SECONDS = 7 * 86_400.0
 """ModelArk keeps responses for three days and files for seven."""
 LONGEST_BAR_SECONDS = 300.0
-"""No cooldown is longer, and no refused key is left alone for longer."""
+"""No cooldown is longer, and no refused key is barred for longer."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -66,7 +66,7 @@ class Episode(msgspec.Struct, frozen=True, order=True):
 
 
 class Cooling(NamedTuple):
-    """A target that is left alone for a while; with a model, that model there."""
+    """A target that is barred for a while; with a model, that model there."""
 
     place: str
     credential: str
@@ -199,7 +199,7 @@ class BreakerNews(msgspec.Struct, frozen=True, array_like=True, tag="breaker"):
 
 
 class CoolingNews(msgspec.Struct, frozen=True, array_like=True, tag="cooling"):
-    """A target, or one model there, is left alone for a while."""
+    """A target, or one model there, is barred for a while."""
 
     place: _Text
     credential: _Short

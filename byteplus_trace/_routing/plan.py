@@ -1,13 +1,13 @@
 """
-One call, told as a story: which target next, may it be sent again, how long to wait.
+One call as a sequence of steps: which target next, may it be sent again, how long to wait.
 
-    tell      visit the candidates in order until one answers; none free: the one that is soonest, once
+    run       visit the candidates in order until one answers; none free: the one that is soonest, once
     _visit    one target: an attempt, and again where that may help
-    _attempt  one send, a look at what came, and its verdict
+    _attempt  one send, a look at the reply, and its verdict
     ...       how it ends
 
-Which candidates there are is in `order.py`, how they stand in `standing.py`, what follows from an
-outcome in `outcome.py`, how long anything may take in `timeleft.py`.
+Which candidates there are is in `order.py`, which of them may be tried in `admission.py`, what follows from an
+attempt in `attempt_end.py`, how long anything may take in `deadline.py`.
 
 Laws:
 - What may have run is sent again only where `replay` says so.
@@ -19,20 +19,18 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from random import Random
+from collections.abc import Generator
 
 from .._classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .._facts import Call, Cause, Skip
-from .._policy.conditions import Params
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, may_run_twice, only_reads
 from .address import Addresses
 from .admission import Standing
-from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
+from .attempt_end import AttemptEnd, may_repeat, remaining_candidates, wait_before_repeat
 from .deadline import RemainingTime, least
 from .health import Health
-from .order import Candidate, candidates, unprefixed
+from .order import Candidate, Request, candidates, unprefixed
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
@@ -42,65 +40,41 @@ def plan(
     policy: Policy,
     addresses: Addresses,
     health: Health,
-    *,
-    clock: Callable[[], float],
-    random: Random,
-    replayable: bool,
-    body_params: Params,
-    file_ids: Callable[[], Iterable[str]],
-    headers: Mapping[str, str],
-    origin: str | None,
+    request: Request,
     prior: Prior | None = None,
 ) -> Plan:
     """
     Try each target in turn until one gives an answer worth delivering.
 
-    Yields steps for the edge to perform and is sent their outcomes. When all fail, the
+    Yields steps for the edge to perform and is sent their results. When all fail, the
     caller meets the error that it would have met without us: the primary's, or the last.
 
     Args:
-        clock: monotonic seconds.
-        replayable: the body can be sent again, and rewritten.
-        body_params: the whole body, parsed when asked; for conditions.
-        file_ids: the uploaded files that the body names, looked for when asked.
-        headers: those of the request that are looked at, with lower-case names.
-        origin: the name of the target that the caller addressed; None where it was only its region.
-        prior: what the call came to that an SDK is sending again.
+        addresses: of the policy's calls.
+        health: also whose clock and random numbers the plan goes by.
+        prior: how the call ended that an SDK is sending again.
     """
-    story = _Story(call, policy, health, clock, random, replayable, prior)
-    found, skipped = candidates(
-        call,
-        policy,
-        addresses,
-        health,
-        random=random,
-        body_params=body_params,
-        file_ids=file_ids,
-        headers=headers,
-        origin=origin,
-    )
-    story.skipped = skipped
-    return story.tell(found, origin)
+    call_plan = _CallPlan(call, policy, health, request, prior)
+    found, call_plan.skipped = candidates(call, policy, addresses, health, request)
+    return call_plan.run(found)
 
 
-class _Story:
+class _CallPlan:
     def __init__(
         self,
         call: Call,
         policy: Policy,
         health: Health,
-        clock: Callable[[], float],
-        random: Random,
-        replayable: bool,
+        request: Request,
         prior: Prior | None,
     ) -> None:
         self.call = call
         self.policy = policy
         self.health = health
-        self.clock = clock
-        self.random = random
+        self.clock = clock = health.clock
         self.prior = prior
-        self.replayable = replayable
+        self.origin = request.origin
+        self.replayable = request.replayable
         self.twice = may_run_twice(call, policy.replay)
         self.before = prior.attempts if prior is not None else 0
         """Sends of this call before an SDK sent it again."""
@@ -111,7 +85,7 @@ class _Story:
         self.sent = 0
         self.alone = False
         """Only one target can serve the call: its SDK may repeat it as if there were no policy, with a key made anew."""
-        self.most = policy.max_attempts - self.before if replayable else 1
+        self.most = policy.max_attempts - self.before if self.replayable else 1
         self.skipped: list[Skip] = []
         self.waited = 0.0
         self.in_hand = False
@@ -123,16 +97,16 @@ class _Story:
         self.copies = False
         """A copy that may have run, and be charged, is out there."""
 
-    # The story.
+    # The sequence.
 
-    def tell(self, possible: list[Candidate], origin: str | None) -> Plan:
+    def run(self, possible: list[Candidate]) -> Plan:
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:
-            return (yield from self._as_addressed(origin))
+            return (yield from self._as_addressed())
         self.alone = len(possible) == 1
         self.health.earn()
-        outcome: Outcome | None = None
+        outcome: AttemptEnd | None = None
         rest, barred = possible, []
         while rest and self.sent < self.most and not self.time.is_over:
             candidate, *rest = rest
@@ -154,20 +128,20 @@ class _Story:
         return (yield from self._final_failure(outcome))
 
     def _remaining_after(
-        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome
+        self, candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd
     ) -> list[Candidate]:
-        """The candidates that are left after an outcome."""
+        """The candidates that remain after an outcome."""
         if self._is_final_copy(outcome.verdict):
             return []
-        left, skipped = remaining_candidates(candidate, rest, outcome)
+        remaining, skipped = remaining_candidates(candidate, rest, outcome)
         self.skipped += skipped
-        return left
+        return remaining
 
     def _is_final_copy(self, verdict: Verdict) -> bool:
         """The work may have been done and must not be done twice."""
         return verdict.may_have_run and not self.twice
 
-    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, Outcome]:
+    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """No candidate is free: the one that is soonest is tried, once."""
         candidate = min(barred, key=self.standing.free_at)
         self.skipped = [skip for skip in self.skipped if skip.target != candidate.name]
@@ -175,7 +149,7 @@ class _Story:
         self.standing.take(candidate, insist=True)
         return (yield from self._visit(candidate, []))
 
-    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, Outcome]:
+    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """One target: an attempt, and again where that may help."""
         cause: Cause = "initial" if self.sent == 0 else "fallback"
         if self.standing.is_probe:
@@ -185,7 +159,9 @@ class _Story:
             while True:
                 outcome = yield from self._attempt(candidate, rest, cause, repeats)
                 # Decorrelated jitter.
-                backoff = min(candidate.retry.cap, self.random.uniform(candidate.retry.base, 3 * backoff))
+                backoff = min(
+                    candidate.retry.cap, self.health.random.uniform(candidate.retry.base, 3 * backoff)
+                )
                 self.standing.learn(candidate, outcome, backoff)
                 wait = self._wait_before_repeat(candidate, rest, outcome, repeats, backoff)
                 if wait is None:
@@ -200,7 +176,7 @@ class _Story:
             self.standing.release()
 
     def _wait_before_repeat(
-        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome, repeats: int, backoff: float
+        self, candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd, repeats: int, backoff: float
     ) -> Wait | None:
         """The wait after which the same target is asked again; None where it is not."""
         if not self._has_repeats(candidate, repeats) or self._is_final_copy(outcome.verdict):
@@ -214,46 +190,48 @@ class _Story:
         return wait
 
     def _has_repeats(self, candidate: Candidate, repeats: int) -> bool:
-        """Whether a repeat is left to this target; a probe has none."""
+        """Whether this target may be asked again; a probe has none."""
         if self.alone and self.call.sdk_retry:
             return False  # its SDK repeats it: both together would multiply
         return not self.standing.is_probe and repeats < candidate.retry.per_target and self.sent < self.most
 
     def _attempt(
         self, candidate: Candidate, rest: list[Candidate], cause: Cause, repeats: int
-    ) -> Generator[Step, Result, Outcome]:
-        """One send, a look at what came, and its verdict."""
+    ) -> Generator[Step, Result, AttemptEnd]:
+        """One send, a look at the reply, and its verdict."""
         yield from self._set_aside()
         self.sent += 1
         elsewhere = self.sent < self.most and any(self.standing.is_free(other) for other in rest)
         may_move = elsewhere and self.twice  # a timeout leaves a copy that may have run
         first_event = self.policy.deadline.first_event if may_move else None
         began, limit = self.clock(), self.time.share(may_move=may_move)
-        came = yield self._send(candidate, cause, limit, first_event if self.call.stream else None)
+        received = yield self._send(candidate, cause, limit, first_event if self.call.stream else None)
         self.skipped, self.waited = [], 0.0
-        if isinstance(came, Failure):
-            return self._failed(came)
-        assert isinstance(came, Reply), "a send brings a reply or a failure"
+        if isinstance(received, Failure):
+            return self._failed(received)
+        assert isinstance(received, Reply), "a send brings a reply or a failure"
         self.in_hand, self.empty = True, False
-        if came.status >= 400:
-            return Outcome(classify_reply(came.status, came.code), came.status, came.retry_after_seconds)
-        if not self._looks_closer(came, elsewhere or self._has_repeats(candidate, repeats)):
-            return Outcome(SERVED)
-        bound = least(limit, first_event if came.streaming else None, since=self.clock() - began)
+        if received.status >= 400:
+            return AttemptEnd(
+                classify_reply(received.status, received.code), received.status, received.retry_after_seconds
+            )
+        if not self._looks_closer(received, elsewhere or self._has_repeats(candidate, repeats)):
+            return AttemptEnd(SERVED)
+        bound = least(limit, first_event if received.streaming else None, since=self.clock() - began)
         seen = yield Peek(bound)
         if isinstance(seen, Failure):
             self.in_hand = False
             return self._failed(seen)
         verdict = classify_peeked(seen) if isinstance(seen, Peeked) else SERVED
         self.empty = verdict is EMPTY
-        return Outcome(verdict, retry_after_seconds=came.retry_after_seconds)
+        return AttemptEnd(verdict, retry_after_seconds=received.retry_after_seconds)
 
-    def _failed(self, failure: Failure) -> Outcome:
+    def _failed(self, failure: Failure) -> AttemptEnd:
         verdict = classify_failure(failure)
         self.failures.append(failure)
         if verdict.may_have_run and not failure.stale_connection and not only_reads(self.call):
             self.copies = True
-        return Outcome(verdict, failure=failure)
+        return AttemptEnd(verdict, failure=failure)
 
     def _looks_closer(self, reply: Reply, may_go_on: bool) -> bool:
         """
@@ -293,12 +271,12 @@ class _Story:
         """The model to write into the body; None where it stays as it is."""
         return model if self.replayable and model != self.call.model else None
 
-    def _as_addressed(self, origin: str | None) -> Plan:
+    def _as_addressed(self) -> Plan:
         """No target can serve this call: it travels as if there were no policy, but for the name of a target before its model."""
         region = self.call.region
         _, model = unprefixed(self.call.model, self.policy)
-        came = yield Send(
-            origin or region,
+        received = yield Send(
+            self.origin or region,
             region,
             None,
             "initial",
@@ -307,7 +285,7 @@ class _Story:
             skipped=tuple(self.skipped),
         )
         self.skipped, self.sent = [], 1
-        return self._delivered(failure=came if isinstance(came, Failure) else None)
+        return self._delivered(failure=received if isinstance(received, Failure) else None)
 
     # How it ends.
 
@@ -322,7 +300,7 @@ class _Story:
             self.kept = True
             yield Keep()
 
-    def _final_failure(self, outcome: Outcome) -> Plan:
+    def _final_failure(self, outcome: AttemptEnd) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
         verdict, failure = outcome.verdict, outcome.failure
         final = not self.alone or self.time.is_over or self._is_final_copy(verdict)
@@ -345,7 +323,7 @@ class _Story:
         return self._delivered(failure=self.failures[-1 if self.policy.final == "last" else 0], final=final)
 
     def _raised_again(self, prior: Prior) -> Deliver:
-        """An SDK sent again what may not be sent again, or for which nothing is left."""
+        """An SDK sent again what may not be sent again, or for which nothing remains."""
         if prior.blocked or self.most <= 0:
             return self._delivered(failure=prior.failure, spared=prior.blocked, final=True)
         spent = Failure("deadline", prior.failure.reached, error=prior.failure.error)

@@ -1,7 +1,7 @@
 """
 SDKs resend after an exception, above our heads; what they resend is still one call.
 
-An exception cannot carry `x-should-retry: false`. So what a call came to is remembered
+An exception cannot carry `x-should-retry: false`. So the end of a call is remembered
 when it ends with one: a request with `x-stainless-retry-count` above 0, from the same
 thread or task, with the same URL and body, goes on where that call ended: with its
 deadline and its attempts, or, where its first copy may have run and may not run twice,
@@ -26,7 +26,7 @@ REMEMBERED_FOR_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What the call before this one came to."""
+    """How the call before this one ended."""
 
     attempts: int
     deadline_at: float | None
@@ -53,7 +53,7 @@ class Resends:
         self._ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
 
     def after_fork(self) -> None:
-        """The lock anew; what the parent's calls came to is the parent's."""
+        """The lock anew; how the parent's calls ended is the parent's."""
         self._lock = threading.Lock()
         self._ended.clear()
 
@@ -78,7 +78,7 @@ class Resends:
             self._forget()
 
     def recall(self, key: Key) -> Prior | None:
-        """What the same caller's same request came to just before, once."""
+        """How the same caller's same request ended just before, once."""
         with self._lock:
             until, prior = self._ended.pop(key, (0.0, None))
             return prior if until > self._clock() else None

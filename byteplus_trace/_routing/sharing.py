@@ -250,7 +250,7 @@ class Sharing:
         )
 
     def counted(self, tally: Tally, totals: Totals) -> None:
-        """What a tally came to: where that is too much, the breaker is opened for the fleet."""
+        """The result of a tally: where that is too much, the breaker is opened for the fleet."""
         subject = tally.subject
         counted = self._counted.setdefault((subject, tally.epoch), {})
         for bucket, (answered, failed) in totals.buckets.items():
@@ -462,6 +462,9 @@ class Sharing:
         now = self.clock()
         self.shared.forget(now)
         self._own.forget(now)
+        for subject, epoch in list(self._counted):
+            if epoch != self._epoch(subject):
+                del self._counted[subject, epoch]
 
     def _home_elsewhere(self, object_id: str) -> str | None:
         known = self.shared.pins.get(object_digest(object_id)) if len(self.shared.pins) else None

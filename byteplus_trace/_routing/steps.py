@@ -1,7 +1,7 @@
 """
 The words that a plan and the edge speak.
 
-A plan yields a step and is sent what came of it. The edge performs steps and knows no
+A plan yields a step and is sent its result. The edge performs steps and knows no
 rule; the plan knows rules and neither a clock, a socket nor a library.
 
     Send     ->  Reply | Failure        one request to one target, up to its response headers
@@ -90,7 +90,7 @@ Step = Send | Peek | Wait | Discard | Keep
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Response headers came, and of a status of 400 or more the error too."""
+    """Response headers, and of a status of 400 or more the error too."""
 
     status: int
     code: str | None = None
@@ -146,9 +146,9 @@ class Deliver:
     failure: Failure | None = None
     skipped: tuple[Skip, ...] = ()
     spared: bool = False
-    """The call ends here although another target was left, because the last copy may have run: a second charge is avoided."""
+    """The call ends here although another target remained, because the last copy may have run: a second charge is avoided."""
     final: bool = False
-    """The plan's last word on a failure: SDKs above are told not to try again (`x-should-retry: false`)."""
+    """The plan has nothing left to try: SDKs above are asked not to try again (`x-should-retry: false`)."""
     attempts: int = 0
     """Sends of this call, those before an SDK's resend included."""
     deadline_at: float | None = None

@@ -100,11 +100,11 @@ def _hanging() -> str:
     Its age is the clock's minus its beginning, so that a process that hangs altogether grows old as well.
     """
     process, lens = "job, instance, operation", Lens(HANGING)
-    under_way = lens.gauge(IN_FLIGHT, "job", "instance", "operation")
+    in_flight = lens.gauge(IN_FLIGHT, "job", "instance", "operation")
     began = lens.gauge(OLDEST, "job", "instance", "operation", reduce="min")
     ended = lens.increase(OPERATIONS, "job", "instance", "operation")
     return (
-        f"sum by (job, operation) ({under_way} and on ({process}) {began} < {lens.began}"
+        f"sum by (job, operation) ({in_flight} and on ({process}) {began} < {lens.began}"
         f" unless on ({process}) {ended} > 0)"
     )
 

@@ -170,7 +170,7 @@ TARGETS = Row(
         ),
         lines(
             "How long do attempts take at each target?",
-            "95 of 100 sends took less, to the end of what came of them. Dots lead to traces.",
+            "95 of 100 sends took less, to the end of their replies. Dots lead to traces.",
             "s",
             Query(
                 NOW.quantile(0.95, ATTEMPT_DURATION, "target", result="ok"),

@@ -175,7 +175,7 @@ def shop(request, running, tmp_path_factory, eventually):
         address = collector.series.removeprefix("http://").removesuffix("/metrics")
         (folder / "collector-targets.yml").write_text(json.dumps([{"targets": [address]}]))
         jobs.append("sent")
-    process = running("prometheus-of-truth", prometheus_command(folder, port))
+    process = running("prometheus-of-truth", prometheus_command(folder, port, every="2s"))
     url = f"http://127.0.0.1:{port}"
     process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, "Prometheus is ready")
     one = Shop(Prometheus(url, process), folder, environment, jobs, eventually)

@@ -353,6 +353,9 @@ def expected(title, calls, seconds, processes):
         ],
         "Which targets are tried again?": [per(listed(calls, "retries", (("target", 0), ("reason", 1))), seconds)],
         "When were breakers open?": [{}],
+        "Is health shared?": [{}],
+        "What is wrong with the health store?": [{}],
+        "Who opened which breaker?": [{}],
         "Which targets are passed over for a while?": [per(listed(calls, "skips", (("target", 0), ("reason", 1))), seconds)],
         "Which credentials are dead?": [
             per(listed(calls, "attempts", (TARGET,), lambda *entry: entry[3] == "auth"), seconds), {},

@@ -188,11 +188,11 @@ def test_a_label_value_is_cut():
 
 def test_a_year_of_retry_after_is_five_minutes(http, instrument, ark, sg):
     from byteplus_trace._classify import RATE
-    from byteplus_trace._routing.attempt_end import Outcome, asked_wait
+    from byteplus_trace._routing.attempt_end import AttemptEnd, asked_wait
 
     candidate = SimpleNamespace(retry=byteplus_trace.Retry())
 
-    assert LONGEST_RETRY_AFTER_SECONDS == asked_wait(candidate, Outcome(RATE, 429, 31_536_000.0))
+    assert LONGEST_RETRY_AFTER_SECONDS == asked_wait(candidate, AttemptEnd(RATE, 429, 31_536_000.0))
 
 
 @pytest.mark.parametrize("explicit", [False, True])
@@ -319,3 +319,14 @@ def test_where_no_thread_can_start_what_was_noticed_waits_for_a_flush(
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
     assert 1 == len(told.logical)
+
+
+def test_a_call_under_a_frozen_clock_takes_no_time(http, instrument, told, sg, monkeypatch):
+    """As freezegun freezes it: every reader of the clock sees the same."""
+    instrument()
+    monkeypatch.setattr(time, "perf_counter", lambda: 1_893_456_000.0)
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    (exchange,) = told.exchanges
+    assert [0.0, 0.0] == [exchange.duration_seconds, exchange.attempts[0].duration_seconds]

@@ -438,6 +438,23 @@ def test_a_forked_child_sends_nothing_of_its_parents(fleet, policy):
     assert [] == fleet.store.pins
 
 
+def test_a_breaker_that_opens_again_and_again_fills_no_memory(fleet, policy):
+    process = fleet.process(policy(open=1, open_max=1))
+    for _ in range(20):
+        open_for_all(fleet, process)
+        fleet.pass_time(1.2)
+        process.admits()
+        fleet.turn()
+        assert "probe" == process.admits()
+        process.answer(probe=True)
+        fleet.turn()
+        process.sharing.forget()
+
+    assert len(process.sharing._counted) <= 1
+    assert 1 == len(process.sharing.shared.breakers)
+    assert "yes" == process.admits()
+
+
 # What it believes.
 
 

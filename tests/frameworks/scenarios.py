@@ -56,14 +56,6 @@ def litellm_router(base_url: str, retries: int) -> str | None:
     return router.completion(model=MODEL, messages=ASKED).choices[0].message.content
 
 
-def llama_index(base_url: str, retries: int) -> str | None:
-    from llama_index.core.llms import ChatMessage
-    from llama_index.llms.openai_like import OpenAILike
-
-    model = OpenAILike(model=MODEL, api_base=base_url, api_key="key", max_retries=retries, is_chat_model=True)
-    return model.chat([ChatMessage(role="user", content=QUESTION)]).message.content
-
-
 def portkey(base_url: str, retries: int) -> str | None:
     from portkey_ai import Portkey
 

@@ -24,7 +24,6 @@ FRAMEWORKS = (
     Framework("litellm", ("litellm",), '`stream_options={"include_usage": True}`; `num_retries=0`, of the Router too', most_used=True),
     Framework("pydantic_ai", ("pydantic-ai-slim[openai]",), "nothing; `AsyncOpenAI(max_retries=0)` with a policy", most_used=True),
     Framework("litellm_router", ("litellm",), "`Router(num_retries=0)`"),
-    Framework("llama_index", ("llama-index-llms-openai-like",), '`max_retries=0`; `additional_kwargs={"stream_options": {"include_usage": True}}`'),
     Framework("portkey", ("portkey-ai",), "`max_retries=0` and a policy's `retry`; it repeats a 5xx all the same"),
     Framework("dspy", ("dspy>=3.4",), '`dspy.LM(..., engine="litellm")`'),
     Framework("anthropic", ("anthropic",), "`messages_base_url` where a target has a private endpoint"),

@@ -16,6 +16,7 @@ from byteplus_trace import Policy, Target
 from byteplus_trace._facts import Call
 from byteplus_trace._routing.address import Addresses
 from byteplus_trace._routing.health import Health
+from byteplus_trace._routing.order import Request
 from byteplus_trace._routing.plan import plan
 from byteplus_trace._routing.steps import Discard, Keep, Peek, Peeked, Reply, Send, Wait
 
@@ -111,14 +112,14 @@ class World:
             self.policy,
             Addresses(self.policy.leaves),
             self.health,
-            clock=self.clock,
-            random=self.random,
-            replayable=replayable,
-            body_params=lambda: body or {},
-            file_ids=lambda: files,
-            headers={"authorization": "Bearer the-callers", **(headers or {})},
-            origin=origin,
-            prior=prior,
+            Request(
+                {"authorization": "Bearer the-callers", **(headers or {})},
+                origin,
+                replayable=replayable,
+                body_params=lambda: body or {},
+                file_ids=lambda: files,
+            ),
+            prior,
         )
 
     def play(self, call, *outcomes, **settings):
