@@ -131,7 +131,7 @@ class MeterSink:
         self._token_histograms = token_histograms
         self._models = Bound(max_models)
         self._errors = Bound(ERROR_TYPES)
-        # An application makes few kinds of call. To make these for each of them takes a twentieth of all that we add.
+        # An application makes few kinds of call: these are made once for each kind.
         self._who = lru_cache(maxsize=1024)(self._who_of)
         self._resolved: tuple[metrics.MeterProvider | None, _Instruments | None] = None, None
 
