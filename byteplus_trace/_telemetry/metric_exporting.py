@@ -127,9 +127,7 @@ class OwnMeterProvider:
     def give_up(self) -> None:
         """The process ends before all was exported."""
         for exporter in self._exporters:
-            exporter.lose(
-                "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
-            )
+            exporter.give_up()
 
 
 class _Reader(PeriodicExportingMetricReader):
