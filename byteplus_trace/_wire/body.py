@@ -34,6 +34,10 @@ _LAST = END | FAILED
 _EVENTS_BEGIN = frozenset({b"d", b"e", b"i", b"r", b":"})
 
 
+# Before the first byte that means something: white space, or a byte order mark.
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+
+
 def _unread(_name: str, _data: bytes) -> int:
     return NOTHING
 
@@ -163,7 +167,7 @@ class Body:
     def _take_document(self, part: bytes) -> EventDecoder | None:
         """Keep a part of a document. A decoder where it begins as events do: SDKs read events whatever their label is."""
         if self._label_is_open:
-            begun = part.lstrip()[:1]
+            begun = part.lstrip(_BLANK)[:1]
             self._label_is_open = not begun
             if begun in _EVENTS_BEGIN:
                 self.streaming = True

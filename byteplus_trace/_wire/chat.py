@@ -15,7 +15,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .lenient_json import UNREADABLE, Shape, take_over
+from .lenient_json import UNREADABLE, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
 from .text_budget import LONGEST_NAME
@@ -59,7 +59,20 @@ class _Chunk(_Reply, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
-    """A message, of which only counts that it is there."""
+    """A message, of which only counts whether it holds anything. Texts are not decoded: they may be long."""
+
+    content: msgspec.Raw | None = None
+    reasoning_content: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw | None = None
+    refusal: msgspec.Raw | None = None
+    function_call: msgspec.Raw | None = None
+    audio: msgspec.Raw | None = None
+    reasoning: msgspec.Raw | None = None
+    reasoning_details: msgspec.Raw | None = None
+
+    @property
+    def holds_output(self) -> bool:
+        return any(holds(getattr(self, name)) for name in self.__struct_fields__)
 
 
 class _Finish(msgspec.Struct, gc=False):
@@ -127,7 +140,7 @@ class ChatReader:
                 return END
             read = _chunk.read(data)
             if read is None:
-                return unread(data)
+                return unread(name, data)
             chunk = read
         if (
             self._service_tier is None
@@ -142,7 +155,7 @@ class ChatReader:
             self._error = error_of(chunk.error)
             return FAILED
         if chunk.choices is None:
-            return self._without_choices(chunk, data)
+            return self._without_choices(name, chunk, data)
         kind = NOTHING
         for choice in chunk.choices:
             self._seen.add(choice.index)
@@ -177,17 +190,17 @@ class ChatReader:
             self._usage = reply.usage
         elif reply.usage is not None:
             take_over(self._usage, reply.usage)
-        if reply.service_status is not None:
+        if reply.service_status is not None and reply.service_status.get("model_fallback"):
             self._service_status = reply.service_status
-        if reply.bot_usage is not None:
+        if reply.bot_usage is not None and reply.bot_usage.model_usage:
             self._bot_usage = reply.bot_usage
 
-    def _without_choices(self, chunk: _Chunk, data: bytes) -> int:
+    def _without_choices(self, name: str, chunk: _Chunk, data: bytes) -> int:
         """Read a chunk without choices: usage alone, or an error in another envelope. It is never output."""
         if chunk.usage is not None or chunk.bot_usage is not None:
             return NOTHING
         self._error = read_error(data) or self._error
-        return NOTHING if self._error is None else FAILED
+        return NOTHING if self._error is None and name != "error" else FAILED
 
     def document(self, body: bytes) -> bool:
         whole = _document.read(body)
@@ -197,7 +210,7 @@ class ChatReader:
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
-            if choice.message is not None:
+            if choice.message is not None and choice.message.holds_output:
                 self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)

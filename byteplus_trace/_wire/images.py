@@ -15,7 +15,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error
-from .lenient_json import Shape, holds
+from .lenient_json import Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, images_of
 
@@ -69,7 +69,7 @@ class ImagesReader(EventReader[_Event]):
     def __init__(self) -> None:
         super().__init__()
         self._model: str | None = None
-        self._usage: Counts | None = None
+        self._usage = Counts()
         self._error: WireError | None = None
         self._item_error: WireError | None = None
         self._generated = 0
@@ -80,7 +80,8 @@ class ImagesReader(EventReader[_Event]):
 
     def _event(self, name: str, event: _Event, data: bytes) -> int:
         self._model = event.model or self._model
-        self._usage = event.usage or self._usage
+        if event.usage is not None:
+            take_over(self._usage, event.usage)
         match event.type or name:
             case "image_generation.partial_succeeded":
                 if not event.is_there:
@@ -98,6 +99,9 @@ class ImagesReader(EventReader[_Event]):
                 if event.error or kind == "error":
                     self._error = read_error(data) or WireError()
                     return FAILED
+                if not kind:
+                    self._error = read_error(data) or self._error
+                    return NOTHING if self._error is None else FAILED
                 if kind.endswith(".partial_image"):
                     return OUTPUT
                 note_unknown(self._unknown, kind)
@@ -109,7 +113,7 @@ class ImagesReader(EventReader[_Event]):
             return False
         self._complete = True
         self._model = whole.model
-        self._usage = whole.usage
+        self._usage = whole.usage or self._usage
         for image in whole.data or ():
             if image.error:
                 self._item_failed(image.error)

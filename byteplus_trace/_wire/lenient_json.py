@@ -37,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 _any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
 _RAW = msgspec.Raw | None
-_NOTHING = frozenset({b"null", b'""', b"{}"})
+_NOTHING = frozenset({b"null", b'""', b"{}", b"[]"})
 
 
 class Shape(Generic[T]):
@@ -73,7 +73,7 @@ class Shape(Generic[T]):
 
 
 def holds(value: msgspec.Raw | None) -> bool:
-    """Whether a raw value is something: not null, an empty text or an empty object. It is never decoded or copied."""
+    """Whether a raw value is something: not null, an empty text, object or list. It is never decoded or copied."""
     return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING)
 
 

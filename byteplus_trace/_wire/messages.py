@@ -14,7 +14,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .chat import server_fallback_in
 from .errors import read_error
-from .lenient_json import Shape, take_over
+from .lenient_json import Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, usage_of
 
@@ -23,6 +23,7 @@ class _Message(msgspec.Struct, gc=False):
     type: str | None = None
     id: str | None = None
     model: str | None = None
+    content: msgspec.Raw | None = None
     stop_reason: str | None = None
     usage: Counts | None = None
     error: Any = None
@@ -56,6 +57,8 @@ _message = Shape(_Message)
 _event = Shape(_Event)
 
 _DELTAS = {"thinking_delta": OUTPUT, "signature_delta": NOTHING, "citations_delta": NOTHING}
+# Blocks that say something before any delta.
+_WHOLE_BLOCKS = frozenset({"tool_use", "server_tool_use", "redacted_thinking", "web_search_tool_result"})
 _KINDS = frozenset(
     {"message_start", "message_delta", "message_stop", "content_block_start", "content_block_stop", "ping"}
 )
@@ -65,11 +68,11 @@ class MessagesReader(EventReader[_Event]):
     """Reads one message."""
 
     __slots__ = (
-        "_begun",
         "_error",
         "_id",
         "_model",
         "_of_service",
+        "_output",
         "_service_status",
         "_stop_reason",
         "_unknown",
@@ -86,7 +89,7 @@ class MessagesReader(EventReader[_Event]):
         self._stop_reason: str | None = None
         self._service_status: dict[str, Any] | None = None
         self._error: WireError | None = None
-        self._begun = False
+        self._output = NOTHING
         self._of_service: set[int] = set()
         """The blocks that are calls of the service's own tools."""
         self._unknown: dict[str, None] = {}
@@ -97,16 +100,21 @@ class MessagesReader(EventReader[_Event]):
             self._error = read_error(data) or WireError()
             return FAILED
         if kind == "content_block_delta":
-            self._begun = True
             self._add_usage(event.usage)
-            return self._kind_of_delta(event)
-        if event.content_block is not None and event.content_block.type == "server_tool_use":
-            self._of_service.add(event.index)
+            of_delta = self._kind_of_delta(event)
+            self._output |= of_delta
+            return of_delta
+        if not kind:
+            self._error = read_error(data) or self._error
+            return NOTHING if self._error is None else FAILED
+        if event.content_block is not None:
+            self._output |= OUTPUT if event.content_block.type in _WHOLE_BLOCKS else NOTHING
+            if event.content_block.type == "server_tool_use":
+                self._of_service.add(event.index)
         if event.message is not None:
-            self._begun = True
             self._note(event.message)
         self._add_usage(event.usage)
-        self._service_status = event.service_status or self._service_status
+        self._note_status(event.service_status)
         if event.delta is not None and self._stop(event.delta.stop_reason):
             return FAILED
         if kind == "message_stop":
@@ -130,7 +138,7 @@ class MessagesReader(EventReader[_Event]):
         self._id = self._id or message.id
         self._model = self._model or message.model
         self._stop(message.stop_reason)
-        self._service_status = message.service_status or self._service_status
+        self._note_status(message.service_status)
         self._add_usage(message.usage)
 
     def _stop(self, reason: str | None) -> bool:
@@ -139,6 +147,10 @@ class MessagesReader(EventReader[_Event]):
         if reason == "error":
             self._error = self._error or WireError()
         return reason == "error"
+
+    def _note_status(self, status: dict[str, Any] | None) -> None:
+        if status is not None and status.get("model_fallback"):
+            self._service_status = status
 
     def _add_usage(self, usage: Counts | None) -> None:
         if usage is not None:
@@ -149,7 +161,7 @@ class MessagesReader(EventReader[_Event]):
         if whole is None:
             return False
         self._complete = True
-        self._begun = whole.type == "message" or bool(whole.stop_reason)
+        self._output = OUTPUT if whole.type == "message" and holds(whole.content) else NOTHING
         self._note(whole)
         if whole.error or whole.type != "message":
             self._error = read_error(body)
@@ -162,7 +174,8 @@ class MessagesReader(EventReader[_Event]):
             finish_reasons=(self._stop_reason,) if self._stop_reason else (),
             usage=usage_of(self._usage),
             error=self._error,
-            complete=self._begun and self._complete,  # an end alone, without a message, is no message
+            # A message has output, or a reason why there is none.
+            complete=self._complete and bool(self._output or self._stop_reason),
             server_fallback=server_fallback_in(self._service_status),
             unknown_events=tuple(self._unknown),
         )

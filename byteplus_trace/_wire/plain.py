@@ -54,7 +54,7 @@ class PlainReader(EventReader[_Plain]):
         """None of these APIs streams. If events arrive all the same, they are output."""
         error = read_error(data)
         if error is None:
-            return unread(data)
+            return unread(name, data)
         self._error = error
         return FAILED
 

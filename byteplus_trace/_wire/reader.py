@@ -35,8 +35,10 @@ FAILED = 8
 _EMPTY = frozenset({b"", b"null", b'""'})
 
 
-def unread(data: bytes) -> int:
+def unread(name: str, data: bytes) -> int:
     """What an event is that no reader can read: output, unless it is empty. A caller may understand it."""
+    if name == "error":
+        return FAILED
     return NOTHING if data.strip() in _EMPTY else OUTPUT
 
 
@@ -73,7 +75,7 @@ class EventReader(Generic[T]):
             self._complete = True
             return END
         event = self._shape.read(data)
-        return self._event(name, event, data) if event is not None else unread(data)
+        return self._event(name, event, data) if event is not None else unread(name, data)
 
     def _event(self, name: str, event: T, data: bytes) -> int:
         raise NotImplementedError

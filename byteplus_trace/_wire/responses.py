@@ -114,7 +114,7 @@ def _kind_of_unlisted(name: str) -> int:
 class ResponsesReader:
     """Reads one response."""
 
-    __slots__ = ("_calls_tool", "_complete", "_error", "_known", "_unknown")
+    __slots__ = ("_calls_tool", "_complete", "_error", "_known", "_output", "_unknown")
 
     def __init__(self) -> None:
         self._known = _Response()
@@ -122,6 +122,7 @@ class ResponsesReader:
         self._unknown: dict[str, None] = {}
         self._error: WireError | None = None
         self._complete = False
+        self._output = False
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
@@ -132,7 +133,10 @@ class ResponsesReader:
         kind = _DELTAS.get(name)
         if b'"usage"' not in data:
             if kind is not None:
-                return NOTHING if b'""' in data and _EMPTY_DELTA(data) else kind
+                if b'""' in data and _EMPTY_DELTA(data):
+                    return NOTHING
+                self._output = True
+                return kind
             if name in _QUIET and self._known.id is not None and b"_call" not in data:
                 return NOTHING
         return self._closer(name, data)
@@ -141,7 +145,7 @@ class ResponsesReader:
         """Decode an event whole: the first, the last and the unexpected ones."""
         event = _event.read(data)
         if event is None:
-            return unread(data)
+            return unread(name, data)
         kind = event.type or name
         if event.item is not None and event.item.type in _TOOL_CALLS:
             self._calls_tool = True
@@ -152,7 +156,11 @@ class ResponsesReader:
             take_over(self._known, event.response)
             self._known.status = status or self._known.status  # no late event takes the end back
         if kind in _LAST:
-            self._complete = True
+            known = self._known
+            # An end alone, of which nothing is known, is no response.
+            self._complete = self._output or bool(
+                known.id or known.response_id or known.status or known.output
+            )
             if kind == "response.cancelled":
                 self._known.status = "cancelled"
             if kind == "response.failed" or self._known.status == "failed":
@@ -162,9 +170,13 @@ class ResponsesReader:
         if kind == "error" or event.error:
             self._error = read_error(data) or WireError()
             return FAILED
-        known = _DELTAS.get(kind)
-        if known is not None:
-            return known
+        if not kind:
+            self._error = read_error(data) or self._error
+            return NOTHING if self._error is None else FAILED
+        delta = _DELTAS.get(kind)
+        if delta is not None:
+            self._output = True
+            return delta
         if kind not in _QUIET and not kind.startswith(_ANNOUNCED):
             note_unknown(self._unknown, kind)
         return _kind_of_unlisted(kind)
@@ -173,8 +185,9 @@ class ResponsesReader:
         whole = _response.read(body)
         if whole is None:
             return False
-        # A response has its name, its output, or at least a status that only responses have.
-        self._complete = whole.object == "response" or bool(whole.output) or whole.status in _STATUSES
+        # A response has output, or a status: one that only responses have, where it does not name itself.
+        is_named = whole.object == "response" and bool(whole.status)
+        self._complete = is_named or bool(whole.output) or whole.status in _STATUSES
         self._known = whole
         if whole.error or whole.status == "failed":
             self._error = error_of(whole.error or {})

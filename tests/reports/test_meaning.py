@@ -59,6 +59,35 @@ def test_a_late_frame_does_not_erase_usage(read, late):
     assert (5, 2) == (usage.input_tokens, usage.output_tokens)
 
 
+@pytest.mark.parametrize("late", [None, {}, {"model_usage": None}, {"model_usage": []}])
+def test_a_late_frame_does_not_erase_a_bots_usage(read, late):
+    used = {"choices": [], "bot_usage": {"model_usage": [USED["usage"]]}}
+    usage = read("bot", STOP, used, {"choices": [], "bot_usage": late}, "[DONE]").answer.usage
+
+    assert (5, 2) == (usage.input_tokens, usage.output_tokens)
+
+
+@pytest.mark.parametrize("late", [None, {}, {"model_fallback": None}, {"model_fallback": {}}])
+@pytest.mark.parametrize("api", ["chat", "messages"])
+def test_a_late_frame_does_not_erase_that_another_model_answered(read, api, late):
+    status = {"model_fallback": {"fallback_triggered": True, "original_model": "m1"}}
+    events = {
+        "chat": [{**STOP, "service_status": status}, {**chunk(), "service_status": late}, "[DONE]"],
+        "messages": [{**STARTED, "service_status": status}, TEXT, {**ENDED, "service_status": late}, STOPPED],
+    }[api]
+
+    assert "m1" == read(api, *events).answer.server_fallback
+
+
+@pytest.mark.parametrize("late", [None, {}, {"generated_images": 0, "output_tokens": 0}])
+def test_a_late_frame_does_not_erase_how_many_images_were_made(read, late):
+    image = {"type": "image_generation.partial_succeeded", "url": "https://h/1"}
+    used = {"type": "image_generation.usage", "usage": {"generated_images": 2, "output_tokens": 9}}
+    images = read("images", image, used, {"type": "image_generation.completed", "usage": late}).answer.images
+
+    assert (2, 9) == (images.generated, images.output_tokens)
+
+
 @pytest.mark.parametrize("late", [None, {}, ""])
 def test_an_error_that_holds_nothing_is_none(read, late):
     assert "ok" == read("chat", STOP, {**chunk(), "error": late}, "[DONE]").outcome

@@ -63,9 +63,25 @@ ODD_FOR = {
         {"id": "1", "usage": {"prompt_tokens": 1}},
         {"choices": [{}]},
         {"choices": [{"index": 0, "message": None, "finish_reason": None}]},
+        {"choices": [{"index": 0, "message": {}}]},
+        {
+            "choices": [
+                {"message": {"role": "assistant", "content": "", "tool_calls": []}, "finish_reason": ""}
+            ]
+        },
     ],
-    "responses": [{"id": "r"}, {"id": "r", "output": None}, {"id": "r", "status": ""}],
-    "messages": [{"id": "m", "content": []}, {"type": "", "content": None}],
+    "responses": [
+        {"id": "r"},
+        {"id": "r", "output": None},
+        {"id": "r", "status": ""},
+        {"object": "response", "output": []},
+    ],
+    "messages": [
+        {"id": "m", "content": []},
+        {"type": "", "content": None},
+        {"type": "message", "id": "m"},
+        {"type": "message", "content": [], "stop_reason": ""},
+    ],
     "images": [{"data": []}, {"data": None}, {"data": [{}]}, {"data": [{"url": "", "b64_json": None}]}],
     "embeddings": [
         {"data": []},
@@ -200,7 +216,13 @@ ODD_STREAMS = {
     "an error of messages first": [{"type": "error", **ERROR}],
     "a flat error first": [{"type": "error", "code": "InternalServiceError", "message": "m"}],
     "only message_stop": [{"type": "message_stop"}],
+    "a message without output": [
+        STARTED,
+        {"type": "message_delta", "delta": {"stop_reason": None}},
+        {"type": "message_stop"},
+    ],
     "only created": [CREATED],
+    "only completed": [{"type": "response.completed", "response": None}],
     "empty objects": [{}, {}],
     "nulls": [None, None],
     "choices of null": [{"choices": None}, "[DONE]"],
@@ -352,3 +374,37 @@ def test_what_may_be_empty_is_no_error(ends, method, path, status):
     seen = ends((method, path, None), [(status, "application/json", b"")])
 
     assert all_of(seen, "ok", "ok") == outcomes(seen)
+
+
+@pytest.mark.parametrize("api", STREAMS)
+@pytest.mark.parametrize("data", ["busy", "<html>busy</html>", '{"message": "busy"}', "{}"])
+def test_an_event_named_error_is_one_whatever_it_holds(ends, api, data):
+    body = f"event: error\ndata: {data}\n\ndata: [DONE]\n\n".encode()
+    seen = ends(api, [(200, "text/event-stream", body), stream(STREAMS[api])], stream=True)
+
+    assert all_of(seen, "error", "rescued_fallback" if api in MOVES else "error") == outcomes(seen)
+
+
+@pytest.mark.parametrize("api", [api for api in STREAMS if api != "fetched"])
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\n", b"\xef\xbb\xbf\r\n"])
+def test_what_stands_before_the_first_event_hides_nothing(ends, api, mark):
+    events = stream(STREAMS[api], "application/json")[2]
+    seen = ends(api, [(200, "application/json", mark + events)], stream=True)
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)
+
+
+@pytest.mark.parametrize("api", [api for api in STREAMS if api != "fetched"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"ResponseMetadata": {"Error": {"Code": "InternalServiceError", "Message": "m"}}},
+        {"error_code": "InternalServiceError", "error_msg": "m"},
+        {"code": "InternalServiceError", "msg": "m"},
+    ],
+    ids=lambda error: next(iter(error)),
+)
+def test_an_error_keeps_its_code_in_whichever_envelope(ends, api, error):
+    seen = ends(api, [stream([error]), stream(STREAMS[api])], stream=True)
+
+    assert "InternalServiceError" == seen["sync", "alone"].error_type

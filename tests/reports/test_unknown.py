@@ -57,7 +57,7 @@ def test_a_known_code_is_not_unknown(make_caller, code, status):
         ("responses", [CREATED, {"type": "response.web_search_call.searching"}, TEXT, DONE], []),
         ("responses", [CREATED, {"type": "response.done"}, TEXT, DONE], []),
         ("responses", [CREATED, {"type": "a sentence, which may be content"}, TEXT, DONE], []),
-        ("messages", [{"type": "message_start", "message": {"id": "m"}}, {"type": "message_hint"}, {"type": "ping"}, {"type": "message_stop"}], ["message_hint"]),
+        ("messages", [{"type": "message_start", "message": {"id": "m"}}, {"type": "message_hint"}, {"type": "ping"}, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"}], ["message_hint"]),
         ("images", [{"type": "image_generation.partial_succeeded", "url": "u"}, {"type": "image_generation.rated"}, {"type": "image_generation.completed"}], ["image_generation.rated"]),
     ],
 )  # fmt: skip

@@ -125,6 +125,6 @@ def test_a_document_that_is_no_object_has_no_answer(answer, body):
 
 
 def test_a_field_of_another_type_costs_only_itself(answer):
-    odd = {"id": 5, "type": "message", "model": "m", "usage": [], "stop_reason": {}}
+    odd = {"id": 5, "type": "message", "model": "m", "usage": [], "stop_reason": {}, "content": [{}]}
 
     assert Answer(model="m", complete=True) == answer(messages, odd)
