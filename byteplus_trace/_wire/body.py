@@ -186,8 +186,8 @@ class Body:
         return b""
 
     def _keep(self, part: bytes) -> None:
-        """Keep a part of a document, or of what may be one."""
-        self._size += len(part)
+        """Keep a part of a document, or of what may be one. What is blank before it is nothing."""
+        self._size += len(part if self._size else part.lstrip(_BLANK))
         if self._parts is None:
             return
         if self._size > self._limit:
@@ -222,6 +222,11 @@ class Body:
     def begun(self) -> bool:
         """Some of it was received."""
         return self.events > 0 or self._size > 0
+
+    @property
+    def is_object(self) -> bool:
+        """It was read as a JSON object."""
+        return self._document_read
 
     @property
     def begins_document(self) -> bool:

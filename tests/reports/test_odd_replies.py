@@ -384,6 +384,35 @@ def test_a_404_from_a_path_that_is_not_there_moves_nowhere(ends, api):
     assert {("error", 1)} == {(end.outcome, end.sends) for end in seen.values()}
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\r\n\r\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
+def test_a_blank_200_is_an_empty_one(ends, api, blank):
+    seen = ends(api, [document(blank), document({"id": "x"})])
+
+    assert {("error", "empty", 1)} == {(end.outcome, end.reason, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (b"{}", "ok"),
+        (b"\n", "ok"),
+        (b'{"deleted": true}', "ok"),
+        (b"<html>busy</html>", "error"),
+        (b"busy", "error"),
+    ],
+)
+def test_a_deletion_is_confirmed_by_an_object_or_by_nothing(ends, body, outcome):
+    for path in (
+        "/api/v3/responses/resp_1",
+        "/api/v3/files/file-1",
+        "/api/v3/contents/generations/tasks/cgt-1",
+    ):
+        seen = ends(("DELETE", path, None), [document(body)])
+
+        assert all_of(seen, outcome, outcome) == outcomes(seen)
+
+
 @pytest.mark.parametrize(("method", "path", "status"), BODILESS)
 def test_what_may_be_empty_is_no_error(ends, method, path, status):
     seen = ends((method, path, None), [(status, "application/json", b"")])
