@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error
+from .errors import error_of, read_error, says_error
 from .lenient_json import Shape
 from .reader import FAILED, EventReader, unread
 from .usage import Counts, usage_of
@@ -74,7 +74,7 @@ class PlainReader(EventReader[_Plain]):
             return False
         self._known = whole
         self._complete = self._is_answer(body)
-        if whole.error:
+        if says_error(whole.error):
             self._error = error_of(whole.error)
         elif whole.type == "error" or not self._complete:
             self._error = read_error(body)

@@ -88,7 +88,9 @@ def test_a_late_frame_does_not_erase_how_many_images_were_made(read, late):
     assert (2, 9) == (images.generated, images.output_tokens)
 
 
-@pytest.mark.parametrize("late", [None, {}, ""])
+@pytest.mark.parametrize(
+    "late", [None, {}, "", [], {"code": "", "message": None}, {"code": 0, "message": ""}]
+)
 def test_an_error_that_holds_nothing_is_none(read, late):
     assert "ok" == read("chat", STOP, {**chunk(), "error": late}, "[DONE]").outcome
 
