@@ -14,7 +14,7 @@ from ._facts import Operation
 Kind = Literal["chat", "messages", "responses", "embeddings", "images", "video", "other"]
 """What a policy's `only` and `replay` name."""
 
-Form = Literal["chat", "responses", "fetched", "messages", "images", "embeddings", "tasks", "plain"]
+FamilyName = Literal["chat", "responses", "fetched", "messages", "images", "embeddings", "tasks", "plain"]
 """How the requests and the replies of an API are read."""
 
 
@@ -29,7 +29,7 @@ class Api:
     name: str
     """The value of `byteplus.modelark.api`. Several rows may share one."""
     kind: Kind
-    form: Form | None
+    family: FamilyName | None
     """None for a download, whose bytes are only counted."""
     makes_object: bool = False
     """Its reply names an object that lives where it was made."""

@@ -69,7 +69,7 @@ class Verdict:
 SERVED = Verdict("none")
 CALLERS = Verdict("bad_request")
 MODERATION = Verdict("moderation")
-CLOSED = Verdict("model_unavailable", move="yes")
+ENDPOINT_CLOSED = Verdict("model_unavailable", move="yes")
 CREDENTIAL = Verdict("auth", move="other_credential", cools="credential")
 FORBIDDEN = Verdict("auth", move="other_model_or_credential", cools="model")
 UNAVAILABLE = Verdict("model_unavailable", move="other_model_or_region", cools="model")
@@ -86,11 +86,11 @@ SERVER_ERROR = replace(REFUSED, may_have_run=True)
 EMPTY = Verdict("empty", retry="yes", move="yes", breaker=True, may_have_run=True)
 STREAM_ERROR = replace(EMPTY, reason="stream_error")
 CALLERS_OWN = (CALLERS, MODERATION)
-MODEL_GONE = (UNAVAILABLE, CLOSED)
+MODEL_GONE = (UNAVAILABLE, ENDPOINT_CLOSED)
 
 _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
     (MODERATION, ("*SensitiveContent*", "*RiskDetection", "*ExistRisk", "ContentSecurityDetectionError", "ContentFilter*")),
-    (CLOSED, ("InvalidEndpoint.ClosedEndpoint",)),
+    (ENDPOINT_CLOSED, ("InvalidEndpoint.ClosedEndpoint",)),
     (CREDENTIAL, ("AuthenticationError", "AccountOverdueError", "*InvalidSubscription", "InvalidApiKey")),
     (FORBIDDEN, ("AccessDenied", "OperationDenied")),
     # A limit of a day is a quota, whatever stands before it: it does not come back within the minute.

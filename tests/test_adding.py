@@ -39,7 +39,7 @@ def test_an_api_stands_everywhere(api):
     asked = (api.method, api.pattern)
 
     assert not forgotten(
-        _wire__families=api.form is None or family_of(api) is not None,
+        _wire__families=api.family is None or family_of(api) is not None,
         _fake__handler=(asked in served) != (asked in NOT_SERVED),
         docs__reference=f"| `{api.method} {api.pattern}` | {api.operation} | `{api.name}` |" in REFERENCE,
     )

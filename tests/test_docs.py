@@ -181,7 +181,7 @@ def test_series_and_attributes_in_the_documentation_exist(page):
     others = {"modelark_exchanges"} & set(vars(pytest_plugin))
     recorded = (ROOT / "grafana" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
     for rule in set(re.findall(r"\b\w+:modelark_\w+:\w+", text)):
-        assert f"record: \"{rule}\"" in recorded or f"record: {rule}\n" in recorded
+        assert f'record: "{rule}"' in recorded or f"record: {rule}\n" in recorded
     for name in set(re.findall(r"(?<!:)\bmodelark_\w+", text)):
         assert re.sub(r"_(bucket|sum|count)$", "", name) in series | others or name in series
     known = attributes_in_code()

@@ -23,7 +23,7 @@ from .._regions import region_named
 from .._routing.address import address_of_call
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
-from .._routing.order import why_it_stays
+from .._routing.order import Request, why_it_stays
 from .._routing.plan import plan
 from .._routing.resend import Key, Prior, Resends
 from .._routing.steps import Deliver, Failure, Plan
@@ -72,8 +72,7 @@ class Router:
 
     def __init__(self, policy: Policy, sink: Sink, health_store: str | None = None) -> None:
         self.policy = policy
-        self.random = random.Random()
-        self.health = Health(policy, clock, self.random, self)
+        self.health = Health(policy, clock, random.Random(), self)
         self.losses = Losses()
         self._sink = sink
         self._resends = Resends(clock)
@@ -121,14 +120,14 @@ class Router:
             call,
             self.policy,
             self.health,
-            clock=clock,
-            random=self.random,
-            replayable=body is not None,
-            body_params=lambda: _fields(body),
-            file_ids=lambda: file_ids(body or b""),
-            headers=headers,
-            origin=self._addressed(call),
-            prior=prior,
+            Request(
+                headers,
+                self._addressed(call),
+                replayable=body is not None,
+                body_params=lambda: _fields(body),
+                file_ids=lambda: file_ids(body or b""),
+            ),
+            prior,
         )
         return Routed(self, decided, key, resent)
 

@@ -17,10 +17,10 @@ from .values import (
     ANSWER,
     REASONING,
     Document,
+    FakeReply,
     Memory,
     Received,
     RefusedError,
-    Reply,
     Stream,
     Wording,
     asked,
@@ -34,7 +34,7 @@ _NOT_THINKING = ("deepseek-v3", "skylark-")
 _BOT = "bot_chat"
 
 
-def chat(request: Received, memory: Memory, wording: Wording) -> Reply:
+def chat(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     messages = required(body, "messages")
     _check(body)
@@ -63,7 +63,7 @@ def chat(request: Received, memory: Memory, wording: Wording) -> Reply:
     return Stream(events("chat_stream.sse", chunk=chunks, counted=wanted, also=also, **shared))
 
 
-def create_context(request: Received, memory: Memory, wording: Wording) -> Reply:
+def create_context(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     count = prompt_tokens(required(body, "messages"))[0]
     context_id = f"ctx-{request.created}-{next(memory.numbers)}"

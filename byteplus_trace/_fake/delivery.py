@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import http1
-from .values import Document, Plan, Stream
+from .values import Document, PlannedReply, Stream
 
 Headers = list[tuple[str, str]]
 
@@ -25,7 +25,7 @@ Headers = list[tuple[str, str]]
 class Delivery:
     """One reply on its way."""
 
-    plan: Plan
+    plan: PlannedReply
     writer: asyncio.StreamWriter
     recovered: asyncio.Event
     coding: http1.Coding | None

@@ -11,13 +11,13 @@ from typing import Any
 from .chat import IMAGE_TOKENS
 from .templates import document
 from .tokens import tokens
-from .values import Document, Memory, Received, Reply, Wording, asked, model_of, required
+from .values import Document, FakeReply, Memory, Received, Wording, asked, model_of, required
 
 _DIMENSIONS = 64
 """Fewer than any real model has, to keep replies small; `dimensions` gives as many as asked."""
 
 
-def embeddings(request: Received, memory: Memory, wording: Wording) -> Reply:
+def embeddings(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     inputs = required(body, "input")
     texts = [inputs] if isinstance(inputs, str) else inputs
@@ -29,7 +29,7 @@ def embeddings(request: Received, memory: Memory, wording: Wording) -> Reply:
     return _reply(request, body, data, {"prompt_tokens": count, "total_tokens": count}, wording)
 
 
-def multimodal(request: Received, memory: Memory, wording: Wording) -> Reply:
+def multimodal(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     """All parts together make one vector, so `data` is an object."""
     body = asked(request)
     parts = required(body, "input")
@@ -46,7 +46,7 @@ def multimodal(request: Received, memory: Memory, wording: Wording) -> Reply:
     return _reply(request, body, data, usage, wording)
 
 
-def _reply(request: Received, body: dict[str, Any], data: Any, usage: dict[str, Any], wording: Wording) -> Reply:  # fmt: skip
+def _reply(request: Received, body: dict[str, Any], data: Any, usage: dict[str, Any], wording: Wording) -> FakeReply:  # fmt: skip
     return Document(
         document(
             "embeddings.json",

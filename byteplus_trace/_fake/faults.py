@@ -15,7 +15,17 @@ from typing import assert_never
 
 from .odd_replies import ODD_REPLIES, OF_STREAMS
 from .templates import document
-from .values import Document, Plan, Received, RefusedError, Reply, Stream, Wording, error_event, refusal
+from .values import (
+    Document,
+    FakeReply,
+    PlannedReply,
+    Received,
+    RefusedError,
+    Stream,
+    Wording,
+    error_event,
+    refusal,
+)
 
 DEFAULT_CODES = {
     400: "InvalidParameter",
@@ -189,7 +199,7 @@ class Script:
         return ending, delays
 
 
-def instead(ending: Ending | None, request: Received) -> Reply | None:
+def instead(ending: Ending | None, request: Received) -> FakeReply | None:
     """The reply in place of the usual one, which then is never made: it costs no answer and stores nothing."""
     match ending:
         case Fails():
@@ -202,7 +212,7 @@ def instead(ending: Ending | None, request: Received) -> Reply | None:
     return None
 
 
-def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
+def spoilt(plan: PlannedReply, ending: Ending | None, request: Received) -> PlannedReply:
     """The plan as the fault has it."""
     match ending:
         case None | Fails() | Replays():
@@ -229,18 +239,18 @@ def spoilt(plan: Plan, ending: Ending | None, request: Received) -> Plan:
             assert_never(ending)
 
 
-def _replayed(replays: Replays) -> Reply:
+def _replayed(replays: Replays) -> FakeReply:
     if replays.content_type.startswith("text/event-stream") and replays.status == 200:
         whole = replays.body.replace(b"\r\n", b"\n")
         return Stream(tuple(event + b"\n\n" for event in whole.split(b"\n\n") if event.strip()))
     return Document(replays.body, replays.status, replays.headers, replays.content_type)
 
 
-def _broken(reply: Reply, tail: bytes, after: int) -> Reply:
+def _broken(reply: FakeReply, tail: bytes, after: int) -> FakeReply:
     return Stream((*reply.events[:after], tail)) if isinstance(reply, Stream) else reply
 
 
-def _failed(reply: Reply, failed: ResponseFailed, request: Received) -> Reply:
+def _failed(reply: FakeReply, failed: ResponseFailed, request: Received) -> FakeReply:
     body = request.json if isinstance(request.json, dict) else {}
     response = document(
         "response_failed.json",

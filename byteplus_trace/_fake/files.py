@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from .templates import document
-from .values import Document, Memory, Received, RefusedError, Reply, Wording, json_document
+from .values import Document, FakeReply, Memory, Received, RefusedError, Wording, json_document
 
 _WEEK = 604_800
 _NAME = re.compile(rb'[; ]name="([^"]*)"')
 _FILENAME = re.compile(rb'filename="([^"]*)"')
 
 
-def create(request: Received, memory: Memory, wording: Wording) -> Reply:
+def create(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     fields, filename, content = _parts(request)
     if filename is None and "url" not in fields:
         raise RefusedError(400, "MissingParameter.file", "The required parameter file is missing.", "file")
@@ -31,21 +31,21 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
     return Document(body)
 
 
-def get(request: Received, memory: Memory, wording: Wording) -> Reply:
+def get(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     return Document(memory.files[_named(request, memory)])
 
 
-def content(request: Received, memory: Memory, wording: Wording) -> Reply:
+def content(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     return Document(memory.contents[_named(request, memory)], content_type="application/octet-stream")
 
 
-def list_(request: Received, memory: Memory, wording: Wording) -> Reply:
+def list_(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     # The service says "file" here, not "list".
     files = b",".join(memory.files.values())
     return Document(b'{"object":"file","data":[%s],"has_more":false}' % files)
 
 
-def delete(request: Received, memory: Memory, wording: Wording) -> Reply:
+def delete(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     name = _named(request, memory)
     del memory.files[name], memory.contents[name]
     return json_document({"id": name, "object": "file", "deleted": True})

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from .._regions import prefix_of
 from . import chat, embeddings, files, images, messages, plain, responses, tasks
 from .faults import Script, instead, spoilt
-from .values import Document, Memory, Plan, Received, RefusedError, Reply, Wording, refusal
+from .values import Document, FakeReply, Memory, PlannedReply, Received, RefusedError, Wording, refusal
 
-Answering = Callable[[Received, Memory, Wording], Reply]
+Answering = Callable[[Received, Memory, Wording], FakeReply]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class FakeRoute:
     method: str
     path: re.Pattern[str]
     api: str
@@ -28,8 +28,8 @@ class Route:
     answering: Answering
 
 
-def _route(method: str, path: str, api: str, operation: str, answering: Answering) -> Route:
-    return Route(method, re.compile(path.replace("{id}", "[^/]+")), api, operation, answering)
+def _route(method: str, path: str, api: str, operation: str, answering: Answering) -> FakeRoute:
+    return FakeRoute(method, re.compile(path.replace("{id}", "[^/]+")), api, operation, answering)
 
 
 ROUTES = (
@@ -72,11 +72,11 @@ ROUTES = (
     _route("GET", "/ping", "ping", "other", plain.ping),
 )
 
-_UNKNOWN = Route("", re.compile(""), "other", "other", plain.unknown)
+_UNKNOWN = FakeRoute("", re.compile(""), "other", "other", plain.unknown)
 
 
 @dataclass(slots=True)
-class Region:
+class ServedRegion:
     """One region as the handler knows it."""
 
     name: str
@@ -100,7 +100,7 @@ def under_base(path: str) -> str:
     return below.removeprefix("/v1") if prefix.form == "anthropic" and below.startswith("/v1/") else below
 
 
-def route_of(method: str, path: str) -> Route:
+def route_of(method: str, path: str) -> FakeRoute:
     """The row of the table for a path under the base URL."""
     for route in ROUTES:
         if route.method == method and route.path.fullmatch(path):
@@ -118,13 +118,13 @@ def key_of(authorization: str | None, keys: Mapping[str, str]) -> str | None:
     return next((name for name, known in keys.items() if known == secret.strip()), None)
 
 
-def plan(request: Received, route: Route, region: Region) -> Plan:
+def plan(request: Received, route: FakeRoute, region: ServedRegion) -> PlannedReply:
     """What to answer a request, and how to deliver it."""
     ending, delays = region.script.faults(request)
     reply = instead(ending, request) or _reply(request, route, region)
     if request.method == "HEAD" and isinstance(reply, Document):
         reply = replace(reply, body=b"")
-    slow = Plan(
+    slow = PlannedReply(
         reply,
         delay_headers=sum(d.headers for d in delays),
         delay_first_event=sum(d.first_event for d in delays),
@@ -133,7 +133,7 @@ def plan(request: Received, route: Route, region: Region) -> Plan:
     return spoilt(slow, ending, request)
 
 
-def _reply(request: Received, route: Route, region: Region) -> Reply:
+def _reply(request: Received, route: FakeRoute, region: ServedRegion) -> FakeReply:
     try:
         if route is _UNKNOWN and region.vague:
             return Document(b"")
@@ -154,7 +154,7 @@ def _check_key(request: Received) -> None:
         raise RefusedError(401, "AuthenticationError", message)
 
 
-def _check_model(request: Received, region: Region) -> None:
+def _check_model(request: Received, region: ServedRegion) -> None:
     model = request.model
     if model is None:
         return

@@ -13,10 +13,10 @@ from typing import Any
 from .templates import document, events
 from .values import (
     Document,
+    FakeReply,
     Memory,
     Received,
     RefusedError,
-    Reply,
     Stream,
     Wording,
     asked,
@@ -33,7 +33,7 @@ _REFUSED = {
 }
 
 
-def images(request: Received, memory: Memory, wording: Wording) -> Reply:
+def images(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     prompt = required(body, "prompt")
     width, height = _size(body.get("size", "2K"))

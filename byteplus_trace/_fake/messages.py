@@ -13,9 +13,9 @@ from .values import (
     ANSWER,
     REASONING,
     Document,
+    FakeReply,
     Memory,
     Received,
-    Reply,
     Stream,
     Wording,
     asked,
@@ -28,7 +28,7 @@ from .values import (
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-def messages(request: Received, memory: Memory, wording: Wording) -> Reply:
+def messages(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     required(body, "messages")
     content, finish = _made(request, body, wording)
@@ -57,7 +57,7 @@ def messages(request: Received, memory: Memory, wording: Wording) -> Reply:
     )
 
 
-def count_tokens(request: Received, memory: Memory, wording: Wording) -> Reply:
+def count_tokens(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     return json_document({"input_tokens": sum(_prompt(asked(request)))})
 
 

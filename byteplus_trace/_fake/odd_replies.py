@@ -12,38 +12,38 @@ from dataclasses import replace
 from typing import Any
 
 from .templates import dumps
-from .values import Document, Received, RefusedError, Reply, Stream, error_event, json_document, refusal
+from .values import Document, FakeReply, Received, RefusedError, Stream, error_event, json_document, refusal
 
 _CODE = "InternalServiceError"
 _MESSAGE = "The service encountered an unexpected internal error."
 _PAGE = b"<html><body>Welcome</body></html>"
 
 
-def _only_end(reply: Reply, _request: Received, _after: int) -> Reply:
+def _only_end(reply: FakeReply, _request: Received, _after: int) -> FakeReply:
     return Stream(reply.events[-1:]) if isinstance(reply, Stream) else reply
 
 
-def _error_first(_reply: Reply, request: Received, _after: int) -> Reply:
+def _error_first(_reply: FakeReply, request: Received, _after: int) -> FakeReply:
     return Stream((error_event(_CODE, _MESSAGE, 0, request),))
 
 
-def _error_last(reply: Reply, request: Received, _after: int) -> Reply:
+def _error_last(reply: FakeReply, request: Received, _after: int) -> FakeReply:
     if not isinstance(reply, Stream):
         return reply
     output = _without_end(reply.events)
     return Stream((*output, error_event(_CODE, _MESSAGE, len(output), request)))
 
 
-def _ends_early(reply: Reply, _request: Received, after: int) -> Reply:
+def _ends_early(reply: FakeReply, _request: Received, after: int) -> FakeReply:
     return Stream(reply.events[:after]) if isinstance(reply, Stream) else reply
 
 
-def _wrong_content_type(reply: Reply, _request: Received, _after: int) -> Reply:
+def _wrong_content_type(reply: FakeReply, _request: Received, _after: int) -> FakeReply:
     wrong = "application/json" if isinstance(reply, Stream) else "text/event-stream"
     return replace(reply, content_type=wrong)
 
 
-def _no_output(_reply: Reply, request: Received, _after: int) -> Reply:
+def _no_output(_reply: FakeReply, request: Received, _after: int) -> FakeReply:
     known = {"id": request.id, "model": request.model}
     return json_document({**known, **_HOLLOW.get(request.operation, {}), **_HOLLOW.get(request.api, {})})
 
@@ -58,17 +58,17 @@ _HOLLOW: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _another_api(_reply: Reply, request: Received, _after: int) -> Reply:
+def _another_api(_reply: FakeReply, request: Received, _after: int) -> FakeReply:
     vector = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello!"}}
     return json_document({"choices": [choice]} if request.operation == "embeddings" else vector)
 
 
-def _error_document(_reply: Reply, request: Received, _after: int) -> Reply:
+def _error_document(_reply: FakeReply, request: Received, _after: int) -> FakeReply:
     return replace(refusal(RefusedError(500, _CODE, _MESSAGE), request), status=200)
 
 
-ODD_REPLIES: Mapping[str, Callable[[Reply, Received, int], Reply]] = {
+ODD_REPLIES: Mapping[str, Callable[[FakeReply, Received, int], FakeReply]] = {
     "empty": lambda _reply, _request, _after: Document(b""),
     "empty_object": lambda _reply, _request, _after: Document(b"{}"),
     "page": lambda _reply, _request, _after: Document(_PAGE, content_type="text/html"),

@@ -8,10 +8,10 @@ from .templates import document
 from .tokens import pieces, spans, tokens
 from .values import (
     Document,
+    FakeReply,
     Memory,
     Received,
     RefusedError,
-    Reply,
     Wording,
     asked,
     json_document,
@@ -20,7 +20,7 @@ from .values import (
 )
 
 
-def tokenization(request: Received, memory: Memory, wording: Wording) -> Reply:
+def tokenization(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     texts = required(body, "text")
     data = []
@@ -41,11 +41,11 @@ def tokenization(request: Received, memory: Memory, wording: Wording) -> Reply:
     )
 
 
-def models(request: Received, memory: Memory, wording: Wording) -> Reply:
+def models(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     return Document(document("models.json"))
 
 
-def classification(request: Received, memory: Memory, wording: Wording) -> Reply:
+def classification(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     """The first label, as Volcengine's SDK types it."""
     body = asked(request)
     required(body, "model")
@@ -60,17 +60,17 @@ def classification(request: Received, memory: Memory, wording: Wording) -> Reply
     return json_document({"label": labels[0], "label_logprobos": made, "usage": wording.usage or usage})
 
 
-def certificate(request: Received, memory: Memory, wording: Wording) -> Reply:
+def certificate(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     """In the SDK's form; no client can encrypt with it."""
     return json_document(
         {"Certificate": "-----BEGIN CERTIFICATE-----\n(a fake one)\n-----END CERTIFICATE-----\n"}
     )
 
 
-def ping(request: Received, memory: Memory, wording: Wording) -> Reply:
+def ping(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     return Document(b'{"message":"pong"}')
 
 
-def unknown(request: Received, memory: Memory, wording: Wording) -> Reply:
+def unknown(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     """A path that the service does not have, answered as Volcengine does."""
     raise RefusedError(404, "InvalidAction", f"The action is not valid: {request.path}")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from . import faults, handler
 from .odd_replies import ODD_REPLIES
-from .server import Listener, Loop
+from .server import Loop, RegionServer
 from .values import Received, Wording
 
 
@@ -25,8 +25,8 @@ class FakeRegion:
 
     def __init__(self, name: str, port: int, *, compress: bool, keeps: int | None, vague: bool) -> None:
         self.name = name
-        self._region = handler.Region(name, vague=vague)
-        self._listener = Listener(self._region, port, compress=compress, keeps=keeps)
+        self._region = handler.ServedRegion(name, vague=vague)
+        self._listener = RegionServer(self._region, port, compress=compress, keeps=keeps)
         self._loop: Loop | None = None
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class FakeRegion:
         on: str | None = None,
     ) -> None:
         """
-        Reply with these values; None means the usual one.
+        FakeReply with these values; None means the usual one.
 
         Args:
             usage: as it stands on the wire, instead of the counted one.

@@ -18,10 +18,10 @@ from .tokens import cut, pieces, tokens
 from .values import (
     REASONING,
     Document,
+    FakeReply,
     Memory,
     Received,
     RefusedError,
-    Reply,
     Stream,
     Wording,
     asked,
@@ -64,7 +64,7 @@ _THREE_DAYS = 259_200
 _STORED = 10_000
 
 
-def create(request: Received, memory: Memory, wording: Wording) -> Reply:
+def create(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     _check_fields(request.json)
     body = asked(request)
     before = _before(body, memory)
@@ -100,18 +100,18 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
     return Stream(events("responses_stream.sse", opening=opening, response=response, **_streamed(made)))
 
 
-def get(request: Received, memory: Memory, wording: Wording) -> Reply:
+def get(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     return json_document(_stored(request, memory)["response"])
 
 
-def delete(request: Received, memory: Memory, wording: Wording) -> Reply:
+def delete(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     _stored(request, memory)
     name = _named(request)
     del memory.responses[name], memory.conversations[name]
     return json_document({"id": name, "object": "response", "deleted": True})
 
 
-def input_items(request: Received, memory: Memory, wording: Wording) -> Reply:
+def input_items(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     items = [
         {"id": f"msg_{at}", "type": "message", **item}
         for at, item in enumerate(_stored(request, memory)["items"])

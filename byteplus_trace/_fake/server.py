@@ -62,10 +62,10 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-class Listener:
+class RegionServer:
     """One region's socket, connections and log. Its coroutines belong to the loop's thread."""
 
-    def __init__(self, region: handler.Region, port: int, *, compress: bool, keeps: int | None) -> None:
+    def __init__(self, region: handler.ServedRegion, port: int, *, compress: bool, keeps: int | None) -> None:
         self.region = region
         self.requests: list[Received] = []
         self._compress = compress
@@ -163,7 +163,7 @@ class Listener:
             del self.requests[: -self._keeps]
 
     def _received(
-        self, head: http1.Head, path: str, body: bytes, connection: int, route: handler.Route
+        self, head: http1.Head, path: str, body: bytes, connection: int, route: handler.FakeRoute
     ) -> Received:
         headers = dict(head.headers)
         authorization = headers.get("authorization")

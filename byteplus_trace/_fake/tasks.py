@@ -15,10 +15,10 @@ from .images import MODERATED
 from .templates import document
 from .values import (
     Document,
+    FakeReply,
     Memory,
     Received,
     RefusedError,
-    Reply,
     Wording,
     asked,
     json_document,
@@ -29,7 +29,7 @@ from .values import (
 TOKENS_A_SECOND = 1_000
 
 
-def create(request: Received, memory: Memory, wording: Wording) -> Reply:
+def create(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     body = asked(request)
     prompt = " ".join(part.get("text", "") for part in required(body, "content"))
     task_id = f"cgt-{request.created}-{request.id[-5:]}"  # another one in every region and every fake
@@ -50,13 +50,13 @@ def create(request: Received, memory: Memory, wording: Wording) -> Reply:
     return json_document({"id": task_id})
 
 
-def get(request: Received, memory: Memory, wording: Wording) -> Reply:
+def get(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     task = _task(request, memory)
     task["polls"] += 1
     return Document(_shown(task, request))
 
 
-def list_(request: Received, memory: Memory, wording: Wording) -> Reply:
+def list_(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     wanted = request.query.get("filter.status")
     items = [json.loads(_shown(task, request)) for task in memory.tasks.values()]
     found = [item for item in items if wanted in {None, item["status"]}]
@@ -64,7 +64,7 @@ def list_(request: Received, memory: Memory, wording: Wording) -> Reply:
     return json_document({"total": len(found), "items": found[(page - 1) * size : page * size]})
 
 
-def delete(request: Received, memory: Memory, wording: Wording) -> Reply:
+def delete(request: Received, memory: Memory, wording: Wording) -> FakeReply:
     """A queued task is cancelled, a finished one forgotten, a running one neither."""
     task = _task(request, memory)
     status = _status(task)

@@ -1,5 +1,5 @@
 """
-Reply bodies as files with holes.
+FakeReply bodies as files with holes.
 
 A file is JSON or, for a stream, events as they stand on the wire. In it
 

@@ -97,14 +97,14 @@ class Stream:
     content_type: str = "text/event-stream"
 
 
-Reply = Document | Stream
+FakeReply = Document | Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlannedReply:
     """A reply and how to deliver it. Delays end early when the region recovers."""
 
-    reply: Reply
+    reply: FakeReply
     delay_headers: float = 0.0
     delay_first_event: float = 0.0
     delay_between: float = 0.0

@@ -9,7 +9,7 @@ Laws:
 from __future__ import annotations
 
 from .._facts import Skip
-from .attempt_end import Outcome, asked_wait
+from .attempt_end import AttemptEnd, asked_wait
 from .health import Health
 from .order import Candidate
 
@@ -70,7 +70,7 @@ class Standing:
             ("model", candidate.name, candidate.model or ""),
         )
 
-    def learn(self, candidate: Candidate, outcome: Outcome, backoff: float) -> None:
+    def learn(self, candidate: Candidate, outcome: AttemptEnd, backoff: float) -> None:
         """Let health know of an outcome."""
         name, cooling = candidate.name, max(asked_wait(candidate, outcome) or 0.0, backoff)
         match outcome.verdict.cools:
@@ -86,7 +86,7 @@ class Standing:
                 self._health.bury(candidate.credential, name)
         self._judge(name, outcome)
 
-    def _judge(self, name: str, outcome: Outcome) -> None:
+    def _judge(self, name: str, outcome: AttemptEnd) -> None:
         """Count the outcome at the breaker; the caller's own troubles say nothing of the target."""
         if outcome.failure is not None and outcome.failure.is_counted:
             return

@@ -20,7 +20,7 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server may ask for a year by mistake; it is asked again after five minutes."""
 
 
-class Outcome(NamedTuple):
+class AttemptEnd(NamedTuple):
     """How one attempt ended, and what that means."""
 
     verdict: Verdict
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     failure: Failure | None = None
 
 
-def asked_wait(candidate: Candidate, outcome: Outcome) -> float | None:
+def asked_wait(candidate: Candidate, outcome: AttemptEnd) -> float | None:
     """How long the target asks callers to wait, where that is followed."""
     heeded = candidate.retry.use_retry_after and outcome.verdict.heeds_retry_after
     if not heeded or outcome.retry_after_seconds is None:
@@ -38,7 +38,7 @@ def asked_wait(candidate: Candidate, outcome: Outcome) -> float | None:
     return min(outcome.retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS)
 
 
-def may_repeat(candidate: Candidate, outcome: Outcome, repeats: int, free: Iterable[Candidate]) -> bool:
+def may_repeat(candidate: Candidate, outcome: AttemptEnd, repeats: int, free: Iterable[Candidate]) -> bool:
     """Whether the same target may be asked again; `free` are the other candidates that could be taken now."""
     statuses = candidate.retry.on_status_codes
     if statuses is not None and outcome.status is not None:
@@ -54,7 +54,7 @@ def may_repeat(candidate: Candidate, outcome: Outcome, repeats: int, free: Itera
             return True
 
 
-def wait_before_repeat(candidate: Candidate, outcome: Outcome, backoff: float) -> Wait | None:
+def wait_before_repeat(candidate: Candidate, outcome: AttemptEnd, backoff: float) -> Wait | None:
     """The wait after which the same target is asked again; None where that is longer than anybody waits."""
     verdict, asked = outcome.verdict, asked_wait(candidate, outcome)
     if verdict.retry == "stale":
@@ -68,7 +68,7 @@ def wait_before_repeat(candidate: Candidate, outcome: Outcome, backoff: float) -
 
 
 def remaining_candidates(
-    candidate: Candidate, rest: list[Candidate], outcome: Outcome
+    candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd
 ) -> tuple[list[Candidate], list[Skip]]:
     """The other candidates that may be tried after an outcome, and the targets that are passed over because of it."""
     remaining: list[Candidate] = []

@@ -107,8 +107,8 @@ class Health:
         self._usual = policy.breaker
         self._own = {target.name: target.breaker for target in policy.leaves if target.breaker is not None}
         self._per_call = policy.retry.budget_ratio
-        self._clock = clock
-        self._random = random
+        self.clock = clock
+        self.random = random
         self._listener = listener
         self._lock = threading.Lock()
         remake_after_fork(self)
@@ -149,7 +149,7 @@ class Health:
             circuit = self._circuits.get((target, operation))
             if circuit is None or circuit.state == CLOSED:
                 return "yes"
-            now = self._clock()
+            now = self.clock()
             if not (insist or self._lets_in(circuit, now)):
                 circuit.asked_at = now
                 return "no"
@@ -164,7 +164,7 @@ class Health:
         """As `admit`, without taking anything."""
         with self._lock:
             circuit = self._circuits.get((target, operation))
-            return circuit is None or self._lets_in(circuit, self._clock())
+            return circuit is None or self._lets_in(circuit, self.clock())
 
     def _lets_in(self, circuit: Circuit, now: float) -> bool:
         if not circuit.lets_in(now):
@@ -194,7 +194,7 @@ class Health:
                 circuit.take_back()
                 if probe:
                     circuit.openings = 1
-                    opening = circuit.open(self._clock(), self._random, reason)
+                    opening = circuit.open(self.clock(), self.random, reason)
                     self._write(Opened(target, operation, reason, circuit.leased))
         if opening is not None:
             self._tell(target, operation, OPEN, opening)
@@ -221,14 +221,14 @@ class Health:
             circuit = self._circuit(target, operation)
             before = circuit.state
             if circuit.state == CLOSED:
-                circuit.count(self._clock(), failure is not None)
+                circuit.count(self.clock(), failure is not None)
                 if self.journal is not None:
                     self.journal.append(Counted(target, operation, failure))
                 if failure is not None and circuit.is_too_much():
-                    opening = circuit.open(self._clock(), self._random, failure)
+                    opening = circuit.open(self.clock(), self.random, failure)
                     self._write(Opened(target, operation, failure, leased=False))
             elif probe and failure is not None:
-                opening = circuit.open(self._clock(), self._random, failure)
+                opening = circuit.open(self.clock(), self.random, failure)
                 self._write(Opened(target, operation, failure, circuit.leased))
             elif probe:
                 if circuit.shared:
@@ -250,20 +250,20 @@ class Health:
 
     def cool(self, key: tuple[str, ...], seconds: float) -> None:
         """Leave a target, a model of it or a quota group alone for a while."""
-        until = self._clock() + seconds
+        until = self.clock() + seconds
         self.cooled_elsewhere(key, until)
         self._write(Cooled(key, until))
 
     def cool_until(self, *keys: tuple[str, ...]) -> float:
         """When the last of these cooldowns ends; 0 where none is on."""
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             until = max((self._cool_until.get(key, 0.0) for key in keys), default=0.0)
         return until if until > now else 0.0
 
     def bury(self, credential: str, target: str) -> None:
         """A credential was refused: it is not used for five minutes, wherever it would be used."""
-        until = self._clock() + DEAD_FOR_SECONDS
+        until = self.clock() + DEAD_FOR_SECONDS
         known = self.buried_elsewhere(credential, until)
         self._write(Buried(credential, until))
         if not known and self._listener is not None:
@@ -275,7 +275,7 @@ class Health:
             return 0.0
         with self._lock:
             until = self._dead_until.get(credential, 0.0)
-            return until if until > self._clock() else 0.0
+            return until if until > self.clock() else 0.0
 
     # The retry budget.
 
@@ -295,7 +295,7 @@ class Health:
             return True
 
     def _refill(self) -> None:
-        now = self._clock()
+        now = self.clock()
         self._budget = min(BUDGET_MOST, self._budget + (now - self._budget_at) * BUDGET_PER_SECOND)
         self._budget_at = now
 
@@ -332,7 +332,7 @@ class Health:
     ) -> None:
         """The fleet's opening of that number bars the target here too."""
         with self._lock:
-            circuit, now = self._circuit(target, operation), self._clock()
+            circuit, now = self._circuit(target, operation), self.clock()
             if circuit.epoch > epoch or (circuit.epoch == epoch and circuit.state == CLOSED):
                 return
             if circuit.epoch == epoch and circuit.shared:
@@ -388,7 +388,7 @@ class Health:
             if circuit.epoch >= epoch or (circuit.shared and not again):
                 return None
             if circuit.state == CLOSED:
-                opening = circuit.open(self._clock(), self._random, reason)
+                opening = circuit.open(self.clock(), self.random, reason)
             circuit.epoch, circuit.shared, circuit.leased_until = epoch, True, 0.0
             until, openings = circuit.until, circuit.openings
         if opening is not None:

@@ -29,6 +29,22 @@ from .health import Health
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What deciding about a call asks of its request."""
+
+    headers: Mapping[str, str]
+    """Those that are looked at, with lower-case names."""
+    origin: str | None
+    """The name of the target that the caller addressed; None where it was only its region."""
+    replayable: bool
+    """The body can be sent again, and rewritten."""
+    body_params: Params
+    """The whole body, parsed when asked; for conditions."""
+    file_ids: Callable[[], Iterable[str]]
+    """The uploaded files that the body names, looked for when asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A target, and how this call would travel to it."""
 
@@ -68,24 +84,23 @@ def candidates(
     call: Call,
     policy: Policy,
     health: Health,
-    *,
-    random: Random,
-    body_params: Params,
-    file_ids: Callable[[], Iterable[str]],
-    headers: Mapping[str, str],
-    origin: str | None,
+    request: Request,
 ) -> tuple[list[Candidate], list[Skip]]:
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
-    caller = _Caller(call, policy, headers, origin)
-    objects = list(_objects(call, file_ids)) if len(policy.leaves) > 1 else []
+    caller = _Caller(call, policy, request.headers, request.origin)
+    objects = list(_objects(call, request.file_ids)) if len(policy.leaves) > 1 else []
     bound = caller.stays is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
     else:
-        placed = list(_placed(policy, (), lambda group: _chosen_by_mode(group, call, body_params, random)))
+        placed = list(
+            _placed(
+                policy, (), lambda group: _chosen_by_mode(group, call, request.body_params, health.random)
+            )
+        )
     if caller.named is not None:
         placed = [(target, groups) for target, groups in placed if caller.names(target, groups)]
-    wanted = headers.get(REGION_HEADER)
+    wanted = request.headers.get(REGION_HEADER)
     if wanted is not None:
         placed.sort(key=lambda each: each[0].region != wanted)
     found: list[Candidate] = []

@@ -6,8 +6,8 @@ One call as a sequence of steps: which target next, may it be sent again, how lo
     _attempt  one send, a look at the reply, and its verdict
     ...       how it ends
 
-Which candidates there are is in `order.py`, how they stand in `standing.py`, what follows from an
-outcome in `outcome.py`, how long anything may take in `timeleft.py`.
+Which candidates there are is in `order.py`, which of them may be tried in `admission.py`, what follows from an
+attempt in `attempt_end.py`, how long anything may take in `deadline.py`.
 
 Laws:
 - What may have run is sent again only where `replay` says so.
@@ -19,65 +19,35 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from random import Random
+from collections.abc import Generator
 
 from .._classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeked, classify_reply
 from .._facts import Call, Cause, Skip
-from .._policy.conditions import Params
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, may_run_twice, only_reads
 from .admission import Standing
-from .attempt_end import Outcome, may_repeat, remaining_candidates, wait_before_repeat
+from .attempt_end import AttemptEnd, may_repeat, remaining_candidates, wait_before_repeat
 from .deadline import RemainingTime, least
 from .health import Health
-from .order import Candidate, candidates, unprefixed
+from .order import Candidate, Request, candidates, unprefixed
 from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
 
-def plan(
-    call: Call,
-    policy: Policy,
-    health: Health,
-    *,
-    clock: Callable[[], float],
-    random: Random,
-    replayable: bool,
-    body_params: Params,
-    file_ids: Callable[[], Iterable[str]],
-    headers: Mapping[str, str],
-    origin: str | None,
-    prior: Prior | None = None,
-) -> Plan:
+def plan(call: Call, policy: Policy, health: Health, request: Request, prior: Prior | None = None) -> Plan:
     """
     Try each target in turn until one gives an answer worth delivering.
 
-    Yields steps for the edge to perform and is sent their outcomes. When all fail, the
+    Yields steps for the edge to perform and is sent their results. When all fail, the
     caller meets the error that it would have met without us: the primary's, or the last.
 
     Args:
-        clock: monotonic seconds.
-        replayable: the body can be sent again, and rewritten.
-        body_params: the whole body, parsed when asked; for conditions.
-        file_ids: the uploaded files that the body names, looked for when asked.
-        headers: the request's, with lower-case names.
-        origin: the name of the target that the caller addressed; None where it was only its region.
+        health: also whose clock and random numbers the plan goes by.
         prior: how the call ended that an SDK is sending again.
     """
-    call_plan = _CallPlan(call, policy, health, clock, random, replayable, prior)
-    found, skipped = candidates(
-        call,
-        policy,
-        health,
-        random=random,
-        body_params=body_params,
-        file_ids=file_ids,
-        headers=headers,
-        origin=origin,
-    )
-    call_plan.skipped = skipped
-    return call_plan.run(found, origin)
+    call_plan = _CallPlan(call, policy, health, request, prior)
+    found, call_plan.skipped = candidates(call, policy, health, request)
+    return call_plan.run(found)
 
 
 class _CallPlan:
@@ -86,18 +56,16 @@ class _CallPlan:
         call: Call,
         policy: Policy,
         health: Health,
-        clock: Callable[[], float],
-        random: Random,
-        replayable: bool,
+        request: Request,
         prior: Prior | None,
     ) -> None:
         self.call = call
         self.policy = policy
         self.health = health
-        self.clock = clock
-        self.random = random
+        self.clock = clock = health.clock
         self.prior = prior
-        self.replayable = replayable
+        self.origin = request.origin
+        self.replayable = request.replayable
         self.twice = may_run_twice(call, policy.replay)
         self.before = prior.attempts if prior is not None else 0
         """Sends of this call before an SDK sent it again."""
@@ -108,7 +76,7 @@ class _CallPlan:
         self.sent = 0
         self.alone = False
         """Only one target can serve the call: its SDK may repeat it as if there were no policy, with a key made anew."""
-        self.most = policy.max_attempts - self.before if replayable else 1
+        self.most = policy.max_attempts - self.before if self.replayable else 1
         self.skipped: list[Skip] = []
         self.waited = 0.0
         self.in_hand = False
@@ -120,16 +88,16 @@ class _CallPlan:
         self.copies = False
         """A copy that may have run, and be charged, is out there."""
 
-    # The call_plan.
+    # The sequence.
 
-    def run(self, possible: list[Candidate], origin: str | None) -> Plan:
+    def run(self, possible: list[Candidate]) -> Plan:
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:
-            return (yield from self._as_addressed(origin))
+            return (yield from self._as_addressed())
         self.alone = len(possible) == 1
         self.health.earn()
-        outcome: Outcome | None = None
+        outcome: AttemptEnd | None = None
         rest, barred = possible, []
         while rest and self.sent < self.most and not self.time.is_over:
             candidate, *rest = rest
@@ -151,7 +119,7 @@ class _CallPlan:
         return (yield from self._final_failure(outcome))
 
     def _remaining_after(
-        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome
+        self, candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd
     ) -> list[Candidate]:
         """The candidates that remain after an outcome."""
         if self._is_final_copy(outcome.verdict):
@@ -164,7 +132,7 @@ class _CallPlan:
         """The work may have been done and must not be done twice."""
         return verdict.may_have_run and not self.twice
 
-    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, Outcome]:
+    def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """No candidate is free: the one that is soonest is tried, once."""
         candidate = min(barred, key=self.standing.free_at)
         self.skipped = [skip for skip in self.skipped if skip.target != candidate.name]
@@ -172,7 +140,7 @@ class _CallPlan:
         self.standing.take(candidate, insist=True)
         return (yield from self._visit(candidate, []))
 
-    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, Outcome]:
+    def _visit(self, candidate: Candidate, rest: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """One target: an attempt, and again where that may help."""
         cause: Cause = "initial" if self.sent == 0 else "fallback"
         if self.standing.is_probe:
@@ -182,7 +150,9 @@ class _CallPlan:
             while True:
                 outcome = yield from self._attempt(candidate, rest, cause, repeats)
                 # Decorrelated jitter.
-                backoff = min(candidate.retry.cap, self.random.uniform(candidate.retry.base, 3 * backoff))
+                backoff = min(
+                    candidate.retry.cap, self.health.random.uniform(candidate.retry.base, 3 * backoff)
+                )
                 self.standing.learn(candidate, outcome, backoff)
                 wait = self._wait_before_repeat(candidate, rest, outcome, repeats, backoff)
                 if wait is None:
@@ -197,7 +167,7 @@ class _CallPlan:
             self.standing.release()
 
     def _wait_before_repeat(
-        self, candidate: Candidate, rest: list[Candidate], outcome: Outcome, repeats: int, backoff: float
+        self, candidate: Candidate, rest: list[Candidate], outcome: AttemptEnd, repeats: int, backoff: float
     ) -> Wait | None:
         """The wait after which the same target is asked again; None where it is not."""
         if not self._has_repeats(candidate, repeats) or self._is_final_copy(outcome.verdict):
@@ -218,7 +188,7 @@ class _CallPlan:
 
     def _attempt(
         self, candidate: Candidate, rest: list[Candidate], cause: Cause, repeats: int
-    ) -> Generator[Step, Result, Outcome]:
+    ) -> Generator[Step, Result, AttemptEnd]:
         """One send, a look at the reply, and its verdict."""
         yield from self._set_aside()
         self.sent += 1
@@ -233,11 +203,11 @@ class _CallPlan:
         assert isinstance(received, Reply), "a send brings a reply or a failure"
         self.in_hand, self.empty = True, False
         if received.status >= 400:
-            return Outcome(
+            return AttemptEnd(
                 classify_reply(received.status, received.code), received.status, received.retry_after_seconds
             )
         if not self._looks_closer(received, elsewhere or self._has_repeats(candidate, repeats)):
-            return Outcome(SERVED)
+            return AttemptEnd(SERVED)
         bound = least(limit, first_event if received.streaming else None, since=self.clock() - began)
         seen = yield Peek(bound)
         if isinstance(seen, Failure):
@@ -245,14 +215,14 @@ class _CallPlan:
             return self._failed(seen)
         verdict = classify_peeked(seen) if isinstance(seen, Peeked) else SERVED
         self.empty = verdict is EMPTY
-        return Outcome(verdict, retry_after_seconds=received.retry_after_seconds)
+        return AttemptEnd(verdict, retry_after_seconds=received.retry_after_seconds)
 
-    def _failed(self, failure: Failure) -> Outcome:
+    def _failed(self, failure: Failure) -> AttemptEnd:
         verdict = classify_failure(failure)
         self.failures.append(failure)
         if verdict.may_have_run and not failure.stale_connection and not only_reads(self.call):
             self.copies = True
-        return Outcome(verdict, failure=failure)
+        return AttemptEnd(verdict, failure=failure)
 
     def _looks_closer(self, reply: Reply, may_go_on: bool) -> bool:
         """
@@ -292,12 +262,12 @@ class _CallPlan:
         """The model to write into the body; None where it stays as it is."""
         return model if self.replayable and model != self.call.model else None
 
-    def _as_addressed(self, origin: str | None) -> Plan:
+    def _as_addressed(self) -> Plan:
         """No target can serve this call: it travels as if there were no policy, but for the name of a target before its model."""
         region = self.call.region
         _, model = unprefixed(self.call.model, self.policy)
         received = yield Send(
-            origin or region,
+            self.origin or region,
             region,
             None,
             "initial",
@@ -321,7 +291,7 @@ class _CallPlan:
             self.kept = True
             yield Keep()
 
-    def _final_failure(self, outcome: Outcome) -> Plan:
+    def _final_failure(self, outcome: AttemptEnd) -> Plan:
         """All failed: the first informative reply, else the first exception; for `final="last"`, the last ones."""
         verdict, failure = outcome.verdict, outcome.failure
         final = not self.alone or self.time.is_over or self._is_final_copy(verdict)

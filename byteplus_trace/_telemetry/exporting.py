@@ -17,7 +17,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -155,7 +156,39 @@ def _is_local(url: str) -> bool:
         return False
 
 
-class OwnTracerProvider(TracerProvider):
+class KnowsExporters:
+    """What a provider of our own knows of its exporters."""
+
+    _exporters: Sequence[Watched]
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether a batch was last refused, so that there is little to wait for."""
+        return any(exporter.troubled for exporter in self._exporters)
+
+    def give_up(self) -> None:
+        """The process ends before all was exported."""
+        for exporter in self._exporters:
+            exporter.lose(
+                "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
+            )
+
+    def _flushed(self, flush: Callable[[], bool]) -> bool:
+        """Flush; whether all since the last flush was exported."""
+        self._await(True)
+        try:
+            flushed = flush()
+        finally:
+            self._await(False)
+        lost = [exporter.lost_any() for exporter in self._exporters]
+        return flushed and not any(lost)
+
+    def _await(self, awaited: bool) -> None:
+        for exporter in self._exporters:
+            exporter.awaited = awaited
+
+
+class OwnTracerProvider(KnowsExporters, TracerProvider):
     """
     The SDK's, with a flush that knows whether the spans arrived.
 
@@ -175,33 +208,11 @@ class OwnTracerProvider(TracerProvider):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Whether all that ended since the last flush was exported."""
-        self._await(True)
-        try:
-            flushed = super().force_flush(timeout_millis)
-        finally:
-            self._await(False)
-        lost = [exporter.lost_any() for exporter in self._exporters]
-        return flushed and not any(lost)
+        return self._flushed(partial(super().force_flush, timeout_millis))
 
     def shutdown(self) -> None:
         self._await(True)
         super().shutdown()
-
-    def _await(self, awaited: bool) -> None:
-        for exporter in self._exporters:
-            exporter.awaited = awaited
-
-    @property
-    def is_troubled(self) -> bool:
-        """Whether spans were last refused, so that there is little to wait for."""
-        return any(exporter.troubled for exporter in self._exporters)
-
-    def give_up(self) -> None:
-        """The process ends before all was exported."""
-        for exporter in self._exporters:
-            exporter.lose(
-                "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
-            )
 
 
 class Watched(SpanExporter):

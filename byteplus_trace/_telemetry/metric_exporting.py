@@ -14,6 +14,7 @@ import os
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -27,6 +28,7 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resou
 from .._errors import SettingError, shown
 from .._forks import remake_after_fork
 from .exporting import (
+    KnowsExporters,
     OverHttp,
     Signal,
     Watched,
@@ -61,7 +63,7 @@ def own_meter_provider(
     return OwnMeterProvider(service_name, exporters) if exporters else None
 
 
-class OwnMeterProvider:
+class OwnMeterProvider(KnowsExporters):
     """The SDK's, made anew in a forked child. It is not shut down by itself at the exit."""
 
     def __init__(self, service_name: str | None, exporters: Sequence[Watched]) -> None:
@@ -101,35 +103,13 @@ class OwnMeterProvider:
         """Whether all that was counted was exported; there is nothing to export where nothing was counted."""
         if self._current is None:
             return True
-        self._await(True)
-        try:
-            flushed = self._current.force_flush(timeout_millis)
-        finally:
-            self._await(False)
-        lost = [exporter.lost_any() for exporter in self._exporters]
-        return flushed and not any(lost)
+        return self._flushed(partial(self._current.force_flush, timeout_millis))
 
     def shutdown(self) -> None:
         if self._current is not None and not self._is_shut_down:
             self._is_shut_down = True
             self._await(True)
             self._current.shutdown()
-
-    def _await(self, awaited: bool) -> None:
-        for exporter in self._exporters:
-            exporter.awaited = awaited
-
-    @property
-    def is_troubled(self) -> bool:
-        """Whether metrics were last refused, so that there is little to wait for."""
-        return any(exporter.troubled for exporter in self._exporters)
-
-    def give_up(self) -> None:
-        """The process ends before all was exported."""
-        for exporter in self._exporters:
-            exporter.lose(
-                "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
-            )
 
 
 class _Reader(PeriodicExportingMetricReader):

@@ -194,7 +194,7 @@ class CallSpan:
         except Exception as error:
             fault("counting calls in flight", error)
         try:
-            attempts = [_exemplar(span) for span in self._attempts] if sink.exemplars else []
+            attempts = list(map(_exemplar, self._attempts)) if sink.exemplars else []
             span = self._span or (self._outer.span if self._outer is not None else None)
             exemplar = (
                 _exemplar(span) if span is not None and sink.exemplars else attempts[-1] if attempts else None

@@ -51,7 +51,7 @@ class Now:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class RegionNow:
     """A target, what was sent there for calls that it served or failed last, and its breaker."""
 
     target: str
@@ -108,7 +108,7 @@ def now(calls: Iterable[Call], at_ns: int, by: str, *, minutes: float = MINUTES,
 
 def regions(
     calls: Iterable[Call], breakers: dict[str, Breaker], at_ns: int, minutes: float = MINUTES
-) -> list[Region]:
+) -> list[RegionNow]:
     """Each target of the calls that ended in these minutes, and each whose breaker is known."""
     begin_ns = at_ns - int(minutes * 60e9)
     by_target: dict[str, list[Call]] = {}
@@ -121,5 +121,5 @@ def regions(
     for target, of in sorted(by_target.items())[:MOST_GROUPS]:
         breaker = breakers.get(target)
         region = of[-1].region if of else breaker.region if breaker is not None else ""
-        found.append(Region(target, region, numbers(of), breaker))
+        found.append(RegionNow(target, region, numbers(of), breaker))
     return found

@@ -21,7 +21,7 @@ from .._telemetry import semconv as sc
 from .._telemetry import tree
 from .breakers import Breaker
 from .calls import Call, call_of, is_attempt
-from .now import Now, Numbers, Region
+from .now import Now, Numbers, RegionNow
 from .plain import plain, plain_lines
 from .spans import SPAN_KINDS, Span
 from .waterfall import Bar
@@ -518,7 +518,7 @@ def _append_numbers(line: Text, each: Numbers, shown: Sequence[tuple[str, int]])
         line.append(_cell(texts[name], wide, right=True), BAD if name == "failed" and each.failed else "")
 
 
-def regions(found: Sequence[Region], width: int) -> list[Text]:
+def regions(found: Sequence[RegionNow], width: int) -> list[Text]:
     """Each target with its breaker, and where that is known from."""
     room = max(12, min(30, (width - 40) // 2))
     lines = [

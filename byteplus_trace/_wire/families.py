@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from .._apis import Api, Form
+from .._apis import Api, FamilyName
 from .._facts import Answer
 from .chat import ChatReader
 from .embeddings import EmbeddingsReader
@@ -91,7 +91,7 @@ embeddings = Family(EmbeddingsReader, "embeddings", silent=True, counts_inputs=T
 tasks = Family(TaskReader)
 plain = Family(PlainReader)
 
-_FAMILIES: dict[Form, Family] = {
+_FAMILIES: dict[FamilyName, Family] = {
     "chat": chat,
     "responses": responses,
     "fetched": fetched,
@@ -105,4 +105,4 @@ _FAMILIES: dict[Form, Family] = {
 
 def family_of(api: Api) -> Family | None:
     """How this API is read; None for a download, which is only counted."""
-    return _FAMILIES[api.form] if api.form is not None else None
+    return _FAMILIES[api.family] if api.family is not None else None

@@ -188,11 +188,11 @@ def test_a_label_value_is_cut():
 
 def test_a_year_of_retry_after_is_five_minutes(http, instrument, ark, sg):
     from byteplus_trace._classify import RATE
-    from byteplus_trace._routing.attempt_end import Outcome, asked_wait
+    from byteplus_trace._routing.attempt_end import AttemptEnd, asked_wait
 
     candidate = SimpleNamespace(retry=byteplus_trace.Retry())
 
-    assert LONGEST_RETRY_AFTER_SECONDS == asked_wait(candidate, Outcome(RATE, 429, 31_536_000.0))
+    assert LONGEST_RETRY_AFTER_SECONDS == asked_wait(candidate, AttemptEnd(RATE, 429, 31_536_000.0))
 
 
 @pytest.mark.parametrize("explicit", [False, True])

@@ -15,6 +15,7 @@ import pytest
 from byteplus_trace import Policy, Target
 from byteplus_trace._facts import Call
 from byteplus_trace._routing.health import Health
+from byteplus_trace._routing.order import Request
 from byteplus_trace._routing.plan import plan
 from byteplus_trace._routing.steps import Discard, Keep, Peek, Peeked, Reply, Send, Wait
 
@@ -109,14 +110,14 @@ class World:
             call,
             self.policy,
             self.health,
-            clock=self.clock,
-            random=self.random,
-            replayable=replayable,
-            body_params=lambda: body or {},
-            file_ids=lambda: files,
-            headers={"authorization": "Bearer the-callers", **(headers or {})},
-            origin=origin,
-            prior=prior,
+            Request(
+                {"authorization": "Bearer the-callers", **(headers or {})},
+                origin,
+                replayable=replayable,
+                body_params=lambda: body or {},
+                file_ids=lambda: files,
+            ),
+            prior,
         )
 
     def play(self, call, *outcomes, **settings):
