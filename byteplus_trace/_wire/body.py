@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from .._facts import Answer
+from .._facts import Answer, WireError
 from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
@@ -186,8 +186,8 @@ class Body:
         return b""
 
     def _keep(self, part: bytes) -> None:
-        """Keep a part of a document, or of what may be one."""
-        self._size += len(part)
+        """Keep a part of a document, or of what may be one. What is blank before it is nothing."""
+        self._size += len(part if self._size else part.lstrip(_BLANK))
         if self._parts is None:
             return
         if self._size > self._limit:
@@ -224,6 +224,11 @@ class Body:
         return self.events > 0 or self._size > 0
 
     @property
+    def is_object(self) -> bool:
+        """It was read as a JSON object."""
+        return self._document_read
+
+    @property
     def begins_document(self) -> bool:
         """A document began but could not be read. It may have been an answer."""
         if self._parts is None or self.events or self._document_read:
@@ -234,7 +239,7 @@ class Body:
         """What was read so far."""
         try:
             if self._error:
-                return Answer(error=read_error(b"".join(self._parts or ())))
+                return Answer(error=_error_of_refusal(b"".join(self._parts or ())))
             return (
                 bounded(self._reader.answer())
                 if self._reader is not None
@@ -247,6 +252,16 @@ class Body:
     def _cannot_read(self, fault: Exception) -> None:
         self.legible = False
         self.fault = fault
+
+
+def _error_of_refusal(body: bytes) -> WireError | None:
+    """The error of a refusal, also where it is an event: some gateways refuse a stream so."""
+    error = read_error(body)
+    if error is None and body.lstrip(_BLANK)[:1] in _EVENTS_BEGIN:
+        sse = EventDecoder()
+        events = sse.feed(body) + sse.flush()
+        error = next((found for _, data in events if (found := read_error(data)) is not None), None)
+    return error
 
 
 def bounded(answer: Answer) -> Answer:
