@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Protocol
 
 from .._facts import FailureKind
+from .._forwarding import decides_where
 from .._recognise import PORTKEY_PREFIX, WANTED_HEADERS
 
 
@@ -98,11 +100,6 @@ def content_of(response: Any) -> bytes | None:
     return getattr(response, "_content", None)
 
 
-def lowered(headers: Any) -> dict[str, str]:
-    """A library's headers as a plain dict with lower-case names; of repeated ones the last."""
-    return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
-
-
 RECORDED_HEADERS = WANTED_HEADERS | {
     "content-encoding",
     "content-type",
@@ -114,26 +111,22 @@ RECORDED_HEADERS = WANTED_HEADERS | {
 
 
 def wanted_headers(headers: Any) -> dict[str, str]:
-    """As `lowered`, but only the few headers that are looked at: an SDK's request has twenty others."""
-    found: dict[str, str] = {}
-    names = _names
-    for key, value in headers.raw:
-        name = names[key]
-        if name:
-            found[name] = value.decode("latin-1")
-    return found
+    """
+    A library's headers as a plain dict with lower-case names, but only the few that are looked at.
+
+    Of repeated ones the last. An SDK's request has twenty others.
+    """
+    found = dict(headers.raw)
+    return {name: found[key].decode("latin-1") for key, name in _wanted(tuple(found))}
 
 
-class _Names(dict[bytes, str]):
-    """The names of headers that are looked at, empty for the others: a client spells a name alike in every request."""
-
-    def __missing__(self, key: bytes) -> str:
-        name = key.decode("latin-1").lower()
-        name = name if name in RECORDED_HEADERS or name.startswith(PORTKEY_PREFIX) else ""
-        if len(self) < _MOST_NAMES:
-            self[key] = name
-        return name
+# A client writes the same names in each request: to go through them once saves a call 0.4% of the SDK's instructions.
+@lru_cache(maxsize=64)
+def _wanted(keys: tuple[bytes, ...]) -> tuple[tuple[bytes, str], ...]:
+    """Those of these names, as they were written, that are looked at, each with its lower-case form."""
+    lowered = ((key, key.decode("latin-1").lower()) for key in keys)
+    return tuple((key, name) for key, name in lowered if _is_wanted(name))
 
 
-_MOST_NAMES = 512
-_names = _Names()
+def _is_wanted(name: str) -> bool:
+    return name in RECORDED_HEADERS or name.startswith(PORTKEY_PREFIX) or decides_where(name)

@@ -105,7 +105,7 @@ def outgoing(
     """A copy of a request with what must change, changed; `forwarded` are headers that travel to another origin too."""
     headers = request.headers.copy()
     moved = origin(url) != origin(request.url)
-    for name in list(headers):
+    for name in list(headers) if stripped or moved else ():
         lower = name.lower()
         if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and not travels(lower, forwarded)):
             del headers[name]
