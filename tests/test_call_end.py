@@ -236,3 +236,10 @@ def test_a_chain_of_causes_that_is_a_ring_ends():
     error.__cause__, cause.__cause__ = cause, error
 
     assert unreachable(error) is None
+
+
+def test_an_end_is_read_off_the_same_clock_as_the_beginning(monkeypatch):
+    """freezegun, for one, replaces the functions of `time` when we were imported long ago."""
+    monkeypatch.setattr("time.perf_counter", lambda: 42.0)
+
+    assert 42.0 == End("complete").at

@@ -124,6 +124,11 @@ def outgoing(
         headers["Content-Length"] = str(len(body))
         stream = library.byte_stream(body)
     extensions = dict(request.extensions)
+    # httpcore would send the caller's path and query in place of the URL's, and ask for the caller's host.
+    if url is not request.url:
+        extensions.pop("target", None)
+    if moved:
+        extensions.pop("sni_hostname", None)
     if timeouts is not None:
         extensions["timeout"] = timeouts
     if trace is not None:

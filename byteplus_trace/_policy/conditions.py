@@ -132,7 +132,7 @@ def _checked_part(key: str, wanted: Any) -> Any:
 def _check_operand(key: str, operator: str, operand: Any) -> None:
     if operator not in _KNOWN:
         raise SettingError(
-            f"condition: the operator {shown(operator)} of {key!r} is not known (known: {', '.join(_KNOWN)}, $and, $or)."
+            f"condition: the operator {shown(operator)} of {shown(key)} is not known (known: {', '.join(_KNOWN)}, $and, $or)."
             f"{did_you_mean(operator, _KNOWN)}"
         )
     if operator in {"$in", "$nin"} and (isinstance(operand, str) or not isinstance(operand, Sequence)):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .._errors import Filled, SettingError, shown
+from .._errors import LONGEST_SHOWN, Filled, SettingError, shown
 from .._regions import DEFAULT_REGION, did_you_mean
 from . import checks
 from .targets import MAX_ATTEMPTS, MODES, Breaker, Condition, Group, Retry, Target, leaves_of
@@ -266,6 +266,7 @@ def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> N
         if key in REFUSED:
             raise SettingError(f"{where}{key} cannot be followed here: {REFUSED[key]}.")
         if key not in known:
+            name = key if len(key) <= LONGEST_SHOWN else shown(key)
             raise SettingError(
-                f"{where}{key} is not known (known: {', '.join(known)}).{did_you_mean(key, known)}"
+                f"{where}{name} is not known (known: {', '.join(known)}).{did_you_mean(key, known)}"
             )

@@ -184,7 +184,7 @@ def _built(kind: type[_T], value: Any, where: str) -> _T:
     for key in table:
         if key not in needed:
             raise SettingError(
-                f"{where}: {key!r} is not known (known: {', '.join(needed)}).{did_you_mean(key, needed)}"
+                f"{where}: {shown(key)} is not known (known: {', '.join(needed)}).{did_you_mean(key, needed)}"
             )
     missing = [name for name, is_needed in needed.items() if is_needed and name not in table]
     if missing:

@@ -253,9 +253,11 @@ class CallSpan:
             parts += [attempt.unreachable for attempt in exchange.attempts[-1:] if attempt.unreachable]
         if exchange.request_id is not None:
             parts.append(f"request id {exchange.request_id[:LONGEST]}")
-        if error is not None and error.message is not None and self._recorder.settings.capture:
+        message = error.message if error is not None and self._recorder.settings.capture else None
+        # A key that is refused may be repeated in the message, and has no form by which to find it.
+        if message is not None and exchange.reason != "auth":
             with guard("capturing content"):
-                parts.append(self._redacted(error.message))
+                parts.append(self._redacted(message))
         return "; ".join(parts)
 
     def _write(self, content: Any) -> str:

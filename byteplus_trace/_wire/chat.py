@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error
+from .errors import error_of, read_error, says_error
 from .lenient_json import UNREADABLE, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
@@ -151,7 +151,7 @@ class ChatReader:
             or chunk.bot_usage is not None
         ):
             self._note(chunk)
-        if chunk.error:
+        if chunk.error and says_error(chunk.error):
             self._error = error_of(chunk.error)
             return FAILED
         if chunk.choices is None:
@@ -214,7 +214,7 @@ class ChatReader:
                 self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)
-        if whole.error:
+        if says_error(whole.error):
             self._error = error_of(whole.error)
         elif not whole.choices:
             self._error = read_error(body)

@@ -534,3 +534,17 @@ def test_stop_sequences_are_content(http, instrument, told, sg):
 
     assert "canary" not in told.one.to_json()
     assert "canary" not in repr(told.exchanges) + str(told.exchanges[0].call.params)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_that_repeats_the_key_records_no_key(http, instrument, told, sg, ark, status):
+    """Content is captured, and the message is content; the key in it has no form by which to find it."""
+    ark.region("ap-southeast-1").fails(
+        status, code="AuthenticationError", message="no such key: 0f1e2d3c4b5a"
+    )
+    instrument(capture_content=True)
+
+    http.post(sg + "/chat/completions", CHAT, headers={"Authorization": "Bearer 0f1e2d3c4b5a"})
+
+    assert "AuthenticationError" in told.one.status.description
+    assert "0f1e2d3c4b5a" not in "".join(span.to_json() for span in told.spans)

@@ -67,9 +67,9 @@ def main() -> int:
         if (suite.name in args.names) if args.names else (suite.quick or not args.ci):
             outcomes.append(run(suite, args.thorough))
             print(summary(outcomes[-1]), flush=True)
-    if not args.ci:
-        before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        PAGE.write_text(page(before, outcomes), encoding="utf-8")
+            if not args.ci:
+                before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+                PAGE.write_text(page(before, outcomes[-1]), encoding="utf-8")
     return int(any(outcome.failed for outcome in outcomes))
 
 
@@ -133,10 +133,10 @@ def summary(outcome: Outcome) -> str:
     return "\n".join([*lines, *(f"  ! {each}" for each in outcome.failures)])
 
 
-def page(before: str, outcomes: list[Outcome]) -> str:
-    """The page with a new section for each of these; the others stay."""
+def page(before: str, outcome: Outcome) -> str:
+    """The page with a new section for this suite; the others stay."""
     sections = dict(re.findall(r"^<!-- (.+?) -->\n(.*?)(?=^<!-- |\Z)", before, re.DOTALL | re.MULTILINE))
-    sections |= {outcome.command: section(outcome) for outcome in outcomes}
+    sections[outcome.command] = section(outcome)
     order = [f"python -m tests.report {suite.name}{size}" for suite in SUITES for size in ("", " --thorough")]
     body = "\n\n".join(f"<!-- {name} -->\n{sections[name].strip()}" for name in order if name in sections)
     return f"""# Reliability

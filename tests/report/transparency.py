@@ -12,6 +12,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def bodies(draw: Any) -> bytes:
 def cut(body: bytes, places: list[int]) -> tuple[bytes, ...]:
     """The body in parts that end at these places; a place twice is an empty part."""
     ends = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return tuple(body[start:end] for start, end in zip(ends, ends[1:], strict=False))
+    return tuple(body[start:end] for start, end in pairwise(ends))
 
 
 @st.composite
@@ -168,9 +169,7 @@ def compared(inputs: list[Case], library: Any, colour: str) -> Figures:
     figures = Figures(f"bare and watched, {library.__name__}, {colour}", inputs=len(inputs))
     bare = [make(case, library, colour) for case in inputs]
     with as_for_users(), capture(base_urls={}) as seen:
-        watched = []
-        for case in inputs:
-            watched.append(make(case, library, colour))
+        watched = [make(case, library, colour) for case in inputs]
         recorded = {span.context.trace_id for span in seen.spans}
         ours = seen.sample("modelark_telemetry_errors_total")
     figures.calls = len(bare) + len(watched)

@@ -433,3 +433,20 @@ def test_chat_covers_messages_where_a_policy_names_chat_alone():
     assert {"messages"} == Target("sg", region="ap-southeast-1", only={"messages"}).only
     replay = Policy(targets=targets, replay={"chat": "unsent_only", "messages": "ambiguous"}).replay
     assert ("unsent_only", "ambiguous") == (replay["chat"], replay["messages"])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"sk-a-key-in-the-place-of-a-name-0123456789": 1},
+        {"targets": [{"region": "eu-west-1", "sk-a-key-in-the-place-of-a-name-0123456789": 1}]},
+        {"strategy": {"mode": "fallback"}, "targets": [{"sk-a-key-in-the-place-of-a-name-0123456789": 1}]},
+    ],
+)
+def test_a_long_name_that_is_not_known_is_not_shown(table):
+    """It may be a key that was written in the wrong place."""
+    with pytest.raises(SettingError) as refused:
+        Policy.load(table)
+
+    assert "is not known" in str(refused.value)
+    assert "sk-a-key" not in str(refused.value)
