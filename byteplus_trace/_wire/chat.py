@@ -15,7 +15,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error, says_error
-from .lenient_json import UNREADABLE, Shape, holds, take_over
+from .lenient_json import NULL, UNREADABLE, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
 from .text_budget import LONGEST_NAME
@@ -61,14 +61,14 @@ class _Chunk(_Reply, gc=False):
 class _Message(msgspec.Struct, gc=False):
     """A message, of which only counts whether it holds anything. Texts are not decoded: they may be long."""
 
-    content: msgspec.Raw | None = None
-    reasoning_content: msgspec.Raw | None = None
-    tool_calls: msgspec.Raw | None = None
-    refusal: msgspec.Raw | None = None
-    function_call: msgspec.Raw | None = None
-    audio: msgspec.Raw | None = None
-    reasoning: msgspec.Raw | None = None
-    reasoning_details: msgspec.Raw | None = None
+    content: msgspec.Raw = NULL
+    reasoning_content: msgspec.Raw = NULL
+    tool_calls: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
+    function_call: msgspec.Raw = NULL
+    audio: msgspec.Raw = NULL
+    reasoning: msgspec.Raw = NULL
+    reasoning_details: msgspec.Raw = NULL
 
     @property
     def holds_output(self) -> bool:

@@ -15,15 +15,15 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error, says_error
-from .lenient_json import Shape, holds, take_over
+from .lenient_json import NULL, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, images_of
 
 
 class _Image(msgspec.Struct, gc=False):
     size: str | None = None
-    url: msgspec.Raw | None = None
-    b64_json: msgspec.Raw | None = None
+    url: msgspec.Raw = NULL
+    b64_json: msgspec.Raw = NULL
     error: Any = None
 
     @property

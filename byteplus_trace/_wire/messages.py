@@ -14,7 +14,7 @@ import msgspec
 from .._facts import Answer, WireError
 from .chat import server_fallback_in
 from .errors import read_error, says_error
-from .lenient_json import Shape, holds, take_over
+from .lenient_json import NULL, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, usage_of
 
@@ -23,7 +23,7 @@ class _Message(msgspec.Struct, gc=False):
     type: str | None = None
     id: str | None = None
     model: str | None = None
-    content: msgspec.Raw | None = None
+    content: msgspec.Raw = NULL
     stop_reason: str | None = None
     usage: Counts | None = None
     error: Any = None

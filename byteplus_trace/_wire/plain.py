@@ -13,7 +13,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error, says_error
-from .lenient_json import Shape
+from .lenient_json import NULL, Shape
 from .reader import FAILED, EventReader, unread
 from .usage import Counts, usage_of
 
@@ -26,9 +26,9 @@ class _Plain(msgspec.Struct, gc=False):
     error: Any = None
     label: str | None = None
     input_tokens: int | None = None
-    choices: msgspec.Raw | None = None
-    output: msgspec.Raw | None = None
-    stop_reason: msgspec.Raw | None = None
+    choices: msgspec.Raw = NULL
+    output: msgspec.Raw = NULL
+    stop_reason: msgspec.Raw = NULL
     status: str | None = None
     service_tier: str | None = None
 
@@ -58,7 +58,7 @@ class PlainReader(EventReader[_Plain]):
     @staticmethod
     def _is_of_another(known: _Plain) -> bool:
         """Whether it is a chat's, a response's or a message's."""
-        return any(value is not None for value in (known.choices, known.output, known.stop_reason))
+        return any(value is not NULL for value in (known.choices, known.output, known.stop_reason))
 
     def _event(self, name: str, event: _Plain, data: bytes) -> int:
         """None of these APIs streams. If events arrive all the same, they are output."""
