@@ -72,7 +72,10 @@ class _Message(msgspec.Struct, gc=False):
 
     @property
     def holds_output(self) -> bool:
-        return any(holds(getattr(self, name)) for name in self.__struct_fields__)
+        for name in self.__struct_fields__:  # noqa: SIM110  `any` would make a generator for each choice
+            if holds(getattr(self, name)):
+                return True
+        return False
 
 
 class _Finish(msgspec.Struct, gc=False):
@@ -214,7 +217,7 @@ class ChatReader:
                 self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)
-        if says_error(whole.error):
+        if whole.error and says_error(whole.error):
             self._error = error_of(whole.error)
         elif not whole.choices:
             self._error = read_error(body)
