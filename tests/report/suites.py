@@ -37,6 +37,7 @@ SUITES = (
         "load", "Mixed calls, 200 in flight, while regions fail, throttle, reset, cut and wait.", seconds=900
     ),
     Suite("secrets", "Canaries in all that a call holds, looked for in all that we put out."),
+    Suite("fuzz", "Bytes made by a fuzzer that sees which lines they reach.", quick=False, seconds=1800),
     Suite(
         "neighbours",
         "Other libraries that patch, record or replay the same calls.",

@@ -27,7 +27,10 @@ TESTS = (
     "tests/wire",
     "tests/routing",
     "tests/telemetry",
-    "tests/edge",
+    *(
+        f"tests/edge/test_{name}.py"
+        for name in ("transparency", "lifecycle", "seeing", "http2", "patch", "routed", "trust")
+    ),
     "tests/test_observer.py",
     "tests/test_public.py",
 )
