@@ -91,13 +91,13 @@ MODEL_GONE = (UNAVAILABLE, ENDPOINT_CLOSED)
 _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
     (MODERATION, ("*SensitiveContent*", "*RiskDetection", "*ExistRisk", "ContentSecurityDetectionError", "ContentFilter*")),
     (ENDPOINT_CLOSED, ("InvalidEndpoint.ClosedEndpoint",)),
-    (CREDENTIAL, ("AuthenticationError", "AccountOverdueError", "InvalidSubscription", "InvalidApiKey")),
+    (CREDENTIAL, ("AuthenticationError", "AccountOverdueError", "*InvalidSubscription", "InvalidApiKey")),
     (FORBIDDEN, ("AccessDenied", "OperationDenied")),
     # A limit of a day is a quota, whatever stands before it: it does not come back within the minute.
-    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*PDExceeded", "insufficient_quota", "*PerDay*", "*Daily*", "SetLimitExceeded")),
+    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*quota_exceeded", "insufficient_quota", "*PDExceeded", "*[IRT]PD*", "*[IRT]pd*", "*PerDay*", "*Daily*", "SetLimitExceeded")),
     (UNAVAILABLE, ("InvalidEndpointOrModel", "ModelNotOpen", "*UnsupportedModel")),
     (ACCOUNT_RATE, ("*Account*RateLimitExceeded",)),
-    (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
+    (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "rate_limit_exceeded", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
     (OVERLOADED, ("ServerOverloaded",)),
     (SERVER_ERROR, ("InternalServiceError", "InternalError", "InternalServerError")),
     (CALLERS, ("InvalidParameter", "MissingParameter", "InvalidArgumentError", "OutofContextError", "InvalidImageURL")),
@@ -127,9 +127,7 @@ def classify_reply(status: int, code: str | None) -> Verdict:
     """What a reply's status and error code mean. A success is `SERVED` until its body says otherwise."""
     if status < 400:
         return SERVED
-    named = _by_code(code) if code else None
-    if code and status in {400, 404} and (named is None or named is CALLERS) and _names_model(code):
-        return UNAVAILABLE
+    named = _meant(code) if status in {400, 404} else _by_code(code) if code else None
     # The status says more than `InternalServiceError` does: a 503 was refused, a 500 may have run.
     if named is not None and not (status >= 500 and named is SERVER_ERROR):
         return named
@@ -149,11 +147,11 @@ def classify_peeked(peeked: Peeked) -> Verdict:
     if peeked.output:
         return SERVED
     if peeked.failed:
-        named = _by_code(peeked.code) if peeked.code else None
+        named = _meant(peeked.code)
         if named is None:
             return STREAM_ERROR
-        # A prompt that is refused is refused everywhere: it must not close a region for everyone else.
-        return named if named in CALLERS_OWN else replace(named, breaker=True)
+        # What the caller asked for is refused to it alone: it must not close a region for everyone else.
+        return named if named in (*CALLERS_OWN, *MODEL_GONE) else replace(named, breaker=True)
     return EMPTY if peeked.empty else SERVED
 
 
@@ -173,7 +171,7 @@ def reason_of(status: int | None, code: str | None) -> Reason:
         return classify_reply(status, code).reason
     if not code:
         return "none"
-    named = _by_code(code)
+    named = _meant(code)
     return named.reason if named is not None else "stream_error"
 
 
@@ -185,6 +183,12 @@ def reason_of_failure(kind: FailureKind) -> Reason:
 def is_known(code: str) -> bool:
     """Whether a row of the table, or the name of an endpoint or a model in it, decides what a code means."""
     return _by_code(code) is not None or _names_model(code)
+
+
+def _meant(code: str | None) -> Verdict | None:
+    """What a code alone means; None where it says nothing."""
+    named = _by_code(code) if code else None
+    return UNAVAILABLE if code and named in (None, CALLERS) and _names_model(code) else named
 
 
 def _names_model(code: str) -> bool:

@@ -8,6 +8,7 @@ a policy's `forward_headers` names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import unquote_plus
@@ -23,6 +24,10 @@ _HEADERS = frozenset({
     "anthropic-dangerous-direct-browser-access", "openai-beta", "idempotency-key",
 })  # fmt: skip
 _FAMILIES = ("x-stainless-", "ark-beta-", "veadk-", "x-portkey-")
+# A family is open: one of its names may be a credential's.
+_names_credential = re.compile(r"key|token|secret|auth|passw|sign|session|cookie|credential").search
+
+_DECIDING = frozenset({"authorization", "x-api-key", "x-session-token", "x-encrypt-info"})
 
 # Of the lists of tasks, files, models and input items, and of what a response is to include (ModelArk's API
 # reference, 2026-11); `beta=true` is what Anthropic's SDK writes for its beta messages.
@@ -36,7 +41,14 @@ _QUERY = frozenset({
 def travels(header: str, forwarded: frozenset[str]) -> bool:
     """Whether a header travels to another origin; `forwarded` are the names that a policy adds, in lower case."""
     name = header.lower()
-    return name in _HEADERS or name in forwarded or name.startswith(_FAMILIES)
+    if name in _HEADERS or name in forwarded:
+        return True
+    return any(name.startswith(family) and not _names_credential(name, len(family)) for family in _FAMILIES)
+
+
+def decides_where(header: str) -> bool:
+    """Whether a header, in lower case, says where a call may go: it authorizes, encrypts or signs."""
+    return header in _DECIDING or "signature" in header
 
 
 def credential(headers: Mapping[str, str]) -> str | None:

@@ -52,10 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     program: list[str] = []
+    empty = False
     if "--" in arguments:
         at = arguments.index("--")
         arguments, program = arguments[:at], arguments[at + 1 :]
+        empty = not program
     name = next((each for each in arguments if not each.startswith("-")), None)
+    if empty and name in ("simulate", "watch"):
+        return _refuse(f"No program follows '--': byteplus-trace {name} -- python app.py", 2)
     try:
         return _run(arguments, name, program)
     except KeyboardInterrupt:

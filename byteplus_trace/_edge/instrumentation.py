@@ -180,7 +180,7 @@ class Instrumentation:
         if direct and self.router is not None and self.router.moves(found.call, request):
             # Before the observer is made: where it fails, the call is sent once, and recorded.
             try:
-                routed = self.router.route(found.call, request, body, caller)
+                routed = self.router.route(found.call, request, headers, body, caller)
                 heard = routed.heard
             except Exception as error:
                 fault("planning a call", error)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from .._facts import FailureKind
+from .._forwarding import decides_where
 from .._recognise import PORTKEY_PREFIX, WANTED_HEADERS
 
 
@@ -98,11 +99,6 @@ def content_of(response: Any) -> bytes | None:
     return getattr(response, "_content", None)
 
 
-def lowered(headers: Any) -> dict[str, str]:
-    """A library's headers as a plain dict with lower-case names; of repeated ones the last."""
-    return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
-
-
 RECORDED_HEADERS = WANTED_HEADERS | {
     "content-encoding",
     "content-type",
@@ -114,7 +110,11 @@ RECORDED_HEADERS = WANTED_HEADERS | {
 
 
 def wanted_headers(headers: Any) -> dict[str, str]:
-    """As `lowered`, but only the few headers that are looked at: an SDK's request has twenty others."""
+    """
+    A library's headers as a plain dict with lower-case names, but only the few that are looked at.
+
+    Of repeated ones the last. An SDK's request has twenty others.
+    """
     found: dict[str, str] = {}
     names = _names
     for key, value in headers.raw:
@@ -129,7 +129,7 @@ class _Names(dict[bytes, str]):
 
     def __missing__(self, key: bytes) -> str:
         name = key.decode("latin-1").lower()
-        name = name if name in RECORDED_HEADERS or name.startswith(PORTKEY_PREFIX) else ""
+        name = name if _is_wanted(name) else ""
         if len(self) < _MOST_NAMES:
             self[key] = name
         return name
@@ -137,3 +137,7 @@ class _Names(dict[bytes, str]):
 
 _MOST_NAMES = 512
 _names = _Names()
+
+
+def _is_wanted(name: str) -> bool:
+    return name in RECORDED_HEADERS or name.startswith(PORTKEY_PREFIX) or decides_where(name)

@@ -105,7 +105,7 @@ def outgoing(
     """A copy of a request with what must change, changed; `forwarded` are headers that travel to another origin too."""
     headers = request.headers.copy()
     moved = origin(url) != origin(request.url)
-    for name in list(headers):
+    for name in list(headers) if stripped or moved else ():
         lower = name.lower()
         if (stripped and lower.startswith(PORTKEY_PREFIX)) or (moved and not travels(lower, forwarded)):
             del headers[name]
@@ -124,6 +124,11 @@ def outgoing(
         headers["Content-Length"] = str(len(body))
         stream = library.byte_stream(body)
     extensions = dict(request.extensions)
+    # httpcore would send the caller's path and query in place of the URL's, and ask for the caller's host.
+    if url is not request.url:
+        extensions.pop("target", None)
+    if moved:
+        extensions.pop("sni_hostname", None)
     if timeouts is not None:
         extensions["timeout"] = timeouts
     if trace is not None:

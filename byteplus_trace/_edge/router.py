@@ -20,7 +20,7 @@ from .._policy.replay import breaker_operation, only_reads
 from .._policy.store_address import StoreAddress
 from .._policy.warnings import warnings_of
 from .._regions import region_named
-from .._routing.address import address_of_call
+from .._routing.address import Addresses
 from .._routing.breaker import CLOSED, Opening
 from .._routing.health import Health
 from .._routing.order import Request, why_it_stays
@@ -31,7 +31,7 @@ from .._telemetry.guard import guard
 from .._wire.lenient_json import json_in
 from .._wire.request import file_ids
 from .connections import Losses
-from .library import REDIRECTED, lowered
+from .library import REDIRECTED
 from .remembered import remembered
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Router:
         self.policy = policy
         self.health = Health(policy, clock, random.Random(), self)
         self.losses = Losses()
+        self._addresses = Addresses(policy.leaves)
         self._sink = sink
         self._resends = Resends(clock)
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
@@ -104,21 +105,28 @@ class Router:
 
     def _addressed(self, call: Call) -> str | None:
         """The name of the target that a call is addressed to; None where it is only its region."""
-        return address_of_call(call, self.policy.leaves).target
+        return self._addresses.of(call)[0].target
 
-    def route(self, call: Call, request: Any, body: bytes | None, caller: Callable[[], object]) -> Routed:
-        """Plan a call that the policy moves."""
+    def route(
+        self,
+        call: Call,
+        request: Any,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        caller: Callable[[], object],
+    ) -> Routed:
+        """Plan a call that the policy moves; `headers` are those of its request that are looked at."""
         key = partial(_key, caller(), request.url, body) if body is not None else None
         prior = self._resends.recall(key()) if key is not None and self._resends else None
         resent = False
         if prior is not None and not call.sdk_retry:
             # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.
             resent, prior = prior.failure.reached and not only_reads(call), None
-        headers = lowered(request.headers)
         self._log_why_it_stays(headers)
         decided = plan(
             call,
             self.policy,
+            self._addresses,
             self.health,
             Request(
                 headers,

@@ -12,7 +12,7 @@ is known of its paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from .._policy.replay import kind_of
 from .._policy.targets import Target
 from .._regions import PREFIXES, BillingPlan, Form, address_of, prefix_of, region_of
 
+_MOST_KNOWN = 1024
 _VERSION = "/v1"
 """What Anthropic's SDK puts between its base URL and the path of each API."""
 
@@ -41,6 +42,26 @@ class Address:
     """The first target that is called at this base."""
     is_public: bool
     """It is at a public host."""
+
+
+class Addresses:
+    """The addresses of the calls that a policy may move: each is taken apart once, for an application has few URLs."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets = targets
+        self._known: dict[tuple[str, str, str, str], tuple[Address, Mapping[str, str | None]]] = {}
+
+    def of(self, call: Call) -> tuple[Address, Mapping[str, str | None]]:
+        """The address of a call, and by the name of each target `base_at` of the two."""
+        key = call.url, call.host, call.path, call.api
+        known = self._known.get(key)
+        if known is None:
+            address = address_of_call(call, self.targets)
+            known = address, {str(target.name): base_at(address, target) for target in self.targets}
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = known
+        return known
 
 
 def address_of_call(call: Call, targets: Iterable[Target]) -> Address:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from .._facts import Call, Skip, SkipReason
@@ -23,7 +24,7 @@ from .._policy.policy import Policy, groups_of
 from .._policy.replay import EARLIER, kind_of
 from .._policy.targets import Group, Retry, Target
 from .._regions import REGION_HEADER, origin_of
-from .address import address_of_call, base_at
+from .address import Addresses
 from .fleet import digest_of
 from .health import Health
 
@@ -83,12 +84,13 @@ def shared_group(one: Candidate, other: Candidate) -> Policy | Group:
 def candidates(
     call: Call,
     policy: Policy,
+    addresses: Addresses,
     health: Health,
     request: Request,
 ) -> tuple[list[Candidate], list[Skip]]:
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
-    caller = _Caller(call, policy, request.headers, request.origin)
-    objects = list(_objects(call, request.file_ids)) if len(policy.leaves) > 1 else []
+    caller = _Caller(call, policy, addresses, request.headers, request.origin)
+    objects = list(_objects(call, request.file_ids)) if len(addresses.targets) > 1 else []
     bound = caller.stays is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
@@ -106,7 +108,7 @@ def candidates(
     found: list[Candidate] = []
     skipped: list[Skip] = []
     for target, groups in placed:
-        base = base_at(caller.address, target)
+        base = caller.bases[target.name]
         reason = caller.why_not(target, base)
         if reason is None and base is not None:
             found.append(caller.candidate(target, groups, base))
@@ -125,6 +127,9 @@ def _where_they_are(found: list[Candidate], health: Health, objects: list[str]) 
     return found[:1] if home is None else [candidate for candidate in found if candidate.name == home]
 
 
+_SIGNED = ("AWS4", "HMAC", "SIGNATURE")
+
+
 def why_it_stays(headers: Mapping[str, str]) -> SkipReason | None:
     """
     Why a call may not leave the place that its caller addressed; None where it may.
@@ -135,8 +140,10 @@ def why_it_stays(headers: Mapping[str, str]) -> SkipReason | None:
     """
     if "x-session-token" in headers or "x-encrypt-info" in headers:
         return "encrypted"
-    scheme = headers.get("authorization", "").upper()
-    if "AWS4" in scheme or "HMAC" in scheme or any("signature" in name for name in headers):
+    written = headers.get("authorization", "").upper()
+    # A key may hold these letters by chance: what follows `Bearer` signs nothing.
+    signs = not written.startswith("BEARER ") and any(mark in written for mark in _SIGNED)
+    if signs or "signature" in "\n".join(headers):
         return "signed"
     return None
 
@@ -144,20 +151,27 @@ def why_it_stays(headers: Mapping[str, str]) -> SkipReason | None:
 class _Caller:
     """What the caller asked for: where, under which key, for which model."""
 
-    def __init__(self, call: Call, policy: Policy, headers: Mapping[str, str], origin: str | None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        policy: Policy,
+        addresses: Addresses,
+        headers: Mapping[str, str],
+        origin: str | None,
+    ) -> None:
         self.call = call
         self.kind = kind_of(call)
         self.retry = policy.retry
         self.origin = origin
         self.place = origin_of(call.url)
-        self.address = address_of_call(call, policy.leaves)
+        self.address, self.bases = addresses.of(call)
         self.stays = why_it_stays(headers)
         self.credential = _digest(credential(headers))
         self.named, self.model = unprefixed(call.model, policy)
-        addressed = [target for target in policy.leaves if target.name == origin]
+        addressed = [target for target in addresses.targets if target.name == origin]
         self.region = addressed[0].region if addressed else call.region
-        addressed = addressed or [target for target in policy.leaves if self.is_here(target)]
-        addressed = addressed or [target for target in policy.leaves if target.region == self.region]
+        addressed = addressed or [target for target in addresses.targets if self.is_here(target)]
+        addressed = addressed or [target for target in addresses.targets if target.region == self.region]
         self.zones = {target.zone for target in addressed} - {None}
 
     def names(self, target: Target, groups: tuple[Policy | Group, ...]) -> bool:
@@ -166,7 +180,7 @@ class _Caller:
 
     def is_here(self, target: Target) -> bool:
         """Whether the caller addressed this target."""
-        return target.name == self.origin or base_at(self.address, target) == self.address.base
+        return target.name == self.origin or self.bases[target.name] == self.address.base
 
     def why_not(self, target: Target, base: str | None) -> SkipReason | None:
         """Why a target, where such a call has this base, cannot serve it at all; None where it can."""
@@ -187,7 +201,7 @@ class _Caller:
             groups=groups,
             retry=target.retry or self.retry,
             model=self._mapped(target),
-            credential=_digest(target.api_key) if target.api_key is not None else self.credential,
+            credential=_digest_of_own(target.api_key) if target.api_key is not None else self.credential,
             here=base == self.address.base,
             base_url=base,
             path=self.address.path,
@@ -274,6 +288,10 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
     if name == "byteplus" or name.startswith("byteplus-"):
         return None, plain
     return None, model
+
+
+# Of the keys that a policy holds anyway; a caller's own is not kept.
+_digest_of_own = lru_cache(maxsize=1024)(digest_of)
 
 
 def _digest(credential: str | None) -> str | None:

@@ -25,6 +25,7 @@ from .._classify import EMPTY, SERVED, Verdict, classify_failure, classify_peeke
 from .._facts import Call, Cause, Skip
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, may_run_twice, only_reads
+from .address import Addresses
 from .admission import Standing
 from .attempt_end import AttemptEnd, may_repeat, remaining_candidates, wait_before_repeat
 from .deadline import RemainingTime, least
@@ -34,7 +35,14 @@ from .resend import Prior
 from .steps import Deliver, Discard, Failure, Keep, Peek, Peeked, Plan, Reply, Result, Send, Step, Wait
 
 
-def plan(call: Call, policy: Policy, health: Health, request: Request, prior: Prior | None = None) -> Plan:
+def plan(
+    call: Call,
+    policy: Policy,
+    addresses: Addresses,
+    health: Health,
+    request: Request,
+    prior: Prior | None = None,
+) -> Plan:
     """
     Try each target in turn until one gives an answer worth delivering.
 
@@ -42,11 +50,12 @@ def plan(call: Call, policy: Policy, health: Health, request: Request, prior: Pr
     caller meets the error that it would have met without us: the primary's, or the last.
 
     Args:
+        addresses: of the policy's calls.
         health: also whose clock and random numbers the plan goes by.
         prior: how the call ended that an SDK is sending again.
     """
     call_plan = _CallPlan(call, policy, health, request, prior)
-    found, call_plan.skipped = candidates(call, policy, health, request)
+    found, call_plan.skipped = candidates(call, policy, addresses, health, request)
     return call_plan.run(found)
 
 

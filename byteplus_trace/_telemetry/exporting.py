@@ -169,9 +169,7 @@ class KnowsExporters:
     def give_up(self) -> None:
         """The process ends before all was exported."""
         for exporter in self._exporters:
-            exporter.lose(
-                "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
-            )
+            exporter.give_up()
 
     def _flushed(self, flush: Callable[[], bool]) -> bool:
         """Flush; whether all since the last flush was exported."""
@@ -249,8 +247,8 @@ class Watched(SpanExporter):
     def _export(self, batch: Any, **options: Any) -> Any:
         return self._inner.export(batch, **options)
 
-    def lose(self, why: str) -> None:
-        """What was to be exported is dropped."""
+    def give_up(self) -> None:
+        """The process ends while it exports."""
 
     def shutdown(self, **options: Any) -> None:
         self._inner.shutdown(**options)
@@ -303,7 +301,17 @@ class OverHttp(Watched):
     def _may_listen(self) -> bool:
         return is_proxied(self._url) or is_listening(self._url)
 
+    def give_up(self) -> None:
+        # Its first send may still be trying again, and then nothing was logged yet.
+        nobody = self.is_local and not self._may_listen()
+        self.lose(
+            self._nobody()
+            if nobody
+            else "no answer before the process ended. byteplus_trace.flush(timeout=...) waits longer"
+        )
+
     def lose(self, why: str) -> None:
+        """What was to be exported is dropped."""
         if not self._reported:
             self._reported = True
             logger.warning(self.drops, shown_url(self._url), why)

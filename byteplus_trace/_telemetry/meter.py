@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from weakref import finalize
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
 TOKEN_MODALITY: Final = "gen_ai.token.modality"
+MODALITIES: Final = ("text", "image", "audio", "unknown")
 
 INFERENCE: Final = "gen_ai.client.inference."
 DURATIONS: Final[dict[Operation, str]] = {
@@ -104,6 +106,8 @@ ERROR_TYPES: Final = 64
 
 Value = str | int
 Attributes = dict[str, Value]
+_Key = tuple[tuple[str, Value], ...]
+"""Attributes, as what they count is kept under."""
 
 
 class MeterSink:
@@ -127,6 +131,8 @@ class MeterSink:
         self._token_histograms = token_histograms
         self._models = Bound(max_models)
         self._errors = Bound(ERROR_TYPES)
+        # An application makes few kinds of call: these are made once for each kind.
+        self._who = lru_cache(maxsize=1024)(self._who_of)
         self._resolved: tuple[metrics.MeterProvider | None, _Instruments | None] = None, None
 
     def record(self, exchange: Exchange, context: Context | None = None) -> None:
@@ -135,15 +141,26 @@ class MeterSink:
         operation = exchange.call.operation
         if instruments is None or operation not in DURATIONS:
             return
-        who = self._who(exchange)
+        call = exchange.call
+        who, counted = self._who(
+            operation,
+            call.provider,
+            exchange.host or call.host,
+            exchange.port or call.port,
+            exchange.region or call.region,
+            call.model,
+            exchange.answer.model,
+        )
+        failure = self._failure(exchange)
         instruments.record(
-            DURATIONS[operation], exchange.duration_seconds, who | self._failure(exchange), context
+            DURATIONS[operation], exchange.duration_seconds, who | failure if failure else who, context
         )
         if operation in COUNTED:
-            if exchange.call.stream:
+            if call.stream:
                 instruments.record(FIRST_CHUNK, exchange.first_chunk_seconds, who, context)
-            for counter, modality, tokens in token_counts(exchange):
-                instruments.add(counter, tokens, who | {TOKEN_MODALITY: modality})
+            instruments.add(
+                (counter, counted[modality], tokens) for counter, modality, tokens in token_counts(exchange)
+            )
         if self._token_histograms or operation == "embeddings":
             for histogram, amount in tokens_of_one(exchange):
                 instruments.record(histogram, amount, who, context)
@@ -156,20 +173,29 @@ class MeterSink:
             self._resolved = provider, instruments
         return instruments
 
-    def _who(self, exchange: Exchange) -> Attributes:
-        call = exchange.call
+    def _who_of(
+        self,
+        operation: str,
+        provider: str,
+        host: str,
+        port: int,
+        region: str,
+        model: str | None,
+        response_model: str | None,
+    ) -> tuple[Attributes, Mapping[str, _Key]]:
+        """The attributes of such calls, and by the modality of tokens the key of their sums."""
         who: Attributes = {
-            OPERATION_NAME: call.operation,
-            PROVIDER_NAME: call.provider,
-            SERVER_ADDRESS: exchange.host or call.host,
-            SERVER_PORT: exchange.port or call.port,
-            CLOUD_REGION: exchange.region or call.region,
+            OPERATION_NAME: operation,
+            PROVIDER_NAME: provider,
+            SERVER_ADDRESS: host,
+            SERVER_PORT: port,
+            CLOUD_REGION: region,
         }
-        if call.model:
-            who[REQUEST_MODEL] = self._models(call.model)
-        if exchange.answer.model:
-            who[RESPONSE_MODEL] = self._models(exchange.answer.model)
-        return who
+        if model:
+            who[REQUEST_MODEL] = self._models(model)
+        if response_model:
+            who[RESPONSE_MODEL] = self._models(response_model)
+        return who, {modality: (*who.items(), (TOKEN_MODALITY, modality)) for modality in MODALITIES}
 
     def _failure(self, exchange: Exchange) -> Attributes:
         if exchange.error_type:
@@ -225,7 +251,7 @@ class _Instruments:
         meter = meter_of(provider)
         self._lock = threading.Lock()
         remake_after_fork(self)
-        self._sums: dict[str, dict[tuple[tuple[str, Value], ...], int]] = {name: {} for name in COUNTERS}
+        self._sums: dict[str, dict[_Key, int]] = {name: {} for name in COUNTERS}
         self._histograms = {
             name: meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=buckets)
             for table, unit, buckets in ((HISTOGRAMS, "s", SECONDS), (TOKEN_HISTOGRAMS, "{token}", TOKENS))
@@ -244,11 +270,12 @@ class _Instruments:
         if amount is not None:
             self._histograms[name].record(amount, attributes, context)
 
-    def add(self, name: str, tokens: int, attributes: Attributes) -> None:
-        key = tuple(attributes.items())
+    def add(self, counts: Iterable[tuple[str, _Key, int]]) -> None:
+        """Add tokens to sums, each by the counter's name and the attributes."""
         with self._lock:
-            sums = self._sums[name]
-            sums[key] = sums.get(key, 0) + tokens
+            for name, key, tokens in counts:
+                sums = self._sums[name]
+                sums[key] = sums.get(key, 0) + tokens
 
     def _reader(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def read(_: CallbackOptions) -> Iterable[Observation]:

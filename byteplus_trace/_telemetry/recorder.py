@@ -154,6 +154,11 @@ class CallSpan:
             # OpenTelemetry's instrumentation sends what the context holds.
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
+        if self._span is not None and not self._span.is_recording():
+            # Nor would its child be kept.
+            return AttemptSpan(
+                None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
+            )
         span = self._tracer.start_span(
             attempt_span_name(call),
             within,

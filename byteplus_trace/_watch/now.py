@@ -37,7 +37,8 @@ class Numbers:
     """The median, in seconds."""
     tokens_in: int
     tokens_out: int
-    cost: float
+    cost: float | None
+    """None where the cost of no call is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def numbers(calls: Iterable[Call]) -> Numbers:
     of = list(calls)
     seconds = sorted(call.seconds for call in of)
     first = sorted(call.first_chunk for call in of if call.first_chunk is not None)
+    costs = [call.cost for call in of if call.cost is not None]
     return Numbers(
         calls=len(of),
         failed=sum(call.failed for call in of),
@@ -73,7 +75,7 @@ def numbers(calls: Iterable[Call]) -> Numbers:
         first_chunk=quantile(first, 0.5),
         tokens_in=sum(call.tokens_in or 0 for call in of),
         tokens_out=sum(call.tokens_out or 0 for call in of),
-        cost=sum(call.cost or 0.0 for call in of),
+        cost=sum(costs) if costs else None,
     )
 
 

@@ -9,11 +9,12 @@ needs: whether output began, whether there was an error, whether the body has en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from msgspec.structs import replace
 
-from .._facts import Answer
+from .._facts import Answer, WireError
 from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
@@ -186,8 +187,8 @@ class Body:
         return b""
 
     def _keep(self, part: bytes) -> None:
-        """Keep a part of a document, or of what may be one."""
-        self._size += len(part)
+        """Keep a part of a document, or of what may be one. What is blank before it is nothing."""
+        self._size += len(part if self._size else part.lstrip(_BLANK))
         if self._parts is None:
             return
         if self._size > self._limit:
@@ -224,6 +225,11 @@ class Body:
         return self.events > 0 or self._size > 0
 
     @property
+    def is_object(self) -> bool:
+        """It was read as a JSON object."""
+        return self._document_read
+
+    @property
     def begins_document(self) -> bool:
         """A document began but could not be read. It may have been an answer."""
         if self._parts is None or self.events or self._document_read:
@@ -234,7 +240,7 @@ class Body:
         """What was read so far."""
         try:
             if self._error:
-                return Answer(error=read_error(b"".join(self._parts or ())))
+                return Answer(error=_error_of_refusal(b"".join(self._parts or ())))
             return (
                 bounded(self._reader.answer())
                 if self._reader is not None
@@ -249,17 +255,29 @@ class Body:
         self.fault = fault
 
 
+def _error_of_refusal(body: bytes) -> WireError | None:
+    """The error of a refusal, also where it is an event: some gateways refuse a stream so."""
+    error = read_error(body)
+    if error is None and body.lstrip(_BLANK)[:1] in _EVENTS_BEGIN:
+        sse = EventDecoder()
+        events = sse.feed(body) + sse.flush()
+        error = next((found for _, data in events if (found := read_error(data)) is not None), None)
+    return error
+
+
 def bounded(answer: Answer) -> Answer:
     """The answer, its names cut: a server may send any of them as long as it likes."""
+    reasons = answer.finish_reasons
+    # Nearly none is long: to see that without a loop of our own saves 0.2% of a call of the SDK's.
+    if max(map(len, filter(None, (*_names_of(answer), *reasons))), default=0) <= LONGEST_NAME:
+        return answer
     long: dict[str, Any] = {
         name: value[:LONGEST_NAME]
-        for name in _NAMES
-        if (value := getattr(answer, name)) is not None and len(value) > LONGEST_NAME
+        for name, value in zip(_NAMES, _names_of(answer), strict=True)
+        if value is not None
     }
-    reasons = answer.finish_reasons
-    if any(len(reason) > LONGEST_NAME for reason in reasons):
-        long["finish_reasons"] = tuple(reason[:LONGEST_NAME] for reason in reasons)
-    return replace(answer, **long) if long else answer
+    return replace(answer, **long, finish_reasons=tuple(reason[:LONGEST_NAME] for reason in reasons))
 
 
 _NAMES = ("id", "model", "service_tier", "server_fallback", "task_id", "status")
+_names_of = attrgetter(*_NAMES)

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error
-from .lenient_json import UNREADABLE, Shape, holds, take_over
+from .errors import error_of, read_error, says_error
+from .lenient_json import NULL, UNREADABLE, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
 from .text_budget import LONGEST_NAME
@@ -61,18 +61,21 @@ class _Chunk(_Reply, gc=False):
 class _Message(msgspec.Struct, gc=False):
     """A message, of which only counts whether it holds anything. Texts are not decoded: they may be long."""
 
-    content: msgspec.Raw | None = None
-    reasoning_content: msgspec.Raw | None = None
-    tool_calls: msgspec.Raw | None = None
-    refusal: msgspec.Raw | None = None
-    function_call: msgspec.Raw | None = None
-    audio: msgspec.Raw | None = None
-    reasoning: msgspec.Raw | None = None
-    reasoning_details: msgspec.Raw | None = None
+    content: msgspec.Raw = NULL
+    reasoning_content: msgspec.Raw = NULL
+    tool_calls: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
+    function_call: msgspec.Raw = NULL
+    audio: msgspec.Raw = NULL
+    reasoning: msgspec.Raw = NULL
+    reasoning_details: msgspec.Raw = NULL
 
     @property
     def holds_output(self) -> bool:
-        return any(holds(getattr(self, name)) for name in self.__struct_fields__)
+        for name in self.__struct_fields__:  # noqa: SIM110  `any` would make a generator for each choice
+            if holds(getattr(self, name)):
+                return True
+        return False
 
 
 class _Finish(msgspec.Struct, gc=False):
@@ -151,7 +154,7 @@ class ChatReader:
             or chunk.bot_usage is not None
         ):
             self._note(chunk)
-        if chunk.error:
+        if chunk.error and says_error(chunk.error):
             self._error = error_of(chunk.error)
             return FAILED
         if chunk.choices is None:
@@ -214,7 +217,7 @@ class ChatReader:
                 self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)
-        if whole.error:
+        if whole.error and says_error(whole.error):
             self._error = error_of(whole.error)
         elif not whole.choices:
             self._error = read_error(body)

@@ -58,6 +58,11 @@ def error_in(content: Any) -> WireError | None:
     return None
 
 
+def says_error(value: Any) -> bool:
+    """Whether a field `error` says anything: an object of nothing but empty values does not."""
+    return any(value.values()) if isinstance(value, dict) else bool(value)
+
+
 def error_of(value: Any, beside: dict[str, Any] | None = None) -> WireError:
     """The error in a field `error`, of any type. If it is a plain text, its code may stand beside it."""
     beside = beside or {}

@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error
-from .lenient_json import Shape, holds, take_over
+from .errors import error_of, read_error, says_error
+from .lenient_json import NULL, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, images_of
 
 
 class _Image(msgspec.Struct, gc=False):
     size: str | None = None
-    url: msgspec.Raw | None = None
-    b64_json: msgspec.Raw | None = None
+    url: msgspec.Raw = NULL
+    b64_json: msgspec.Raw = NULL
     error: Any = None
 
     @property
@@ -96,7 +96,7 @@ class ImagesReader(EventReader[_Event]):
                 self._complete = True
                 return END
             case kind:
-                if event.error or kind == "error":
+                if says_error(event.error) or kind == "error":
                     self._error = read_error(data) or WireError()
                     return FAILED
                 if not kind:
@@ -115,13 +115,13 @@ class ImagesReader(EventReader[_Event]):
         self._model = whole.model
         self._usage = whole.usage or self._usage
         for image in whole.data or ():
-            if image.error:
+            if says_error(image.error):
                 self._item_failed(image.error)
             elif image.is_there:
                 self._succeeded(image.size)
             else:
                 self._missing += 1
-        if whole.error:
+        if says_error(whole.error):
             self._error = error_of(whole.error)
         elif not whole.data:
             self._error = read_error(body)

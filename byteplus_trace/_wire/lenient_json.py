@@ -36,7 +36,8 @@ _BOM = b"\xef\xbb\xbf"
 
 _any = msgspec.json.Decoder().decode
 _ABSENT: Any = object()
-_RAW = msgspec.Raw | None
+NULL = msgspec.Raw(b"null")
+"""What a raw field is where it is absent. Its type is `Raw` alone: of `Raw | None` msgspec takes nothing but null."""
 _NOTHING = frozenset({b"null", b'""', b"{}", b"[]"})
 
 
@@ -72,9 +73,9 @@ class Shape(Generic[T]):
             return None
 
 
-def holds(value: msgspec.Raw | None) -> bool:
+def holds(value: msgspec.Raw) -> bool:
     """Whether a raw value is something: not null, an empty text, object or list. It is never decoded or copied."""
-    return value is not None and (len(memoryview(value)) > 4 or bytes(value) not in _NOTHING)
+    return len(memoryview(value)) > 4 or bytes(value) not in _NOTHING
 
 
 def take_over(known: T, update: T) -> None:
@@ -147,7 +148,7 @@ def _fields(content: dict[str, Any], struct: type[T]) -> T:
 
 def _fitted(value: Any, kind: Any) -> Any:
     """The value as that type; where only a part of it fits, that part."""
-    if kind == _RAW:
+    if kind is msgspec.Raw:
         return msgspec.Raw(msgspec.json.encode(value))
     try:
         return msgspec.convert(value, kind)

@@ -13,8 +13,8 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .chat import server_fallback_in
-from .errors import read_error
-from .lenient_json import Shape, holds, take_over
+from .errors import read_error, says_error
+from .lenient_json import NULL, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, usage_of
 
@@ -23,7 +23,7 @@ class _Message(msgspec.Struct, gc=False):
     type: str | None = None
     id: str | None = None
     model: str | None = None
-    content: msgspec.Raw | None = None
+    content: msgspec.Raw = NULL
     stop_reason: str | None = None
     usage: Counts | None = None
     error: Any = None
@@ -96,7 +96,7 @@ class MessagesReader(EventReader[_Event]):
 
     def _event(self, name: str, event: _Event, data: bytes) -> int:
         kind = event.type or name
-        if kind == "error" or event.error:
+        if kind == "error" or (event.error and says_error(event.error)):
             self._error = read_error(data) or WireError()
             return FAILED
         if kind == "content_block_delta":
@@ -163,7 +163,7 @@ class MessagesReader(EventReader[_Event]):
         self._complete = True
         self._output = OUTPUT if whole.type == "message" and holds(whole.content) else NOTHING
         self._note(whole)
-        if whole.error or whole.type != "message":
+        if says_error(whole.error) or whole.type != "message":
             self._error = read_error(body)
         return True
 

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error
-from .lenient_json import Shape, json_in
+from .errors import error_of, read_error, says_error
+from .lenient_json import NULL, Shape
 from .reader import FAILED, EventReader, unread
 from .usage import Counts, usage_of
 
@@ -24,15 +24,18 @@ class _Plain(msgspec.Struct, gc=False):
     model: str | None = None
     usage: Counts | None = None
     error: Any = None
+    label: str | None = None
+    input_tokens: int | None = None
+    choices: msgspec.Raw = NULL
+    output: msgspec.Raw = NULL
+    stop_reason: msgspec.Raw = NULL
     status: str | None = None
     service_tier: str | None = None
 
 
-_SHORT = 64
-"""Bytes. Only a short document can be an empty one."""
 _plain = Shape(_Plain)
 # Searched for as bytes: a field of the struct would be copied, however large it is.
-_has_data = re.compile(rb'"data"\s*+:\s*+(?!null)').search
+_has_list = re.compile(rb'"(?:data|items)"\s*+:\s*+\[').search
 
 
 class PlainReader(EventReader[_Plain]):
@@ -47,8 +50,15 @@ class PlainReader(EventReader[_Plain]):
         self._error: WireError | None = None
 
     def _is_answer(self, body: bytes) -> bool:
-        """Whether a document has what this API's must have: here, that it holds anything."""
-        return bool(json_in(body)) if len(body) < _SHORT else True
+        """Whether a document has what this API's must have: an id, a list, a label or a count. An empty list is one."""
+        known = self._known
+        has_any = known.id or known.label or known.input_tokens is not None or _has_list(body) is not None
+        return bool(has_any) and not self._is_of_another(known)
+
+    @staticmethod
+    def _is_of_another(known: _Plain) -> bool:
+        """Whether it is a chat's, a response's or a message's."""
+        return any(value is not NULL for value in (known.choices, known.output, known.stop_reason))
 
     def _event(self, name: str, event: _Plain, data: bytes) -> int:
         """None of these APIs streams. If events arrive all the same, they are output."""
@@ -64,9 +74,9 @@ class PlainReader(EventReader[_Plain]):
             return False
         self._known = whole
         self._complete = self._is_answer(body)
-        if whole.error:
+        if says_error(whole.error):
             self._error = error_of(whole.error)
-        elif whole.type == "error" or not (self._complete and (whole.id or _has_data(body))):
+        elif whole.type == "error" or not self._complete:
             self._error = read_error(body)
         return True
 

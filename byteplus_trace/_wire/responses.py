@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error
+from .errors import error_of, read_error, says_error
 from .lenient_json import Shape, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, note_unknown, unread
 from .sse import DONE
@@ -167,7 +167,7 @@ class ResponsesReader:
                 self._error = error_of(self._known.error or event.error or {})
                 return END | FAILED
             return _LAST[kind]
-        if kind == "error" or event.error:
+        if kind == "error" or says_error(event.error):
             self._error = read_error(data) or WireError()
             return FAILED
         if not kind:
@@ -189,7 +189,7 @@ class ResponsesReader:
         is_named = whole.object == "response" and bool(whole.status)
         self._complete = is_named or bool(whole.output) or whole.status in _STATUSES
         self._known = whole
-        if whole.error or whole.status == "failed":
+        if says_error(whole.error) or whole.status == "failed":
             self._error = error_of(whole.error or {})
         elif not self._complete:
             self._error = read_error(body)

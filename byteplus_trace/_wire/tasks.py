@@ -21,7 +21,7 @@ class TaskReader(PlainReader):
     __slots__ = ()
 
     def _is_answer(self, body: bytes) -> bool:
-        return bool(self._known.id or self._known.status)
+        return bool(self._known.id or self._known.status) and not self._is_of_another(self._known)
 
     def answer(self) -> Answer:
         known = self._known

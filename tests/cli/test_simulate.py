@@ -179,3 +179,9 @@ def test_a_simulated_region_is_at_its_fake(simulated, host):
     simulated(f"ap-southeast-1=http://{host}:8501/api/v3")
 
     assert f"http://{host}:8501/api/v3" == base_url("ap-southeast-1")
+
+
+@pytest.mark.parametrize("command", ["simulate", "watch"])
+def test_a_program_that_is_missing_after_the_dashes_is_asked_for(capsys, command):
+    assert 2 == main([command, "--"])
+    assert f"No program follows '--': byteplus-trace {command} -- python app.py" in capsys.readouterr().err

@@ -302,6 +302,9 @@ SENT_TO_ONE_ORIGIN = {
     "anthropic-workspace-id": "shop",
     "baggage": "user=42",
     "x-tenant": "shop",
+    "x-stainless-api-key": "the-callers",
+    "ark-beta-token": "the-callers",
+    "veadk-authorization": "the-callers",
 }
 SENT_EVERYWHERE = {
     "accept": "application/json",
@@ -329,6 +332,17 @@ def test_what_was_written_for_one_origin_goes_to_no_other(routed, instrument, fo
     tenant = {"x-tenant": "shop"} if forwarded else {}
     expected = {"authorization": "Bearer key-eu", **SENT_EVERYWHERE, **tenant}
     assert expected == {name: value for name, value in moved.items() if value is not None}
+
+
+def test_what_names_a_place_below_the_url_goes_to_no_other(routed, instrument):
+    """httpcore sends `target` in place of the URL's path and query, and asks TLS for `sni_hostname`."""
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    place = {"target": b"/api/v3/chat/completions?sig=secret", "sni_hostname": "mine.example"}
+
+    routed.post(lambda _: routed.overloaded(), CHAT, extensions=place)
+
+    kept = [{name: request.extensions.get(name) for name in place} for request in routed.left]
+    assert [place, dict.fromkeys(place)] == kept
 
 
 def test_of_a_query_only_what_modelark_defines_goes_to_another_origin(routed, instrument):

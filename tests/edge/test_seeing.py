@@ -8,7 +8,7 @@ from opentelemetry import baggage, context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 import byteplus_trace
@@ -332,6 +332,30 @@ def test_nothing_leads_to_a_trace_that_was_not_kept(http, instrument, told, sg):
 
     assert {} == exemplars(told)
     assert 2 == told.series("modelark_operations_total", outcome="ok")
+
+
+class Never(Sampler):
+    """Keeps nothing, and remembers what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def should_sample(self, parent_context, trace_id, name, *_, **__):
+        self.asked.append(name)
+        return SamplingResult(Decision.DROP)
+
+    def get_description(self):
+        return "never"
+
+
+def test_the_attempts_of_a_call_that_is_not_recorded_have_no_spans(http, instrument, told, sg):
+    sampler = Never()
+    instrument(tracer_provider=TracerProvider(sampler=sampler, shutdown_on_exit=False))
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    assert ["chat seed-1-6-250915"] == sampler.asked
+    assert 1 == told.series("modelark_attempts_total", result="ok")
 
 
 def test_an_exchange_reaches_on_exchange_whole(http, instrument, told, sg):

@@ -88,7 +88,9 @@ def test_a_late_frame_does_not_erase_how_many_images_were_made(read, late):
     assert (2, 9) == (images.generated, images.output_tokens)
 
 
-@pytest.mark.parametrize("late", [None, {}, ""])
+@pytest.mark.parametrize(
+    "late", [None, {}, "", [], {"code": "", "message": None}, {"code": 0, "message": ""}]
+)
 def test_an_error_that_holds_nothing_is_none(read, late):
     assert "ok" == read("chat", STOP, {**chunk(), "error": late}, "[DONE]").outcome
 
@@ -263,3 +265,14 @@ def test_a_reason_of_error_is_an_error(read, api, events):
 )
 def test_an_empty_text_with_a_reason_is_an_answer(read, api, events):
     assert "ok" == read(api, *events).outcome
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", ""])
+@pytest.mark.parametrize(
+    "written", ["data: {}\n\n", "event: error\ndata: {}", "\ufeff: busy\n\ndata: {}\n\ndata: [DONE]\n\n"]
+)
+def test_a_refusal_keeps_its_code_where_it_is_an_event(make_caller, content_type, written):
+    body = written.format('{"error": {"code": "AccountQuotaExceeded", "message": "m"}}').encode()
+    exchange, _ = make_caller(httpx, "sync").call("chat", [(429, content_type, body)], stream=True)
+
+    assert ("quota", "AccountQuotaExceeded") == (exchange.reason, exchange.error_type)

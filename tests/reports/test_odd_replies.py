@@ -109,19 +109,34 @@ def alike(one, other):
     return one == other or any({one, other} <= forms for forms in SAME_FORM)
 
 
+# What holds nothing, or says that nothing was made.
+HOLLOW = [
+    {"error": None},
+    {"data": None},
+    {"items": None},
+    {"code": 0, "msg": "ok", "data": None},
+    {"success": True, "data": None},
+    {"message": "busy"},
+    {"id": "", "object": "", "data": None},
+]
+
+
 def documents():
     for api in DOCUMENTS:
         for name, body in ODD_DOCUMENTS.items():
             yield pytest.param(api, body, id=f"{api}: {name}")
+        for body in HOLLOW:
+            yield pytest.param(api, json.dumps(body).encode(), id=f"{api}: {body}")
+    for api in sorted(PLAIN):
+        for other in ("chat", "responses", "messages"):
+            yield pytest.param(api, json.dumps(DOCUMENTS[other]).encode(), id=f"{api}: of {other}")
     for api, bodies in ODD_FOR.items():
         for body in bodies:
             yield pytest.param(api, json.dumps(body).encode(), id=f"{api}: {body}")
     for api in MAKING:
         for other in MAKING:
             # A task has an id and a status, and so has a response: the two look the same.
-            if not alike(api, other) and not (
-                api.startswith("task") or (api, other) == ("fetched", "task read")
-            ):
+            if not alike(api, other) and not (api.startswith("task") and other.startswith("task")):
                 yield pytest.param(api, json.dumps(DOCUMENTS[other]).encode(), id=f"{api}: of {other}")
 
 
@@ -367,6 +382,35 @@ def test_a_404_from_a_path_that_is_not_there_moves_nowhere(ends, api):
     seen = ends(api, [refused, document({"id": "x"})])
 
     assert {("error", 1)} == {(end.outcome, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\r\n\r\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
+def test_a_blank_200_is_an_empty_one(ends, api, blank):
+    seen = ends(api, [document(blank), document({"id": "x"})])
+
+    assert {("error", "empty", 1)} == {(end.outcome, end.reason, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (b"{}", "ok"),
+        (b"\n", "ok"),
+        (b'{"deleted": true}', "ok"),
+        (b"<html>busy</html>", "error"),
+        (b"busy", "error"),
+    ],
+)
+def test_a_deletion_is_confirmed_by_an_object_or_by_nothing(ends, body, outcome):
+    for path in (
+        "/api/v3/responses/resp_1",
+        "/api/v3/files/file-1",
+        "/api/v3/contents/generations/tasks/cgt-1",
+    ):
+        seen = ends(("DELETE", path, None), [document(body)])
+
+        assert all_of(seen, outcome, outcome) == outcomes(seen)
 
 
 @pytest.mark.parametrize(("method", "path", "status"), BODILESS)

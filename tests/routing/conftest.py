@@ -14,6 +14,7 @@ import pytest
 
 from byteplus_trace import Policy, Target
 from byteplus_trace._facts import Call
+from byteplus_trace._routing.address import Addresses
 from byteplus_trace._routing.health import Health
 from byteplus_trace._routing.order import Request
 from byteplus_trace._routing.plan import plan
@@ -109,6 +110,7 @@ class World:
         return plan(
             call,
             self.policy,
+            Addresses(self.policy.leaves),
             self.health,
             Request(
                 {"authorization": "Bearer the-callers", **(headers or {})},

@@ -9,6 +9,7 @@ from byteplus_trace._classify import (
     CREDENTIAL,
     MODERATION,
     STREAM_ERROR,
+    UNAVAILABLE,
     classify_failure,
     classify_peeked,
     classify_reply,
@@ -32,6 +33,14 @@ REASONS = {
     (403, "OperationDenied.ServiceOverdue"): "auth",
     (404, "InvalidEndpointOrModel.ModelIDAccessDisabled"): "model_unavailable",
     (404, "ModelNotOpen"): "model_unavailable",
+    (200, "InvalidEndpoint.NotFound"): "model_unavailable",
+    (200, "Gateway.EndpointNotFound"): "model_unavailable",
+    (200, "InvalidParameter.UnsupportedModel"): "model_unavailable",
+    (400, "Account.InvalidSubscription"): "auth",
+    (429, "ModelAccountTpdRateLimitExceeded"): "quota",
+    (429, "RateLimitExceeded.TPD"): "quota",
+    (429, "RPDLimitExceeded"): "quota",
+    (429, "quota_exceeded"): "quota",
     (404, "NotFound.Task"): "bad_request",
     (408, None): "timeout",
     (429, "RateLimitExceeded.EndpointTPMExceeded"): "rate_limit",
@@ -104,6 +113,7 @@ def test_what_never_left_did_not_run():
 def test_an_error_inside_a_200_counts_unless_the_caller_made_it():
     assert classify_peeked(Peeked(failed=True, code="RateLimitExceeded")).breaker
     assert classify_peeked(Peeked(failed=True, code="SomethingNew")) is STREAM_ERROR
+    assert classify_peeked(Peeked(failed=True, code="InvalidEndpoint.NotFound")) is UNAVAILABLE
     assert classify_peeked(Peeked(failed=True, code="InputTextSensitiveContentDetected")) is MODERATION
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from byteplus_trace import Breaker, Deadline, Policy, Retry
 from byteplus_trace._policy.targets import Condition, Group
+from byteplus_trace._routing.order import why_it_stays
 from byteplus_trace._routing.resend import Prior
 from byteplus_trace._routing.steps import Deliver, Failure, Keep, Peeked, Reply, Send
 
@@ -874,3 +875,17 @@ def test_a_kept_reply_is_set_aside_before_the_wait(world, two, call):
 
     assert isinstance(trip.steps[1], Keep)
     assert ["Send", "Keep", "Wait", "Send", "Peek"] == trip.words
+
+
+@pytest.mark.parametrize(
+    ("authorization", "stays"),
+    [
+        ("AWS4-HMAC-SHA256 Credential=a", True),
+        ("HMAC-SHA256 Credential=a", True),
+        ('Signature keyId="a"', True),
+        ("Bearer ark-7hmacAws4", False),
+        ("bearer signature-of-nothing", False),
+    ],
+)
+def test_a_call_is_signed_by_its_scheme_and_not_by_letters_of_a_key(authorization, stays):
+    assert ("signed" if stays else None) == why_it_stays({"authorization": authorization})

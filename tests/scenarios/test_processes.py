@@ -268,6 +268,26 @@ def test_where_somebody_waits_and_nobody_listens_nothing_is_tried(
     assert tried == (inner.successes == [])
 
 
+@pytest.mark.parametrize(
+    ("url", "listens", "why"),
+    [
+        ("http://localhost:4318", False, "nobody listens. Run 'byteplus-trace watch' to see them"),
+        ("http://localhost:4318", True, "no answer before the process ended"),
+        ("http://collector:4318", False, "no answer before the process ended"),
+    ],
+    ids=["nobody is there", "it is slow", "it is elsewhere, and asking would take time"],
+)
+def test_a_process_that_ends_amid_an_export_says_why_spans_are_lost(caplog, listening, url, listens, why):
+    listening[0] = listens
+    exporter = exporting.OverHttp(Scripted(), url)
+
+    exporter.give_up()
+    exporter.shutdown()
+
+    (line,) = caplog.messages
+    assert why in line
+
+
 def test_a_collector_that_is_away_for_a_moment_loses_nothing(monkeypatch, caplog):
     """OpenTelemetry's own exporter tries again: so does ours, and has nothing to tell."""
     with socket.socket() as away:

@@ -77,6 +77,20 @@ def test_the_last_minutes_in_steps(make):
     assert [("search", 2), ("shop", 1)] == [(name, each.calls) for name, each in shown.groups]
 
 
+def test_calls_without_a_price_have_no_cost_rather_than_none_to_pay(make):
+    priced, free, unknown = (
+        make.call(1, model="a", cost=0.5),
+        make.call(2, model="b", cost=0.0),
+        make.call(3, model="c"),
+    )
+
+    shown = numbers.now(map(call_of, make.spans(priced, free, unknown)), make.noon + 10**9, "model")
+
+    assert {"a": 0.5, "b": 0.0, "c": None} == {name: each.cost for name, each in shown.groups}
+    assert 0.5 == shown.whole.cost
+    assert None is numbers.numbers([]).cost
+
+
 @pytest.mark.parametrize(("share", "value"), [(0.5, 10), (0.95, 19), (0, 1), (1, 20)])
 def test_a_quantile_is_a_value_that_was_measured(share, value):
     assert value == numbers.quantile([float(each) for each in range(1, 21)], share)

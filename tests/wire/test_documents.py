@@ -121,7 +121,7 @@ def test_a_document_that_is_no_object_has_no_answer(answer, family, body):
 def test_a_field_of_another_type_costs_only_itself(answer, family):
     odd = {"id": 5, "model": "m", "usage": "?", "status": [], "service_tier": 5}
 
-    assert Answer(model="m", complete=family is plain) == answer(family, odd)
+    assert Answer(model="m") == answer(family, odd)
 
 
 @pytest.mark.parametrize("family", [embeddings, tasks, plain])
