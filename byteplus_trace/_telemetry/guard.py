@@ -37,6 +37,7 @@ PLACES = (
     "ending what is open",
     "entering the attempt's context",
     "estimating the cost",
+    "exporting at SIGTERM",
     "exporting at the end",
     "finding the transport",
     "finishing",
