@@ -333,8 +333,10 @@ class Outage:
     @property
     def delays(self) -> list[float]:
         """How long after the first opening each process skipped the region, in order."""
+        first = self.opened_at
         return sorted(
-            min(report.openings, default=self.returned_at) - self.opened_at for report in self.reports
+            min((at for at in report.openings if at >= first), default=self.returned_at) - first
+            for report in self.reports
         )
 
     def sent(self, since: float, cause: str | None = None) -> int:

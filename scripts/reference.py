@@ -265,8 +265,18 @@ def _otel_metrics() -> Iterator[str]:
     yield "operation `other` are not recorded. The series above are there too where `metrics` asks for it."
     yield ""
     rows = [(f"`{name}`", "histogram", meaning) for name, meaning in meter.HISTOGRAMS.items()]
+    rows += [
+        (
+            f"`{name}`",
+            "histogram" if name == meter.EMBEDDED else "histogram, with `token_histograms`",
+            meaning,
+        )
+        for name, meaning in meter.TOKEN_HISTOGRAMS.items()
+    ]
     rows += [(f"`{name}`", "observable counter", meaning) for name, meaning in meter.COUNTERS.items()]
     yield from _table(("metric", "kind", "meaning"), rows)
+    yield ""
+    yield f"The counters of tokens have `{meter.TOKEN_MODALITY}`."
 
 
 def _closed_sets() -> Iterator[str]:
@@ -285,7 +295,7 @@ def _closed_sets() -> Iterator[str]:
     yield "## Closed sets"
     yield ""
     rows = [(name, meaning, ", ".join(f"`{word}`" for word in words)) for name, meaning, words in sets]
-    yield from _table(("word", "says", "values"), rows)
+    yield from _table(("name", "meaning", "values"), rows)
     yield ""
     yield from _table(
         ("`outcome`", "meaning"), [(f"`{word}`", OUTCOMES[word]) for word in get_args(_facts.Outcome)]

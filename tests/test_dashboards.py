@@ -307,6 +307,14 @@ def test_the_links_from_traces_ask_for_series_that_exist():
     for query in links["queries"]:
         expression = query["query"].replace("$$__tags", 'region="eu-west-1"')
         assert not unknown_names(expression), expression
+        assert query["query"].count("resets(") == 1, "it counts the first sample too"
+
+
+def test_the_documentation_counts_as_the_panels_do():
+    page = (ROOT / "docs/metrics.md").read_text()
+    counted = promql.Lens("5m").increase(OPERATIONS, outcome=("error", "deadline"))
+
+    assert re.sub(r"\s+", "", counted) in re.sub(r"\s+", "", page)
 
 
 class TestTheStack:

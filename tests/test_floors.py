@@ -12,7 +12,7 @@ import byteplus_trace
 PACKAGE = Path(byteplus_trace.__file__).parent
 
 FLOORS = {
-    "_version": 0, "_apis": 0, "_errors": 0, "_facts": 0, "_regions": 0, "_scope": 0, "_instruments": 0, "_forks": 0,
+    "_version": 0, "_apis": 0, "_errors": 0, "_facts": 0, "_regions": 0, "_scope": 0, "_instruments": 0, "_forks": 0, "_log": 0,
     "_wire": 1, "_policy": 1, "_routing": 1, "_classify": 1, "_forwarding": 1, "_prices": 1, "_pricefile": 1, "_telemetry": 1, "prometheus": 1,
     "_call_end": 2, "_observer": 2, "_background": 2, "_recognise": 2, "_config": 2,
     "_edge": 3,

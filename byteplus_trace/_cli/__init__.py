@@ -26,7 +26,7 @@ COMMANDS = {
     "demo": "watch real calls become spans and series, against a ModelArk inside this process",
     "watch": "see the calls of your own program as they end, in a terminal or a browser",
     "doctor": "check what is installed, patched, reachable and misconfigured, and say what to do",
-    "simulate": "run a fake ModelArk with two regions and scripted faults",
+    "simulate": "run a fake ModelArk, alone or for a program: simulate -- python app.py",
     "traffic": "drive steady, eventful traffic, so that dashboards have something to show",
     "prices": "show the prices that costs are estimated with, their age and source",
     "dashboards": "write the Grafana dashboards and the Prometheus rules",

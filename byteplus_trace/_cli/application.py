@@ -89,8 +89,8 @@ def _spans(timeout: float) -> Iterator[Finding]:
     from .._edge.instrumentation import Instrumentation
 
     instrumentation = Instrumentation._active or Instrumentation._default
-    given = instrumentation.config.tracer_provider if instrumentation is not None else None
-    provider = given or trace.get_tracer_provider()
+    chosen = instrumentation.config.tracer_provider if instrumentation is not None else None
+    provider = chosen or trace.get_tracer_provider()
     if not isinstance(provider, trace.ProxyTracerProvider):
         name = f"{type(provider).__module__}.{type(provider).__qualname__}"
         yield Finding("ok", "spans", f"go to the application's {name}, which exports them as it was set up")

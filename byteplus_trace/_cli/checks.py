@@ -81,6 +81,28 @@ def _versions(_around: Surroundings) -> Iterator[Finding]:
             yield Finding("ok", distribution.name, f"not installed; {distribution.without}")
 
 
+def _clients(_around: Surroundings) -> Iterator[Finding]:
+    """Clients beside httpx and httpx2, and what an import of them lacks."""
+    for name in ("aiohttp", "requests"):
+        if _version_of(name) is not None:
+            yield Finding("ok", name, "its calls are observed, and never moved")
+    dspy = _version_of("dspy")
+    if dspy is not None and tuple(map(int, dspy.split(".")[:2])) >= (3, 4):
+        yield Finding(
+            "warn",
+            "dspy",
+            f"{dspy} calls openai/... models over sockets of its own, which are not seen",
+            'dspy.LM(..., engine="litellm")',
+        )
+    if _version_of("byteplus-python-sdk-v2") is not None and _version_of("sniffio") is None:
+        yield Finding(
+            "warn",
+            "byteplus-python-sdk-v2",
+            "cannot be imported without sniffio",
+            "pip install 'byteplus-trace[ark]'",
+        )
+
+
 def _version_of(distribution: str) -> str | None:
     try:
         return version(distribution)
@@ -469,6 +491,7 @@ def _reason(error: BaseException) -> str:
 
 CHECKS: tuple[Callable[[Surroundings], Iterator[Finding]], ...] = (
     _versions,
+    _clients,
     _configuration,
     _patch_points,
     _neighbours,

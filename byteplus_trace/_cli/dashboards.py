@@ -10,7 +10,7 @@ from ..dashboards import write
 
 _NEXT = """
 Next, with Docker:      docker compose -f {directory}/compose.yaml up -d     (then http://localhost:3000)
-Or into what you have:  {directory}/README.md tells where each file goes."""
+Or into what you have:  {directory}/README.md says where each file goes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -125,7 +125,7 @@ def play(stage: Stage, out: Console, new_client: Callable[..., OpenAI], *, every
                 traces.append(trace)
     out.print(Group(*rows))
     sent = sum(request.api == "images" for request in home.requests[before:])
-    out.print(f"Images that reached sg: {sent}. It may be made and charged, so it is not sent again.")
+    out.print(f"Images that reached sg: {sent}. It may have been made and charged: not sent again.")
     out.print()
     if everything:
         _print_everything(stage, out, traces)

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         print(f"No price is known for {', '.join(args.models)}: such a call has no cost.", file=sys.stderr)
         return 1
+    print("US dollars for a million tokens, and for an image:\n")
     widths = [max(len(row[at]) for row in (HEAD, *rows)) for at in range(len(HEAD) - 1)]
     for row in (HEAD, *rows):
         cells = [

@@ -1,8 +1,8 @@
 """
 `byteplus-trace simulate`: a fake ModelArk in the foreground, one port per region.
 
-`byteplus-trace simulate -- python app.py` runs a program to which this fake is ModelArk: no key
-is needed, and nothing leaves this machine.
+`byteplus-trace simulate -- python app.py` runs a program to which this fake is ModelArk. No key
+is needed, and what the program addresses by base_url() or a policy stays on this machine.
 
 Faults apply from the start. An outage refuses connections between two times, in seconds
 from the start, so that fallbacks and recoveries can be watched.
@@ -51,6 +51,7 @@ class Outage:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "byteplus-trace simulate [options] [-- PROGRAM [ARGUMENT ...]]"
     parser.description = __doc__
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,27 +48,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--forward", metavar="URL", help="pass everything on to a Collector or Jaeger")
     parser.add_argument(VIEW, action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--simulate", action="store_true", help="run the program against a fake ModelArk: no key is needed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show calls until `q`, or with `--web` until Ctrl-C."""
-    import textual  # noqa: F401 - a missing extra is said before anything is begun
+    import textual  # noqa: F401 - a missing extra is reported before anything is begun
 
-    command = args.program[1:] if args.program[:1] == ["--"] else args.program
     if args.view_of_a_receiver:
         return _view()
     if args.open is not None:
-        if args.keep is not None or args.forward is not None or command or args.web:
+        if args.keep is not None or args.forward is not None or args.program or args.web:
             raise SettingError(
                 "--open shows a file and receives nothing: leave out --keep, --forward, --web and the program."
             )
         return _open(args.open)
+    if args.simulate and not args.program:
+        raise SettingError("--simulate needs a program: byteplus-trace watch --simulate -- python app.py")
     if not args.web and not sys.stdout.isatty():
         raise SettingError("watch draws on a terminal, and the output is none. --web shows it in a browser.")
     with ExitStack() as running:
         try:
-            receiver = running.enter_context(_receiving(args, command))
+            receiver = running.enter_context(_receiving(args))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise SettingError(
@@ -88,26 +92,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _receiving(args: argparse.Namespace, command: list[str]) -> Iterator[Receiver]:
+def _receiving(args: argparse.Namespace) -> Iterator[Receiver]:
     from .._watch.forward import Forward
     from .._watch.keep import Keep
     from .._watch.program import Program
     from .._watch.receiver import Receiver
     from .._watch.store import Store
+    from ..testing import ModelArk
+    from .program import simulated
 
-    forward = Forward(args.forward, args.port) if args.forward is not None else None
-    keep = Keep(args.keep) if args.keep is not None else None
-    receiver = Receiver(Store(), args.port, keep=keep, forward=forward, secret=secrets.token_urlsafe(32))
-    receiver.start()
-    try:
-        if command:
-            receiver.program = Program(command, receiver.port)
+    with ExitStack() as running:
+        environ: Mapping[str, str] = os.environ
+        if args.simulate:
+            environ = simulated(running.enter_context(ModelArk(keeps=1000)), environ)
+        forward = Forward(args.forward, args.port) if args.forward is not None else None
+        keep = Keep(args.keep) if args.keep is not None else None
+        receiver = Receiver(Store(), args.port, keep=keep, forward=forward, secret=secrets.token_urlsafe(32))
+        receiver.start()
+        running.callback(receiver.stop)
+        if args.program:
+            receiver.program = Program(args.program, receiver.port, environ, is_simulated=args.simulate)
             receiver.program.start()
+            running.callback(receiver.program.stop)
         yield receiver
-    finally:
-        if receiver.program is not None:
-            receiver.program.stop()
-        receiver.stop()
 
 
 def _show(source: Source, *, live: bool = True) -> None:

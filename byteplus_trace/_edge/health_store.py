@@ -26,7 +26,6 @@ Under `byteplus-trace:<namespace>:` it keeps, each with its time to live:
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
@@ -41,6 +40,7 @@ from typing import Any, Final, Protocol
 from msgspec import structs
 
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._policy.policy import Policy
 from .._policy.store_address import StoreAddress
 from .._routing.fleet import (
@@ -61,8 +61,6 @@ from .._routing.health import Health
 from .._routing.sharing import BUCKET_SECONDS, LEASE_SECONDS, Batch, Lease, Sharing, Tally, Totals
 from .._telemetry.guard import fault, guard
 
-logger = logging.getLogger("byteplus_trace")
-
 TICK_SECONDS: Final = 0.02
 """How soon what was learnt is sent."""
 QUIET_TICKS: Final = 5
@@ -74,7 +72,7 @@ TIMEOUT_SECONDS: Final = 0.75
 AGAIN_SECONDS: Final = (0.2, 2.0)
 """How long it waits before it connects again: at first, and at most."""
 STEADY_SECONDS: Final = 2.0
-"""How long a store that failed must be well before that is said."""
+"""How long a store that failed must be well before that is reported."""
 PATIENCE_SECONDS: Final = 1.0
 """How long whoever leaves waits for the thread."""
 FIRST_READ_SECONDS: Final = 0.3
@@ -169,12 +167,12 @@ class Store:
         try:
             work()
         except (RedisError, OSError) as error:
-            self._failed(reason_of(error), words_of(error))
+            self._failed(reason_of(error), message_of(error))
         except Exception as error:
             self._failed("internal", repr(error))
             fault("sharing health", error)
 
-    def _failed(self, reason: str, words: str) -> None:
+    def _failed(self, reason: str, what: str) -> None:
         self._disconnect()
         first, longest = AGAIN_SECONDS
         # Not all at once: a store that returns is met by every process of the fleet.
@@ -183,7 +181,7 @@ class Store:
         self._again_at = clock() + wait
         for sharing in self.sharings():
             sharing.cut_off()
-        was_well, self._last_error = self._last_error is None, words
+        was_well, self._last_error = self._last_error is None, what
         self._report(lambda reporter: reporter.health_store_error(self.address.name, reason))
         self._report(lambda reporter: reporter.health_store_up(self.address.name, False))
         if was_well:
@@ -192,11 +190,11 @@ class Store:
                 logger.warning(
                     "The health store at %s cannot be used: %s. Calls go on with what this process knows by itself.",
                     self.address.name,
-                    words,
+                    what,
                 )
 
     def _well(self) -> None:
-        """It works. Of one that failed that is said once it is steady: it may be written to now, and full again at once."""
+        """It works. Of one that failed that is reported once it is steady: it may be full again at once."""
         now = clock()
         if self._joined_at is None:
             self._joined_at = now
@@ -419,7 +417,7 @@ def trouble_with(address: StoreAddress) -> str | None:
         client.set(f"byteplus-trace:{address.namespace}:hello", "look", px=10_000)
         client.time()
     except (RedisError, OSError) as error:
-        return words_of(error)
+        return message_of(error)
     finally:
         client.close()
         client.connection_pool.disconnect()
@@ -468,8 +466,8 @@ def reason_of(error: Exception) -> str:
     ):
         if isinstance(error, kind):
             return reason
-    words = words_of(error)
-    return next((reason for prefix, reason in _ANSWERS if words.startswith(prefix)), "answer")
+    text = message_of(error)
+    return next((reason for prefix, reason in _ANSWERS if text.startswith(prefix)), "answer")
 
 
 # How Redis and Valkey begin what the client has no class for.
@@ -491,10 +489,10 @@ REASONS: Final = (
 )  # fmt: skip
 
 
-def words_of(error: Exception) -> str:
-    """What went wrong, in the store's or the system's words, and without the command."""
-    words = str(error)
-    return (words.partition(" caused error: ")[2] or words or type(error).__name__)[:200]
+def message_of(error: Exception) -> str:
+    """What went wrong, as the store or the system puts it, and without the command."""
+    text = str(error)
+    return (text.partition(" caused error: ")[2] or text or type(error).__name__)[:200]
 
 
 # The one thread.

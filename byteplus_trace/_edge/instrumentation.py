@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from .. import _background, _prices
 from .._config import Config, configure
 from .._facts import Call, Exchange
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._observer import Observer
 from .._recognise import PORTKEY_HOST, PORTKEY_PREFIX, Place, Places, recognise
 from .._regions import REGION_HEADER, simulated_regions
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .._policy.policy import Policy
     from .._telemetry.metric_exporting import OwnMeterProvider
     from .router import Routed, Router
-
-logger = logging.getLogger("byteplus_trace")
 
 LONGEST_SUMMARY = 200
 CONFIG_HEADER = "x-portkey-config"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from functools import lru_cache
 
 from .._config import YES
-
-logger = logging.getLogger("byteplus_trace")
+from .._log import logger
 
 
 def is_disabled() -> bool:

@@ -103,7 +103,7 @@ def lowered(headers: Any) -> dict[str, str]:
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers.raw}
 
 
-_WANTED = WANTED_HEADERS | {
+RECORDED_HEADERS = WANTED_HEADERS | {
     "content-encoding",
     "content-type",
     "retry-after",
@@ -129,7 +129,7 @@ class _Names(dict[bytes, str]):
 
     def __missing__(self, key: bytes) -> str:
         name = key.decode("latin-1").lower()
-        name = name if name in _WANTED or name.startswith(PORTKEY_PREFIX) else ""
+        name = name if name in RECORDED_HEADERS or name.startswith(PORTKEY_PREFIX) else ""
         if len(self) < _MOST_NAMES:
             self[key] = name
         return name

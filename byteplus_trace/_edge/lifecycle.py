@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
 from .._config import configure
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._telemetry import guard as guarding
-from . import patch
+from . import observed_clients, patch
 from .instrumentation import Instrumentation
 from .kill_switch import is_disabled
-
-logger = logging.getLogger("byteplus_trace")
 
 _lock = ForkSafeLock()
 _arguments: dict[str, Any] = {}
@@ -46,6 +44,7 @@ def switch_on(arguments: dict[str, Any], *, automatic: bool = False) -> None:
         Instrumentation._active = instrumentation
         _arguments, _automatic = arguments, automatic
         patch.install()
+        observed_clients.install()
 
 
 def switch_off() -> None:
@@ -58,6 +57,7 @@ def switch_off() -> None:
 def _off(instrumentation: Instrumentation) -> None:
     Instrumentation._active = None
     patch.remove()
+    observed_clients.remove()
     instrumentation.shutdown()
     guarding.on_fault = None
 

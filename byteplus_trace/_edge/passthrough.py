@@ -82,7 +82,10 @@ class SingleSend:
 
     def raised(self, error: BaseException) -> None:
         """The library raised, or the caller stopped waiting."""
-        self._observer.finish(End("raised", error, failure_of(error)[0]))
+        try:
+            self._observer.finish(End("raised", error, failure_of(error)[0]))
+        except Exception as own:
+            fault("finishing", own)
 
     def delivered(self, response: Any, stream: Callable[..., Any]) -> Any:
         """The response for the caller, observed; as it is where that fails."""

@@ -11,7 +11,6 @@ the explicit transport.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -20,12 +19,12 @@ from typing import Any
 import wrapt
 
 from .._forks import ForkSafeLock
+from .._log import logger
 from .._telemetry.guard import fault
+from .hint import hint_at
 from .instrumentation import Instrumentation
 from .library import MODULES, library_named
 from .transport import Transport
-
-logger = logging.getLogger("byteplus_trace")
 
 POINT = "_transport_for_url"
 CLIENTS = (("Client", "transport"), ("AsyncClient", "async_transport"))
@@ -121,7 +120,9 @@ def _wrapper(name: str, colour: str) -> Callable[..., Any]:
                 # Not when the library is patched: it may be our own module for it that imports it just then.
                 ours = getattr(library_named(name), colour)
             url = args[0] if args else kwargs["url"]
-            if instrumentation.places.may_be(url.host) and not isinstance(found, Transport):
+            if not instrumentation.places.may_be(url.host):
+                hint_at(url.host, url.path)
+            elif not isinstance(found, Transport):
                 return ours.around(found, instrumentation, wrapped)
         except Exception as error:
             fault("finding the transport", error)

@@ -14,6 +14,7 @@ import msgspec
 
 from .._apis import MAKE_OBJECTS
 from .._facts import Call, Exchange
+from .._log import logger
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
 from .._policy.store_address import StoreAddress
@@ -36,8 +37,6 @@ from .remembered import remembered
 if TYPE_CHECKING:
     from .._routing.sharing import Sharing
     from .._telemetry.sink import Sink
-
-logger = logging.getLogger("byteplus_trace")
 
 clock = time.monotonic
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._call_end import End
+from .._telemetry.guard import guard
 from .library import failure_of
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class _Observed:
         return b"" if self._usage_filter is None else self._usage_filter.flush()
 
     def _broke(self, error: BaseException) -> None:
-        kind = failure_of(error)[0]
-        idle = kind == "timeout" and self._observer.idle_seconds is not None
-        self._observer.finish(End("raised", error, "idle" if idle else kind))
+        with guard("finishing"):
+            kind = failure_of(error)[0]
+            idle = kind == "timeout" and self._observer.idle_seconds is not None
+            self._observer.finish(End("raised", error, "idle" if idle else kind))
 
     def __del__(self) -> None:
         self._observer.finish_soon("forgotten")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from .._regions import prefix_of
 from . import chat, embeddings, files, images, messages, plain, responses, tasks
 from .faults import Script, instead, spoilt
 from .values import Document, Memory, Plan, Received, RefusedError, Reply, Wording, refusal
@@ -72,7 +73,6 @@ ROUTES = (
 )
 
 _UNKNOWN = Route("", re.compile(""), "other", "other", plain.unknown)
-_BASES = re.compile(r"/api/(?:coding/|plan/)?v3(?=/|$)|/api/coding(?:/v1)?(?=/|$)")
 
 
 @dataclass(slots=True)
@@ -92,7 +92,12 @@ class Region:
 
 def under_base(path: str) -> str:
     """The path under the base URL; the whole one where it is under none."""
-    return _BASES.sub("", path, count=1) if path.startswith("/api/") else path
+    prefix = prefix_of(path)
+    if prefix is None:
+        return path
+    below = path[len(prefix.path) :]
+    # Anthropic's SDK puts its version between the base and the path.
+    return below.removeprefix("/v1") if prefix.form == "anthropic" and below.startswith("/v1/") else below
 
 
 def route_of(method: str, path: str) -> Route:

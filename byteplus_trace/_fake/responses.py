@@ -181,7 +181,7 @@ def _made(
             {
                 "type": "message",
                 "role": "assistant",
-                "content": [{"type": "output_text", "text": made["text"]}],
+                "content": [{"type": "output_text", "text": made["text"], "annotations": []}],
                 "status": made["status"],
                 "id": f"msg_{request.id}",
             }

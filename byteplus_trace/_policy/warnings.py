@@ -5,6 +5,7 @@ What a policy allows that may surprise its author: one sentence each, told at st
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 from .policy import Policy, groups_of
@@ -15,31 +16,42 @@ from .targets import Group, Target
 def warnings_of(policy: Policy) -> list[str]:
     """The sentences, those about one target first."""
     leaves = policy.leaves
-    told = [warning for target in leaves for warning in _region_warnings(target)]
-    told += [_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1]
-    told += _plan_warnings(leaves)
-    told += _idle_warnings(policy)
-    told += [crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None]
-    return told
+    found = [warning for target in leaves for warning in _region_warnings(target)]
+    found += [_keyless(target) for target in leaves if target.api_key is None and len(leaves) > 1]
+    found += _plan_warnings(leaves)
+    found += _idle_warnings(policy)
+    found += [crossing for pair in combinations(leaves, 2) if (crossing := _crossing(*pair)) is not None]
+    return found
 
 
-# What a region is known to serve, where that is not everything (ModelArk docs 1544106, 2026-11).
-_SERVED_MODELS: Mapping[str, tuple[str, ...]] = {
-    "eu-west-1": ("seed-2-0", "seedream-5-0-lite", "seedream-5-0-260128"),
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a region is known to serve, where that is not everything."""
+
+    models: tuple[str, ...] | None = None
+    """How their ids begin; None: any."""
+    not_kinds: tuple[str, ...] = ()
+
+
+# ModelArk docs 1544106, 2026-11. Each region has a row.
+SERVED: Mapping[str, Served] = {
+    "ap-southeast-1": Served(),
+    "eu-west-1": Served(
+        models=("seed-2-0", "seedream-5-0-lite", "seedream-5-0-260128"), not_kinds=("embeddings", "video")
+    ),
 }
-_UNSERVED_KINDS: Mapping[str, tuple[str, ...]] = {"eu-west-1": ("embeddings", "video")}
 
 
 def _region_warnings(target: Target) -> Iterator[str]:
-    served = _SERVED_MODELS.get(target.region)
-    if served is not None:
+    served = SERVED.get(target.region, Served())
+    if served.models is not None:
         for model in dict.fromkeys(target.models.values()):
-            if not model.startswith(("ep-", *served)):
+            if not model.startswith(("ep-", *served.models)):
                 yield (
                     f"Target {target.name!r} maps to {model!r}, which {target.region} is not known to serve "
                     f"(known: the seed-2-0 family and seedream-5-0-260128)."
                 )
-    for kind in _UNSERVED_KINDS.get(target.region, ()):
+    for kind in served.not_kinds:
         if target.only is not None and kind in target.only:
             yield f"Target {target.name!r} is to serve {kind}, which {target.region} is not known to serve."
 

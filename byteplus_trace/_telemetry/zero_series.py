@@ -11,7 +11,7 @@ An error type cannot be known before it is met, so failed operations do not star
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, permutations, product
 from typing import NamedTuple, get_args
 
@@ -21,12 +21,17 @@ from .._instruments import (
     ATTEMPTS,
     BREAKER,
     BREAKER_OPENINGS,
+    BUILD_INFO,
     COST,
     DUPLICATES,
     FALLBACKS,
     FIRST_CHUNK,
+    HEALTH_STORE_ERRORS,
+    HEALTH_STORE_UP,
     IMAGES,
     IN_FLIGHT,
+    INSTRUMENTED,
+    OLDEST,
     OPERATION_DURATION,
     OPERATIONS,
     PER_CHUNK,
@@ -34,9 +39,11 @@ from .._instruments import (
     RETRIES,
     SERVER_FALLBACKS,
     SKIPPED,
+    START_TIME,
     STREAM_BREAKS,
     TELEMETRY_ERRORS,
     TOKENS,
+    UNKNOWN,
     UNMEASURED,
     VIDEO_TASKS,
     Instrument,
@@ -80,6 +87,18 @@ TOKENS_OF: dict[str, tuple[str, ...]] = {
 
 # Pairs grow with the square of the targets: from the fifth target on, only moves to the next one start at 0.
 PAIRS_OF_ALL = 4
+
+
+BEGIN_LATER: Mapping[Instrument, str] = {
+    OLDEST: "begins at +Inf, with the first call of its operation",
+    UNKNOWN: "its names are what nobody knows",
+    HEALTH_STORE_UP: "begins with the store",
+    HEALTH_STORE_ERRORS: "begins at 0 with the store",
+    START_TIME: "a time",
+    INSTRUMENTED: "a time",
+    BUILD_INFO: "always 1",
+}
+"""The series that are not begun here, and why."""
 
 
 class Targets(NamedTuple):

@@ -7,8 +7,10 @@ key is answered at once however much arrives.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +18,13 @@ from typing import ClassVar
 
 from rich.console import Group
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
-from textual.widgets import ContentSwitcher, Footer, Input, Static
+from textual.widgets import ContentSwitcher, Input, Static
 
 from . import now as numbers
 from . import shown
@@ -36,6 +38,7 @@ from .status import Source, Status
 from .waterfall import Bar, waterfall
 
 REFRESH_SECONDS = 0.25
+_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class CallRows(Rows):
@@ -93,6 +96,63 @@ class Lines(VerticalScroll, can_focus=True):
 
     def show(self, lines: list[Text]) -> None:
         self.query_one(Static).update(Group(*lines))
+
+
+_Hints = tuple[tuple[str, str, str], ...]
+"""Keys, what they do, and the action that a click on one is."""
+
+_VIEWS: _Hints = (("1", "Calls", "app.view('calls')"), ("2", "Now", "app.view('now')"))
+_OUTPUT: _Hints = (("3", "Output", "app.view('output')"),)
+_ALWAYS: _Hints = (("?", "Keys", "app.help"), ("q", "Quit", "app.quit"))
+_KEYS: dict[str, _Hints] = {
+    "calls": (
+        ("/", "Filter", "app.filter"),
+        ("s", "Sort", "app.sort"),
+        ("p", "Pause", "app.pause"),
+        ("e", "Export", "app.export"),
+    ),
+    "now": (("/", "Filter", "app.filter"), ("p", "Pause", "app.pause"), ("b", "By", "app.by")),
+    "output": (),
+}
+_KEYS_OF_ONE_CALL: _Hints = (
+    ("esc", "Back", "app.pop_screen"),
+    ("tab", "Spans/details", "app.focus_next"),
+    ("c", "Copy request id", "screen.copy"),
+    ("e", "Export", "screen.export"),
+    *_ALWAYS,
+)
+
+
+class Keys(Static):
+    """
+    The last line: what the keys do, each of which can be clicked.
+
+    Textual's own footer builds its widgets anew with every key, which takes longer than all the rest.
+    """
+
+    DEFAULT_CSS = """
+    Keys { dock: bottom; height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; }
+    """
+
+    def __init__(self, hints: _Hints = ()) -> None:
+        super().__init__(markup=False)
+        self._hints = hints
+
+    def on_mount(self) -> None:
+        self.show(self._hints)
+
+    def show(self, hints: _Hints) -> None:
+        self._hints = hints
+        parts = [part for key, label, _ in hints for part in ((f"{key} ", f"bold {shown.ODD}"), f"{label}  ")]
+        self.update(Text.assemble(*parts), layout=False)
+
+    async def on_click(self, event: events.Click) -> None:
+        at = event.x - 1
+        for key, label, action in self._hints:
+            at -= len(key) + len(label) + 3
+            if at < 0:
+                await self.run_action(action)
+                return
 
 
 class Export(ModalScreen[str | None]):
@@ -164,7 +224,7 @@ class OneCall(Screen[None]):
         yield Static(Group(*shown.summary(self.call)), id="summary", markup=False)
         yield BarRows(id="bars")
         yield Lines(id="details")
-        yield Footer(show_command_palette=False)
+        yield Keys(_KEYS_OF_ONE_CALL)
 
     def on_mount(self) -> None:
         self._read(first=True)
@@ -190,7 +250,7 @@ class OneCall(Screen[None]):
         rows = self.query_one(BarRows)
         details = self.query_one("#details", Lines)
         if rows.bars:
-            details.show(shown.details(rows.bars[rows.cursor].span))
+            details.show(shown.details(rows.bars[rows.cursor].span, self._spans))
         else:
             details.show([Text("The spans of this call have made room for newer ones.", shown.ODD)])
         details.scroll_home(animate=False)
@@ -217,8 +277,8 @@ class Watch(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #status { height: 1; background: $panel; text-wrap: nowrap; }
-    #filter { height: 1; border: none; padding: 0 1; background: $surface; display: none; }
-    #filter.open { display: block; }
+    #notes { height: auto; max-height: 2; background: $panel; padding: 0 1; }
+    #filter { height: 1; border: none; padding: 0 1; background: $surface; }
     #heading { height: 1; text-wrap: nowrap; }
     ContentSwitcher, #calls, CallRows { height: 1fr; }
     #empty { height: 1fr; padding: 1 2; display: none; }
@@ -236,7 +296,8 @@ class Watch(App[None]):
         Binding("1", "view('calls')", "Calls"),
         Binding("2", "view('now')", "Now"),
         Binding("3", "view('output')", "Output"),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        # Before others, so that what is typed ahead is already for the filter.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse", show=False),
         Binding("p,space", "pause", "Pause", key_display="p"),
@@ -259,9 +320,11 @@ class Watch(App[None]):
         self._sort = "time"
         self._descending = True
         self._by = "model"
+        self._status_drawn = ("", "")
 
     def compose(self) -> ComposeResult:
         yield Static(id="status", markup=False)
+        yield Static(id="notes", markup=False)
         yield Input(id="filter", placeholder="model:seed team:search error", compact=True)
         with ContentSwitcher(initial="calls"):
             with Vertical(id="calls"):
@@ -271,17 +334,27 @@ class Watch(App[None]):
             with VerticalScroll(id="now"):
                 yield Static(id="numbers", markup=False)
             yield Lines(id="output")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.theme = "textual-dark"
+        self.query_one("#filter", Input).display = False
         self.query_one(CallRows).focus()
+        self._draw_keys()
+        # A terminal that is closed ends the view as `q` does, and with it the program that runs beside it.
+        for number in _ENDINGS:
+            with suppress(
+                NotImplementedError, RuntimeError, ValueError
+            ):  # Windows, another thread than the first
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.look()
         self.set_interval(REFRESH_SECONDS, self._tick)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if len(self.screen_stack) > 1 and action in _OF_THE_BASE:
             return False
+        if action == "filter":
+            return not isinstance(self.focused, Input)
         if action == "by":
             return self._view == "now"
         if action in {"sort", "export", "copy", "reverse"}:
@@ -297,9 +370,10 @@ class Watch(App[None]):
         return (switchers.first().current if switchers else None) or "calls"
 
     def _tick(self) -> None:
-        # A timer may still be under way while the app ends and its widgets go.
-        with suppress(NoMatches):
-            self.look()
+        # A timer may still fire while the app ends and its widgets go.
+        if self.screen_stack:
+            with suppress(NoMatches):
+                self.look()
 
     def look(self) -> None:
         """Ask the source, and draw what is new."""
@@ -314,6 +388,11 @@ class Watch(App[None]):
         if self._view == "output":
             self._draw_output()
         self._draw_status()
+
+    def _draw_keys(self) -> None:
+        output = _OUTPUT if self.source.status().program else ()
+        hints = (*_VIEWS, *output, *_KEYS[self._view], *_ALWAYS)
+        self.screen_stack[0].query_one(Keys).show(hints)
 
     @property
     def _shown(self) -> list[Call]:
@@ -331,10 +410,9 @@ class Watch(App[None]):
         order = next(column.order for column in shown.COLUMNS if column.name == self._sort)
         calls.sort(key=order, reverse=self._descending)
         rows.show_calls(calls)
-        width = rows.size.width or base.size.width
-        base.query_one("#heading", Static).update(
-            shown.heading(rows.columns(width), self._sort, self._descending)
-        )
+        width = rows.width or base.size.width - 1
+        heading = shown.heading(rows.columns(width), self._sort, self._descending)
+        base.query_one("#heading", Static).update(heading, layout=False)
         base.query_one("#calls").set_class(not calls, "empty")
         if not calls:
             base.query_one("#empty", Static).update(self._why_empty())
@@ -342,7 +420,7 @@ class Watch(App[None]):
 
     def _why_empty(self) -> Text:
         if self._shown:
-            return Text(f"None of {len(self._shown):,} calls fits the filter. escape clears it.", shown.QUIET)
+            return Text(f"No call fits the filter, of {len(self._shown):,}. escape clears it.", shown.QUIET)
         if not self._live:
             return Text("There are no calls in this file.", shown.QUIET)
         place = plain(self.source.status().place)
@@ -360,7 +438,10 @@ class Watch(App[None]):
         status = self.source.status()
         calls = self._shown
         failed = sum(call.failed for call in calls)
-        line = Text.assemble((" watch ", "bold reverse"), f" {plain(status.place, 60)}  {len(calls):,} calls")
+        line = Text.assemble(
+            (" watch ", "bold reverse"),
+            f" {plain(status.place, 60)}  {len(calls):,} call{'' if len(calls) == 1 else 's'}",
+        )
         if failed:
             line.append(f"  ✗ {failed:,} failed", shown.BAD)
         if self._frozen is not None:
@@ -371,9 +452,14 @@ class Watch(App[None]):
                 f"  filter {plain(text, 40)}: {self.screen_stack[0].query_one(CallRows).total:,}",
                 shown.RESCUED,
             )
-        for each in _notes(status):
-            line.append(f"  {each}", shown.ODD)
-        self.screen_stack[0].query_one("#status", Static).update(line)
+        notes = Text("  ".join(_notes(status)), shown.ODD)
+        drawn = line.markup, notes.plain
+        if drawn != self._status_drawn:
+            self._status_drawn = drawn
+            base = self.screen_stack[0]
+            base.query_one("#status", Static).update(line, layout=False)
+            base.query_one("#notes", Static).update(notes)
+            base.query_one("#notes").display = bool(notes)
 
     def _draw_now(self) -> None:
         base = self.screen_stack[0]
@@ -414,7 +500,7 @@ class Watch(App[None]):
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.query_one(CallRows).focus()
+        self.screen.set_focus(self.query_one(CallRows))
 
     @on(Rows.Chosen)
     def _open(self) -> None:
@@ -424,28 +510,26 @@ class Watch(App[None]):
 
     def action_view(self, name: str) -> None:
         self.query_one(ContentSwitcher).current = name
-        if name == "calls":
-            self.query_one(CallRows).focus()
-        else:
-            self.query_one(f"#{name}").focus()
+        self.screen.set_focus(self.query_one(CallRows) if name == "calls" else self.query_one(f"#{name}"))
         if name == "now":
             self._draw_now()
         elif name == "output":
             self._draw_output()
-        self.refresh_bindings()
+        self._draw_keys()
 
     def action_filter(self) -> None:
         self.action_view("calls")
         field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        field.display = True
+        # At once: `focus()` would let keys that are typed ahead go elsewhere.
+        self.screen.set_focus(field)
 
     def action_leave(self) -> None:
         """Out of the filter, which is cleared; from another view to the calls."""
         field = self.query_one("#filter", Input)
         if self._view == "calls":
             field.value = ""
-            field.remove_class("open")
+            field.display = False
         self.action_view("calls")
 
     def action_sort(self) -> None:
@@ -481,7 +565,7 @@ class Watch(App[None]):
 
 
 def _notes(status: Status) -> list[str]:
-    """What a user should know, in few words."""
+    """What a user should know, in short."""
     found = [plain(each) for each in status.troubles]
     if status.program:
         found.append(plain(status.program))

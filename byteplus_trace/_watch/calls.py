@@ -2,7 +2,7 @@
 A span of a call becomes a row.
 
 A call is a span that has `byteplus.modelark.api`: the library's own, another GenAI
-instrumentation's that was given our attributes, or, of a request that makes no GenAI claim,
+instrumentation's with our attributes on it, or, of a request that makes no GenAI claim,
 the attempt itself. An attribute of the wrong type counts as missing.
 """
 

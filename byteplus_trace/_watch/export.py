@@ -2,7 +2,7 @@
 A call as JSON, or as a pytest test that replays its shape on a fake ModelArk.
 
 The shape of a call is its API, its model, whether it streamed, and of every send the
-target, the cause and what came of it. A prompt is no part of it. What a span says comes from
+target, the cause and the result. A prompt is no part of it. What a span says comes from
 anybody, so it stands in the test only as a literal.
 """
 
@@ -127,10 +127,10 @@ def _sends(call: Call, spans: list[Span]) -> Iterator[_Send]:
 
 
 def _module(call: Call, api: str, streams: bool, sends: list[_Send], chunks: int) -> str:
-    path, given_input = _INPUTS[api]
+    path, example = _INPUTS[api]
     body = {
         "model": call.model or "seed-2-0-lite-260428",
-        **given_input,
+        **example,
         **({"stream": True} if streams else {}),
     }
     if streams and api == "chat_completions" and call.tokens_out is not None:

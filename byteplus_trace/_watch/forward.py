@@ -132,7 +132,7 @@ class Forward:
             ) as response:
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            # An exception's own words may have the URL with what is secret in it.
+            # An exception's text may have the URL with what is secret in it.
             self._failure = type(error).__name__
             return True
         if status < 300:

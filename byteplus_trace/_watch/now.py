@@ -26,7 +26,7 @@ GROUPS: Final[dict[str, Callable[[Call], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What some calls came to."""
+    """The sums and times of some calls."""
 
     calls: int
     failed: int
@@ -61,7 +61,7 @@ class Region:
 
 
 def numbers(calls: Iterable[Call]) -> Numbers:
-    """What these calls came to."""
+    """The numbers of these calls."""
     of = list(calls)
     seconds = sorted(call.seconds for call in of)
     first = sorted(call.first_chunk for call in of if call.first_chunk is not None)

@@ -4,7 +4,7 @@ Bytes of an OTLP request become spans, or the states of breakers, within bounds.
 What is sent is not trusted. A body is refused where it is too large, before and after it
 is decompressed, where it is neither protobuf nor JSON, and where it does not parse. Of what
 parses, every text, attribute and event counts against the bounds below; what is beyond them
-is cut or left out, and the span says how often. A span without valid ids, or beyond the most
+is cut or omitted, and the span counts how often. A span without valid ids, or beyond the most
 that one body may have, is rejected and counted, as OTLP's partial success says.
 
 JSON is read by protobuf's own reader, with one difference: OTLP writes ids in hexadecimal

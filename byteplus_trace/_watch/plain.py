@@ -9,14 +9,14 @@ not print (controls, formats, surrogates, unassigned) is shown as its escape, su
 
 from __future__ import annotations
 
+from .._telemetry.tree import clean
+
 LONGEST = 2000
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
     """One line, at most so long, of characters that print."""
-    cut = text[:longest]
-    if not cut.isprintable():
-        cut = "".join(each if each.isprintable() else _escape(each) for each in cut)[:longest]
+    cut = clean(text[:longest])[:longest]
     return cut if len(text) <= longest else cut[: longest - 1] + "…"
 
 
@@ -25,7 +25,3 @@ def plain_lines(text: str, most: int = 2000, longest: int = LONGEST) -> list[str
     lines = text.replace("\r\n", "\n").expandtabs(4).split("\n", most)
     shown = [plain(line, longest) for line in lines[:most]]
     return [*shown, "…"] if len(lines) > most else shown
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")

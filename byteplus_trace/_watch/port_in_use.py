@@ -69,9 +69,9 @@ def _process(port: int) -> str | None:
 
 def _command(number: str) -> str:
     """The name of a process. Not its arguments, which may have secrets in them."""
-    words = Path(f"/proc/{number}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-    name = Path(words[0]).name
+    arguments = Path(f"/proc/{number}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    name = Path(arguments[0]).name
     if re.fullmatch(r"python[\d.]*", name):
-        script = next((Path(word).name for word in words[1:] if word and not word.startswith("-")), "")
+        script = next((Path(each).name for each in arguments[1:] if each and not each.startswith("-")), "")
         name = f"{name} {script}".strip()
     return plain(name, 60) or "a process"

@@ -13,12 +13,13 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from .._errors import SettingError
+from .._errors import SettingError, shown_url
 from .._telemetry.exporting import DEFAULT_ENDPOINT, endpoint
 from .plain import plain
 
@@ -35,10 +36,19 @@ class Program:
         command: its name and its arguments.
         environ: what it finds in its environment.
         port: the receiver's.
+        is_simulated: the environment leads it to a fake ModelArk.
     """
 
-    def __init__(self, command: Sequence[str], port: int, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        is_simulated: bool = False,
+    ) -> None:
         self.command = list(command)
+        self._is_simulated = is_simulated
         receiver = f"http://localhost:{port}"
         self._environ = {
             **({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver} if receiver != DEFAULT_ENDPOINT else {}),
@@ -54,13 +64,19 @@ class Program:
 
     @property
     def shown(self) -> str:
-        return plain(shlex.join(self.command), 60)
+        """Its name and its arguments, shortened."""
+        return plain(shlex.join([os.path.basename(self.command[0]), *self.command[1:]]), 30)
 
     @property
     def state(self) -> str:
-        """Its name and how it goes, in a few words."""
+        """Its name and how it goes, in short."""
         status = self.exit_status
-        return f"{self.shown}: {'runs' if status is None else f'ended with {status}'}"
+        notes = [f"{self.shown} {'runs' if status is None else f'ended with {status}'}"]
+        if self._is_simulated:
+            notes.append("ModelArk is simulated")
+        if self.goes_elsewhere is not None:
+            notes.append(f"its spans go to {shown_url(self.goes_elsewhere)}")
+        return ", ".join(notes)
 
     @property
     def exit_status(self) -> int | None:
@@ -86,7 +102,10 @@ class Program:
             )
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            raise SettingError(f"{self.shown} cannot be run: {why}.") from error
+            hint = f" Try {sys.executable}." if self.command[0] == "python" else ""
+            raise SettingError(
+                f"{plain(shlex.quote(self.command[0]))} cannot be run: {why}.{hint}"
+            ) from error
         self._reader = threading.Thread(target=self._read, name="byteplus-trace-output", daemon=True)
         self._reader.start()
 

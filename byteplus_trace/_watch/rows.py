@@ -24,7 +24,7 @@ class Rows(ScrollView, can_focus=True):
     """
 
     DEFAULT_CSS = """
-    Rows { scrollbar-size-vertical: 1; overflow-x: hidden; }
+    Rows { scrollbar-size-vertical: 1; overflow-x: hidden; overflow-y: scroll; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -50,6 +50,11 @@ class Rows(ScrollView, can_focus=True):
         self.total = 0
         self.cursor = 0
 
+    @property
+    def width(self) -> int:
+        """The cells of a line, beside the scrollbar."""
+        return self.scrollable_content_region.width
+
     def line(self, at: int, width: int) -> Text:
         """What stands in a row."""
         raise NotImplementedError
@@ -58,13 +63,13 @@ class Rows(ScrollView, can_focus=True):
         """Draw anew: so many rows, and the cursor on this one."""
         self.total = total
         self.cursor = max(0, min(cursor, total - 1))
-        self.virtual_size = Size(self.size.width, total)
+        self.virtual_size = Size(self.width, total)
         self._follow()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
         at = y + round(self.scroll_y)
-        width = self.size.width
+        width = self.width
         if at >= self.total:
             return Strip.blank(width, self.rich_style)
         text = self.line(at, width)

@@ -1,7 +1,7 @@
 """
 Calls, spans and numbers as lines of a terminal.
 
-Every text of a span passes `plain` on its way here, and stands in a `Text`, which parses no
+Every text of a span passes `plain` first, and stands in a `Text`, which parses no
 markup. How a call ended is a sign and a colour, and the colours are Okabe and Ito's, which a
 colour-blind person can tell apart.
 """
@@ -18,8 +18,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from .._telemetry import semconv as sc
+from .._telemetry import tree
 from .breakers import Breaker
-from .calls import Call
+from .calls import Call, call_of, is_attempt
 from .now import Now, Numbers, Region
 from .plain import plain, plain_lines
 from .spans import SPAN_KINDS, Span
@@ -276,12 +277,16 @@ def _named(each: Bar) -> str:
     ended = [span.attributes.get(name) for name in (sc.HTTP_STATUS, sc.ERROR_CODE)]
     if not ended[1]:
         ended[1] = span.attributes.get(sc.ERROR_TYPE)
-    said = " ".join(dict.fromkeys(plain(str(part), 60) for part in ended if part is not None))
-    return f"{plain(span.text(sc.TARGET), 40)}, {plain(span.text(sc.ATTEMPT_CAUSE), 20)} {said}"
+    result = " ".join(dict.fromkeys(plain(str(part), 60) for part in ended if part is not None))
+    return f"{plain(span.text(sc.TARGET), 40)}, {plain(span.text(sc.ATTEMPT_CAUSE), 20)} {result}"
 
 
-def details(span: Span) -> list[Text]:
-    """A span's events and all of its attributes, and the conversation where it was captured."""
+def details(span: Span, around: Sequence[Span] = ()) -> list[Text]:
+    """
+    A span's events and all of its attributes, and the conversation where it was captured.
+
+    Of a call also its tree, as the console and the demo draw it; `around` has its attempts.
+    """
     lines = [
         Text.assemble((plain(span.name, 256), "bold"), (f"  {SPAN_KINDS[span.kind if 0 <= span.kind <= 5 else 0]}", QUIET)),
         Text.assemble(
@@ -292,7 +297,9 @@ def details(span: Span) -> list[Text]:
     if span.status == "error":
         lines.append(Text(f"error {plain(span.message)}", BAD))
     if span.shortened:
-        lines.append(Text(f"{span.shortened} texts, attributes or events were cut or left out", ODD))
+        lines.append(Text(f"{span.shortened} texts, attributes or events were cut or omitted", ODD))
+    if call_of(span) is not None and not is_attempt(span):
+        lines += [Text(), *_tree(span, around)]
     lines.extend(_events(span))
     talk = list(conversation(span))
     if talk:
@@ -313,20 +320,46 @@ _CONTENT: Final = {
 }
 
 
+_KINDS: Final[dict[tree.Kind, str]] = {
+    "ok": GOOD,
+    "rescued": RESCUED,
+    "failed": BAD,
+    "stopped": ODD,
+    "detail": QUIET,
+    "event": ODD,
+    "attempt": "",
+    "failed attempt": BAD,
+}
+
+
+def _tree(call: Span, around: Sequence[Span]) -> Iterator[Text]:
+    attempts = sorted(
+        (span for span in around if is_attempt(span) and span.parent_id == call.span_id),
+        key=lambda span: span.start_ns,
+    )
+    for line in tree.lines(_node(call, [_node(attempt) for attempt in attempts])):
+        yield Text(tree.plain(line), _KINDS[line.kind])
+
+
+def _node(span: Span, attempts: Sequence[tree.Node] = ()) -> tree.Node:
+    events = [(event.name, event.attributes) for event in span.events]
+    return tree.Node(span.name, span.attributes, span.seconds, events, attempts)
+
+
 def _events(span: Span) -> Iterator[Text]:
     if span.events:
         yield Text()
         yield Text("Events", "bold")
     for event in span.events:
         after = seconds(max(0, event.at_ns - span.start_ns) / 1e9)
-        words = "  ".join(
+        attributes = "  ".join(
             f"{plain(name, 60)}={plain(_written(value), 200)}" for name, value in event.attributes.items()
         )
-        yield Text.assemble((f"+{after}  ", QUIET), (plain(event.name, 100), ODD), f"  {words}")
+        yield Text.assemble((f"+{after}  ", QUIET), (plain(event.name, 100), ODD), f"  {attributes}")
 
 
 def conversation(span: Span) -> Iterator[Text]:
-    """What was said, only where content was captured."""
+    """The messages, only where content was captured."""
     for name, role in _CONTENT.items():
         text = span.text(name)
         if not text:

@@ -48,7 +48,7 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
     scope: str = ""
     """The instrumentation that made it."""
     shortened: int = 0
-    """How many of its texts, attributes and events were cut or left out by the bounds."""
+    """How many of its texts, attributes and events were cut or omitted by the bounds."""
 
     @property
     def key(self) -> Key:

@@ -38,7 +38,7 @@ def waterfall(key: Key, spans: list[Span]) -> list[Bar]:
     ordered: list[tuple[Span, int]] = []
     seen: set[str] = set()
     _walk(children.get("", []), children, ordered, seen)
-    # What is left stands in a circle.
+    # The others stand in a circle.
     for span in by_id.values():
         if span.span_id not in seen:
             _walk([span], children, ordered, seen)

@@ -107,7 +107,7 @@ async def _serve(receiver: Receiver, port: int, command: Sequence[str]) -> bool:
         flush=True,
     )
     stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         with suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:

@@ -48,7 +48,7 @@ class UsageFilter:
         start = 0
         # A boundary may have begun in what was searched before, so it is looked for from a little earlier.
         for boundary in _BLANK_LINE.finditer(waiting, max(0, self._searched - 3)):
-            passed.append(_without_usage(bytes(waiting[start : boundary.end()])))
+            passed.append(_passed(bytes(waiting[start : boundary.end()])))
             start = boundary.end()
         if start:
             del waiting[:start]
@@ -59,12 +59,20 @@ class UsageFilter:
         """The event that still waited for its blank line. Call it at the end of the body."""
         waiting = bytes(self._waiting)
         self._waiting.clear()
-        return _without_usage(waiting)
+        return _passed(waiting)
 
 
 def strainer(headers: Mapping[str, str]) -> UsageFilter | None:
     """A filter for a reply; None for a reply that is encoded although it was asked for plain: it passes unchanged."""
     return UsageFilter() if headers.get("content-encoding", "identity") == "identity" else None
+
+
+def _passed(event: bytes) -> bytes:
+    """What the caller gets of an event: all of it, where it cannot be read."""
+    try:
+        return _without_usage(event)
+    except Exception:
+        return event
 
 
 def _without_usage(event: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """
 What a user imports into Grafana and Prometheus, and the code that it is written by.
 
-Three dashboards and the rules are built, and the runbook is copied beside these. They are committed in `grafana/`
+Three dashboards, the rules and the data sources are built, and the runbook is copied beside these. They are committed in `grafana/`
 beside the files written by hand (compose, provisioning, the Collector's configuration), and
 travel in the wheel, so `write()` needs nothing that is not installed: the extra `dashboards`
 is for those who change a panel.
@@ -54,7 +54,13 @@ def built() -> dict[str, str]:
     from .recordings import RECORDINGS
     from .resilience import RESILIENCE
     from .rules import RUNBOOK, rules_file
+    from .sources import sources_file
 
     pages = {f"dashboards/{page.uid}.json": drawn(page) for page in (OVERVIEW, RESILIENCE, CONSUMPTION)}
     runbook = (_HERE.parent.parent / "docs/alerts.md").read_text(encoding="utf-8")
-    return {**pages, "prometheus/rules.yml": rules_file(RECORDINGS, ALERTS), f"prometheus/{RUNBOOK}": runbook}
+    return {
+        **pages,
+        "prometheus/rules.yml": rules_file(RECORDINGS, ALERTS),
+        f"prometheus/{RUNBOOK}": runbook,
+        "provisioning/datasources/modelark.yaml": sources_file(),
+    }

@@ -185,7 +185,7 @@ def traffic(running, receiver):
     command = [sys.executable, "-m", "byteplus_trace", "traffic"]
     process = running(
         "traffic",
-        [*command, "--duration", "600", "--rate", "15", "--metrics-port", str(port), "--seed", "1"],
+        [*command, "--rate", "15", "--metrics-port", str(port), "--seed", "1"],
         {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "500"},
     )
     process.until(
@@ -194,7 +194,8 @@ def traffic(running, receiver):
     return port
 
 
-SCRAPES = "1s"
+SCRAPES = "2s"
+"""A scrape has as long before it times out: on a busy machine one second is not enough."""
 
 # What Grafana would put in: as wide as one round of the traffic's phases, and a little more.
 INTERVALS = {"$__rate_interval": "40s", "$__range": "60s"}
@@ -212,8 +213,8 @@ class Prometheus:
         assert answer["status"] == "success", f"{params}: {answer.get('error')}"
         return answer["data"]
 
-    def query(self, expression):
-        return self.ask("/query", query=expression)["result"]
+    def query(self, expression, **at):
+        return self.ask("/query", query=expression, **at)["result"]
 
     def shown(self, expression):
         """
@@ -239,27 +240,30 @@ class Prometheus:
         return [exemplar for series in found for exemplar in series["exemplars"]]
 
 
-@pytest.fixture(scope="session")
-def prometheus(running, traffic, tmp_path_factory):
-    """Debian's Prometheus with the committed rules, scraping the traffic each second."""
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+def prometheus_command(folder, port):
+    """Debian's Prometheus with the committed configuration and rules, and its targets in the folder."""
     committed = (GRAFANA / "prometheus/prometheus.yml").read_text()
     (folder / "prometheus.yml").write_text(re.sub(r"_interval: 15s", f"_interval: {SCRAPES}", committed))
-    (folder / "rules.yml").write_text((GRAFANA / "prometheus/rules.yml").read_text())
+    for name in ("rules.yml", "budget.yml"):
+        (folder / name).write_text((GRAFANA / "prometheus" / name).read_text())
+    return [
+        program("prometheus") or "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage",
+        "--log.level=warn",
+    ]
+
+
+@pytest.fixture(scope="session")
+def prometheus(running, traffic, tmp_path_factory):
+    """Debian's Prometheus with the committed rules, scraping the traffic."""
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     (folder / "targets.yml").write_text(f"- targets: ['127.0.0.1:{traffic}']\n")
     url = f"http://127.0.0.1:{port}"
-    process = running(
-        "prometheus",
-        [
-            program("prometheus") or "prometheus",
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--enable-feature=exemplar-storage",
-            "--log.level=warn",
-        ],
-    )
-    process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 30, "Prometheus is ready")
+    process = running("prometheus", prometheus_command(folder, port))
+    process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, "Prometheus is ready")
     one = Prometheus(url, process)
     yield one
     one.client.close()
@@ -324,6 +328,16 @@ class Collector:
 
 @pytest.fixture(scope="session")
 def collector(running, jaeger):
+    return _collector(running, jaeger.grpc)
+
+
+@pytest.fixture(scope="session")
+def lone_collector(running):
+    """A Collector whose spans go nowhere."""
+    return _collector(running, "127.0.0.1:9")
+
+
+def _collector(running, jaeger_otlp):
     grpc, http, series, own = (free_port() for _ in range(4))
     process = running(
         "otelcol",
@@ -333,7 +347,7 @@ def collector(running, jaeger):
             "OTLP_HTTP_PORT": str(http),
             "PROMETHEUS_PORT": str(series),
             "OWN_METRICS_PORT": str(own),
-            "JAEGER_OTLP": jaeger.grpc,
+            "JAEGER_OTLP": jaeger_otlp,
             "SPAN_METRICS_EVERY": "1s",
         },
     )
@@ -342,6 +356,6 @@ def collector(running, jaeger):
     return one
 
 
-@pytest.fixture(name="eventually")
+@pytest.fixture(name="eventually", scope="session")
 def _eventually():
     return eventually

@@ -26,7 +26,7 @@ def command(bare):
             env={**bare, **environ},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 

@@ -17,7 +17,7 @@ def test_every_price_has_its_age_and_source(capsys):
 def test_some_models_alone(capsys):
     assert 0 == main(["prices", "seedream-*"])
 
-    models = [line.split()[0] for line in capsys.readouterr().out.split("\n\n")[0].splitlines()[1:]]
+    models = [line.split()[0] for line in capsys.readouterr().out.split("\n\n")[1].splitlines()[1:]]
     assert models
     assert all(model.startswith("seedream-") for model in models)
 
@@ -33,7 +33,7 @@ def test_the_users_own_come_first(tmp_path, capsys, monkeypatch):
 
     assert 0 == main(["prices", "--file", str(file)])
     out = capsys.readouterr().out
-    assert re.match(rf"mine +0\.5  - +-  {re.escape(str(file))}$", out.splitlines()[1])
+    assert re.match(rf"mine +0\.5  - +-  {re.escape(str(file))}$", out.splitlines()[3])
     assert "10% off" in out
 
     monkeypatch.setenv("BYTEPLUS_TRACE_PRICES", str(file))

@@ -1,9 +1,14 @@
 """A real redis-server, and all that may be wrong with it: what is shared, what is said, and that nobody waits."""
 
 import logging
+import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -148,6 +153,49 @@ def test_two_stores_have_one_thread(process, fleet_of_processes):
         stands(other.reports, True)
         assert 1 == sum("health-store" in thread.name for thread in threading.enumerate())
         health_store.leave(other.sharing)
+
+
+def test_the_documented_user_may_do_all_that_is_needed(process, redis_server):
+    page = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"^ACL SETUSER .*$", page, re.MULTILINE)
+    redis_server.client().execute_command(*rule.replace(">PASSWORD", ">secret").split())
+    url = redis_server.url.replace("redis://", "redis://byteplus-trace:secret@")
+
+    one, other = process(url), process(url)
+    test_openings_probes_cooldowns_keys_and_objects_are_shared(process=lambda: process(url))
+
+    assert [[], []] == [one.reports.errors, other.reports.errors]
+    assert health_store.trouble_with(StoreAddress.of(url)) is None
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_over_tls(process, fleet_of_processes, tmp_path, monkeypatch):
+    # The suite shares one context, which would trust the second store's certificate for the first's sake.
+    monkeypatch.setattr(ssl, "create_default_context", ssl.create_default_context.__wrapped__)
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = (
+        "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key),
+        "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no",
+    )  # fmt: skip
+    with fleet_of_processes.Redis(*options):
+        trusted = process(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}")
+        stands(trusted.reports, True)
+        untrusted = process(f"rediss://127.0.0.1:{port}/0")
+        eventually(lambda: "connection" in untrusted.reports.errors)
+        assert untrusted.reports.up is False
+        health_store.leave(trusted.sharing, untrusted.sharing)
+
+    assert [] == trusted.reports.errors
 
 
 # What may be wrong.

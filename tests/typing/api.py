@@ -81,6 +81,8 @@ byteplus_trace.instrument(
     on_exchange=sink,
 )
 byteplus_trace.instrument(policy="policy.toml")
+byteplus_trace.instrument(console=True, prices=Path("prices.toml"))
+byteplus_trace.instrument(prices={"discount": [{"off": 0.15}]})
 byteplus_trace.instrument(policy=Path("policy.toml"))
 byteplus_trace.instrument(policy={"targets": [{"name": "sg", "region": "ap-southeast-1"}]})
 byteplus_trace.instrument(sevice_name="shop")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -92,6 +94,8 @@ Policy(targets=[], mode="random")  # type: ignore[arg-type]  # pyright: ignore[r
 assert_type(byteplus_trace.flush(timeout=1.0), bool)
 assert_type(byteplus_trace.base_url("eu-west-1"), str)
 assert_type(byteplus_trace.__version__, str)
+assert_type(byteplus_trace.doctor(timeout=1.0).ok, bool)
+byteplus_trace.metadata({"team": "search"}, user="u-7")
 assert_type(Policy.load("policy.json"), Policy)
 byteplus_trace.uninstrument()
 

@@ -12,7 +12,7 @@ pytest.importorskip("textual", reason="the extra 'watch' is not installed")
 
 from textual.widgets import ContentSwitcher, Input, Static
 
-from byteplus_trace._watch.app import BarRows, CallRows, Export, Help, OneCall, Watch
+from byteplus_trace._watch.app import BarRows, CallRows, Export, Help, Keys, OneCall, Watch
 from byteplus_trace._watch.status import Status
 from byteplus_trace._watch.store import Store
 
@@ -141,6 +141,7 @@ def test_a_wide_terminal_has_every_column(source):
         ):
             assert title in heading
         (row,) = [line for line in screen_text(app).splitlines() if "rescued_fallback" in line]
+        assert heading.index("cost") + 4 == row.index("$0.00003") + 8
         for cell in ("chat", "eu-west-1", "500 ms", "143 ms", "17", "14", "$0.00003", "search", "u-7"):
             assert cell in row
 
@@ -168,7 +169,7 @@ def test_the_filter_works_while_it_is_typed(source):
         assert "filter team:search error: 1" in screen_text(app)
         await pilot.press(*" xyz")
         await pilot.pause()
-        assert "None of 3 calls fits the filter" in screen_text(app)
+        assert "No call fits the filter, of 3" in screen_text(app)
         await pilot.press("escape")
         assert 3 == len(models(app))
         assert "" == app.query_one("#filter", Input).value
@@ -177,8 +178,8 @@ def test_the_filter_works_while_it_is_typed(source):
 def test_keys_typed_into_the_filter_are_no_commands(source):
     @drive(source)
     async def _(app, pilot):
-        await pilot.press("slash", *"qpse12")
-        assert "qpse12" == app.query_one("#filter", Input).value
+        await pilot.press("slash", *"qpse/12")
+        assert "qpse/12" == app.query_one("#filter", Input).value
         await pilot.press("enter")
         assert app.focused is app.query_one(CallRows)
 
@@ -264,6 +265,20 @@ def test_a_click_chooses_and_a_double_click_opens(source):
         assert isinstance(app.screen, OneCall)
 
 
+def test_the_keys_in_the_last_line_can_be_clicked(source):
+    @drive(source)
+    async def _(app, pilot):
+        line = screen_text(app).splitlines()[-1]
+        await pilot.click(Keys, offset=(line.index("2 Now") + 1, 0))
+        await pilot.pause()
+        assert "now" == app.query_one(ContentSwitcher).current
+        await pilot.click(Keys, offset=(screen_text(app).splitlines()[-1].index("1 Calls") + 1, 0))
+        await pilot.press("enter")
+        await pilot.click("OneCall Keys", offset=(1, 0))
+        await pilot.pause()
+        assert not isinstance(app.screen, OneCall)
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_one_call_has_its_waterfall_events_attributes_and_conversation(source, size):
     @drive(source, size)
@@ -285,7 +300,9 @@ def test_one_call_has_its_waterfall_events_attributes_and_conversation(source, s
         assert "call" == bars.bars[bars.cursor].role
         whole = details(app)
         for part in (
-            "fallback",
+            "* fallback sg -> eu, because of overloaded",
+            "├─ POST sg, initial, 503 ServerOverloaded",
+            "└─ POST eu, fallback, 200",
             "from=sg",
             "to=eu",
             "Conversation",
@@ -492,7 +509,7 @@ def test_the_keys_are_explained(source, size):
         assert not isinstance(app.screen, Help)
 
 
-def test_what_goes_wrong_is_in_the_first_line(make):
+def test_what_goes_wrong_is_in_the_first_lines(make):
     troubled = Held(
         troubles=["forwarding to x: HTTP 500"],
         refused=2,
@@ -504,7 +521,7 @@ def test_what_goes_wrong_is_in_the_first_line(make):
 
     @drive(troubled, LARGE)
     async def _(app, pilot):
-        line = screen_text(app).splitlines()[0]
+        line = screen_text(app).splitlines()[1]
         for part in (
             "forwarding to x: HTTP 500",
             "4 spans dropped",

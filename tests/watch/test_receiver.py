@@ -37,7 +37,7 @@ from byteplus_trace._watch.view import OpenedFile, OtherProcess
 def patiently(found):
     until = time.monotonic() + 30
     while not (result := found()):
-        assert time.monotonic() < until, "it never came"
+        assert time.monotonic() < until, "it never happened"
         time.sleep(0.01)
     return result
 
@@ -551,7 +551,7 @@ def test_a_program_that_still_runs_is_ended():
     made.start()
     patiently(made.output)
 
-    assert made.state.endswith("runs")
+    assert made.state.endswith(" runs")
     made.stop()
     assert 128 + 15 == made.exit_status
 

@@ -1,8 +1,14 @@
 """The waterfall of one call, the numbers of the last minutes, and the breakers."""
 
+import httpx
 import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+import byteplus_trace
+from byteplus_trace import Breaker, Policy, Retry, Target
 from byteplus_trace._watch import now as numbers
 from byteplus_trace._watch import otlp
 from byteplus_trace._watch.breakers import Breakers, Reading
@@ -126,6 +132,41 @@ def test_a_received_state_counts_more_than_an_inferred_one(make, name):
     breakers.receive(otlp.readings_of(request.SerializeToString(), otlp.PROTOBUF))
 
     assert {"sg": ("half-open", "received")} == {
+        target: (each.state, each.source) for target, each in breakers.states().items()
+    }
+
+
+def test_the_library_itself_sends_the_state_that_is_received(ark, instrument, sg):
+    """A policy's breaker opens over real sockets, and the library's metrics say so as OTLP."""
+    reader = InMemoryMetricReader()
+    target = Target(
+        "sg",
+        region="ap-southeast-1",
+        base_url=sg,
+        api_key="any",
+        breaker=Breaker(consecutive=2),
+        retry=Retry(per_target=0),
+    )
+    instrument(
+        policy=Policy(targets=[target]),
+        metrics="otlp",
+        meter_provider=MeterProvider([reader], shutdown_on_exit=False),
+        registry=None,
+    )
+    ark.region("ap-southeast-1").fails(503, code="ServerOverloaded")
+    body = {"model": "seed-2-0-lite-260428", "messages": [{"role": "user", "content": "Hello"}]}
+    for _ in range(2):
+        httpx.post(
+            f"{sg}/chat/completions", json=body, headers={"authorization": "Bearer any"}, trust_env=False
+        )
+    byteplus_trace.flush()
+    breakers = Breakers()
+
+    breakers.receive(
+        otlp.readings_of(encode_metrics(reader.get_metrics_data()).SerializeToString(), otlp.PROTOBUF)
+    )
+
+    assert {"sg": ("open", "received")} == {
         target: (each.state, each.source) for target, each in breakers.states().items()
     }
 

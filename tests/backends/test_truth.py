@@ -1,0 +1,264 @@
+"""
+Every panel against the truth: calls whose outcomes were known before, of processes that come and go.
+
+What is counted agrees to a thousandth, whether Prometheus scrapes the processes themselves or
+a real Collector that they send to; quantiles to the width of their buckets (see `truth.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .conftest import GRAFANA, Prometheus, free_port, program, prometheus_command
+from .truth import EMBEDDING, IMAGE, LITE, OWN, PRO, calls_of, expected
+
+PANELS = {
+    panel["title"]: panel
+    for path in sorted((GRAFANA / "dashboards").glob("*.json"))
+    for panel in json.loads(path.read_text())["panels"]
+    if panel["type"] != "row"
+}
+SECONDS = 600
+"""Longer than all of it takes, so that nothing is lost at the window's edge."""
+
+pytestmark = pytest.mark.server("prometheus")
+
+
+class Pod:
+    """A process under script; its calls are the truth."""
+
+    def __init__(self, number, *, routed, environment):
+        self.port = free_port()
+        self.routed = routed
+        settings = {"port": self.port, "service": "sent", "routed": routed, "metrics": "both"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "pod.py"), json.dumps(settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **environment, "OTEL_SERVICE_INSTANCE": str(number)},
+        )  # fmt: skip
+        self.calls = []
+
+    def makes(self, *steps):
+        """Make these calls, and know what they came to."""
+        self.process.stdin.write(json.dumps(steps) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read()[-3000:]
+        made = [call for step in steps for call in calls_of(*step, routed=self.routed)]
+        for call, (seconds, first) in zip(made, json.loads(line), strict=True):
+            self.calls.append(replace(call, seconds=seconds, first_line=first))
+
+    def ends(self):
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+class Shop:
+    """The pods of a service and the Prometheus that knows them, by scraping and by way of a Collector."""
+
+    def __init__(self, prometheus, folder, environment, jobs, eventually):
+        self.prometheus, self.jobs = prometheus, jobs
+        self._folder, self._environment, self._eventually = folder, environment, eventually
+        self.pods, self._live = [], []
+
+    def begins(self, *, routed=False, first=()):
+        """A pod begins, and makes its first calls before anybody knows of it."""
+        pod = Pod(len(self.pods), routed=routed, environment=self._environment)
+        self.pods.append(pod)
+        pod.makes(*first)
+        self._live.append(pod)
+        self._list()
+        self.is_seen()
+        return pod
+
+    def ends(self, pod):
+        pod.ends()
+        self._live.remove(pod)
+        self._list()
+
+    def _list(self):
+        addresses = [f"127.0.0.1:{pod.port}" for pod in self._live]
+        there = self._folder / "targets.new"
+        there.write_text(json.dumps([{"targets": addresses, "labels": {"job": "scraped"}}]))
+        there.rename(self._folder / "targets.yml")
+
+    @property
+    def calls(self):
+        return [call for pod in self.pods for call in pod.calls]
+
+    def processes(self, job):
+        """Those that are there now; a Collector serves the series of one that has ended for five minutes more."""
+        return len(self.pods if job == "sent" else self._live)
+
+    def is_seen(self):
+        """Nothing goes on, and nobody ends, before every reader has read what there is."""
+        for job in self.jobs:
+            counted = f'sum(max_over_time(modelark_operations_total{{job="{job}"}}[{SECONDS}s])) == {len(self.calls)}'
+            self._eventually(lambda q=counted: self.prometheus.query(q), 90, counted)
+
+    def is_whole(self):
+        """The time, if no scrape of a process has just failed: gauges show who can be read."""
+        now = time.time()
+        there = self.prometheus.query(f'count(up{{job="scraped"}} == 1) == {len(self._live)}', time=now)
+        return now if there else None
+
+    def stop(self):
+        for pod in self.pods:
+            if pod.process.poll() is None:
+                pod.process.kill()
+                pod.process.wait()
+            for pipe in (pod.process.stdout, pod.process.stderr, pod.process.stdin):
+                pipe.close()
+
+
+def everything(shop, eventually):
+    """The script."""
+    ok, chat = ("ok", PRO, "search"), "search"
+    first = shop.begins(first=[("overloaded", PRO, chat), ok, ok])
+    first.makes(
+        ok, ("slow", LITE, "shop"), ("broken", LITE, "shop"), ("streamed", PRO, chat), ("spent", PRO, chat)
+    )
+    shop.is_seen()
+    first.makes(ok, ("closed", OWN, chat), ("late", PRO, chat), ("ok", OWN, ""), ("repeated", PRO, "shop"))
+    shop.is_seen()
+    second = shop.begins(routed=True, first=[ok])
+    second.makes(
+        ("retried", PRO, chat), ("moved", PRO, chat), ("nobody", LITE, chat), ("image_again", IMAGE, "shop")
+    )
+    shop.is_seen()
+    shop.ends(first)
+    second.makes(ok, ("streamed", LITE, "shop"), ("throttled", PRO, chat))
+    shop.is_seen()
+    third = shop.begins(
+        first=[("embedding", EMBEDDING, chat), ("image", IMAGE, "shop"), ("refused_image", IMAGE, "shop")]
+    )
+    third.makes(
+        ok, ("unsafe", PRO, chat), ("another_model", PRO, chat), ("streamed_without_usage", LITE, "shop")
+    )
+    shop.is_seen()
+    # It cannot be read for a while.
+    third.process.send_signal(signal.SIGSTOP)
+    eventually(
+        lambda: shop.prometheus.query(f'up{{instance="127.0.0.1:{third.port}"}} == 0'), 60, "a failed scrape"
+    )
+    third.process.send_signal(signal.SIGCONT)
+    third.makes(
+        ("left", LITE, "shop"), ("cut", PRO, chat), ("wrong_key", PRO, chat), ("embedding", EMBEDDING, ""), ok
+    )
+    shop.is_seen()
+
+
+@pytest.fixture(scope="module")
+def shop(request, running, tmp_path_factory, eventually):
+    folder, port = tmp_path_factory.mktemp("truth"), free_port()
+    environment = {
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_METRIC_EXPORT_INTERVAL": "500",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    }
+    jobs = ["scraped"]
+    if program("otelcol"):
+        collector = request.getfixturevalue("lone_collector")
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.endpoint
+        address = collector.series.removeprefix("http://").removesuffix("/metrics")
+        (folder / "collector-targets.yml").write_text(json.dumps([{"targets": [address]}]))
+        jobs.append("sent")
+    process = running("prometheus-of-truth", prometheus_command(folder, port))
+    url = f"http://127.0.0.1:{port}"
+    process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, "Prometheus is ready")
+    one = Shop(Prometheus(url, process), folder, environment, jobs, eventually)
+    began = time.monotonic()
+    try:
+        everything(one, eventually)
+        assert time.monotonic() - began < SECONDS - 60, "the machine is too slow for the window"
+        one.at = eventually(one.is_whole, 60, "a moment at which every process could be read")
+        yield one
+    finally:
+        one.stop()
+        one.prometheus.client.close()
+
+
+@pytest.fixture(params=["scraped", pytest.param("sent", marks=pytest.mark.server("otelcol"))])
+def job(request):
+    return request.param
+
+
+def shown(shop, expression, job, model=".*"):
+    """The values of one query by their labels, without those that are 0."""
+    for variable in ("$__rate_interval", "$__range"):
+        expression = expression.replace(variable, f"{SECONDS}s")
+    chosen = re.sub(r"\$\w+", ".*", expression.replace("$job", job).replace("$model", model))
+    found = {}
+    for series in shop.prometheus.query(chosen, time=shop.at):
+        labels = {
+            name: value
+            for name, value in series["metric"].items()
+            if name not in ("httpx", "httpx2", "opentelemetry", "version")
+        }
+        if labels.pop("le", "+Inf") == "+Inf" and float(series["value"][1]):
+            found[tuple(labels.items())] = float(series["value"][1])
+    return found
+
+
+def differences(shop, panel, job, model=None):
+    """What a panel shows and should not, query by query."""
+    known = [
+        call
+        for call in shop.calls
+        if model is None or call.model == model or "$model" not in panel["targets"][0]["expr"]
+    ]
+    for target, truth in zip(
+        panel["targets"], expected(panel["title"], known, SECONDS, shop.processes(job)), strict=True
+    ):
+        seen = shown(shop, target["expr"], job, model or ".*")
+        if isinstance(truth, dict):
+            happened = {tuple(sorted(key)): value for key, value in truth.items() if value}
+            seen = {
+                tuple(
+                    sorted((label, {"no model": "", "no team": ""}.get(value, value)) for label, value in key)
+                ): value
+                for key, value in seen.items()
+            }
+            if happened.keys() == seen.keys() and all(
+                seen[key] == pytest.approx(happened[key], rel=1e-3) for key in happened
+            ):
+                continue
+        elif truth.fits(seen):
+            continue
+        yield f"{panel['title']} ({target['refId']})\n  truth: {truth}\n  shown: {seen}"
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+def test_a_panel_shows_what_happened(shop, job, panel):
+    wrong = "\n".join(differences(shop, panel, job))
+
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+def test_a_panel_shows_what_happened_with_one_model(shop, job, panel):
+    wrong = "\n".join(differences(shop, panel, job, LITE))
+
+    assert not wrong, wrong
+
+
+def test_a_wrong_panel_is_found(shop):
+    """What the overview once asked: it shows fewer failures than there were, for the first of each kind is in no rate."""
+    failed = 'sum(rate(modelark_operations_total{job=~"$job", outcome="error"}[$__range]))'
+    wrong = f'{failed} / sum(rate(modelark_operations_total{{job=~"$job"}}[$__range]))'
+    panel = {**PANELS["Failed for the caller"], "targets": [{"expr": wrong, "refId": "A"}]}
+
+    (difference,) = differences(shop, panel, "scraped")
+    assert difference.startswith("Failed for the caller (A)")

@@ -1,0 +1,404 @@
+"""
+Every seam fails, alone and with each other one, and no call is harmed.
+
+A seam is a place where a call meets code that users plug in, or work of ours that may have a
+bug. `SEAMS` breaks each; what the library calls the place is beside it, and a test compares
+those names with the library's own list.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+
+import anyio
+import httpx
+import httpx2
+import opentelemetry.context
+import prometheus_client
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import CollectorRegistry
+
+import byteplus_trace
+from byteplus_trace import Policy, Retry, Target, _observer
+from byteplus_trace._edge import execution, instrumentation, passthrough, received, router, stream
+from byteplus_trace._edge.execution import Executor
+from byteplus_trace._edge.passthrough import SingleSend
+from byteplus_trace._edge.watchdog import Watchdog
+from byteplus_trace._recognise import Places
+from byteplus_trace._routing.admission import Standing
+from byteplus_trace._telemetry import console, guard, other_instrumentations, recorder
+from byteplus_trace._telemetry.meter import MeterSink
+from byteplus_trace._telemetry.sink import Sink
+from byteplus_trace._wire import usage_filter
+from byteplus_trace._wire.body import Body
+from byteplus_trace._wire.chat import ChatReader
+from byteplus_trace.testing import ModelArk
+
+CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
+SG, EU = "ap-southeast-1", "eu-west-1"
+
+
+def raises(*_arguments, **_named):
+    raise OSError("the seam is broken")
+
+
+class Raising:
+    """Whatever is asked of it raises."""
+
+    def __getattr__(self, _name):
+        return raises
+
+
+class RaisingProcessor(SpanProcessor):
+    def __init__(self, *methods):
+        for method in methods:
+            setattr(self, method, raises)
+
+
+class RaisingSampler(Sampler):
+    should_sample = raises
+
+    def get_description(self):
+        return "raises"
+
+
+class RaisingExporter(SpanExporter):
+    export = raises
+
+
+class RaisingHandler(logging.Handler):
+    emit = raises
+
+
+class RaisingIds(RandomIdGenerator):
+    generate_span_id = raises
+
+
+class Breaks:
+    """What is broken for one run."""
+
+    def __init__(self, undo):
+        self._undo = undo
+        self.monkeypatch = undo.enter_context(pytest.MonkeyPatch.context())
+        self.settings = {}
+        self.provider = {}
+        self.processors = []
+
+    def patch(self, owner, name, value=raises):
+        self.monkeypatch.setattr(owner, name, value)
+
+    def log(self, add, remove, plugged):
+        logger = logging.getLogger("byteplus_trace")
+        getattr(logger, add)(plugged)
+        self._undo.callback(getattr(logger, remove), plugged)
+
+
+def setting(**settings):
+    return lambda breaks: breaks.settings.update(settings)
+
+
+def provided(**options):
+    return lambda breaks: breaks.provider.update(options)
+
+
+def processing(processor):
+    return lambda breaks: breaks.processors.append(processor)
+
+
+def patched(owner, name):
+    return lambda breaks: breaks.patch(owner, name)
+
+
+def both(*breakers):
+    def break_(breaks):
+        for each in breakers:
+            each(breaks)
+
+    return break_
+
+
+def metering(break_name):
+    def break_(breaks):
+        provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+        breaks.patch(provider, break_name)
+        breaks.settings["meter_provider"] = provider
+
+    return break_
+
+
+OTEL = setting(http_spans="otel")
+
+# What users plug in: a name, the places that count the fault (None: it is not ours to count), and how it breaks.
+PLUGGED = {
+    "log handler": (None, lambda breaks: breaks.log("addHandler", "removeHandler", RaisingHandler())),
+    "log filter": (None, lambda breaks: breaks.log("addFilter", "removeFilter", raises)),
+    "on_exchange": ("on_exchange", setting(on_exchange=raises)),
+    "redact": ("redact", setting(redact=raises, capture_content=True)),
+    "console": ("printing to the console", both(setting(console=True), patched(console, "show"))),
+    "sampler": ("opening the span", provided(sampler=RaisingSampler())),
+    "id generator": ("opening the span", provided(id_generator=RaisingIds())),
+    "processor at the start": ("opening the attempt span", processing(RaisingProcessor("on_start"))),
+    "processor at the end": ("closing the span", processing(RaisingProcessor("on_end"))),
+    "exporter": (None, processing(SimpleSpanProcessor(RaisingExporter()))),
+    "meter provider": ("counting for OpenTelemetry", metering("get_meter")),
+    "counter": (None, patched(prometheus_client.Counter, "inc")),
+    "histogram": ("counting", patched(prometheus_client.Histogram, "observe")),
+    "gauge": (None, patched(prometheus_client.Gauge, "inc")),
+    "context runtime, get_current": ("beginning a call", patched(recorder.otel_context, "get_current")),
+    "context runtime, attach": ("entering the attempt's context", patched(opentelemetry.context, "attach")),
+    "context runtime, detach": (
+        "leaving the attempt's context",
+        both(
+            lambda breaks: breaks.patch(opentelemetry.context, "attach", lambda _context: object()),
+            patched(opentelemetry.context, "detach"),
+        ),
+    ),
+    "propagator": (
+        "propagating the trace context",
+        both(setting(propagate=True), patched(TraceContextTextMapPropagator, "inject")),
+    ),
+    "HTTP instrumentation": (
+        "asking OpenTelemetry for HTTP spans",
+        both(OTEL, patched(other_instrumentations, "instrumented_by_otel")),
+    ),
+}
+
+# Work of ours.
+OURS = {
+    "recognising": ("beginning a call", patched(instrumentation, "recognise")),
+    "observing": ("beginning a call", patched(instrumentation, "Observer")),
+    "finding the host": ("finding the transport", patched(Places, "may_be")),
+    "planning": ("planning a call", patched(router, "plan")),
+    "the single send": ("beginning a call", patched(SingleSend, "__init__")),
+    "preparing": ("performing a call", patched(Executor, "prepare")),
+    "reading a refusal": ("performing a call", patched(Executor, "reply")),
+    "judging": ("performing a call", patched(Standing, "learn")),
+    "looking at a body": ("performing a call", patched(Executor, "peeked")),
+    "holding a part": ("looking at a reply", patched(Executor, "_shows_enough")),
+    "the usage chunk": (None, both(setting(include_usage=True), patched(usage_filter, "_without_usage"))),
+    "marking": ("marking the response", patched(Executor, "_mark")),
+    "reading headers": ("taking a reply", patched(received, "wanted_headers")),
+    "the body": ("reading the reply's head", patched(Body, "__init__")),
+    "a document": ("reading the body", patched(ChatReader, "document")),
+    "an event": ("reading the body", patched(ChatReader, "event")),
+    "the answer": ("reading the body", patched(ChatReader, "answer")),
+    "the price": ("estimating the cost", patched(_observer._prices, "cost")),
+    "the exchange": ("finishing", patched(_observer.Observer, "_exchange")),
+    "the attempt's end": ("closing the attempt span", patched(recorder.AttemptSpan, "ends")),
+    "the call's end": (None, patched(recorder.CallSpan, "ends")),
+    "a wait": ("recording a wait", patched(recorder.CallSpan, "retry_waits")),
+    "a skip": ("recording a skip", patched(recorder.CallSpan, "target_skipped")),
+    "calls in flight": ("counting calls in flight", patched(Sink, "begins")),
+    "calls in flight, at the end": ("counting calls in flight", patched(Sink, "ends")),
+    "the series": ("counting", patched(Sink, "record")),
+    "the fault's own counter": (None, patched(Sink, "telemetry_error")),
+    "a breaker": (None, patched(Sink, "breaker")),
+    "the meter": ("counting for OpenTelemetry", patched(MeterSink, "record")),
+    "the watchdog": (None, patched(Watchdog, "after")),
+}
+SEAMS = PLUGGED | OURS
+
+COST_THE_POLICY = {"beginning a call", "finding the transport", "planning a call", "performing a call"}
+
+# No call meets these; the tests that break them are named.
+ELSEWHERE = {
+    "bounding a read": "test_trust.py",
+    "capturing content": "test_own_faults.py",
+    "closing a reply that is not used": "below",
+    "closing the health store": "tests/fleet",
+    "cutting a silent stream": "tests/scenarios/test_routing.py",
+    "ending what is open": "tests/scenarios/test_processes.py",
+    "exporting at SIGTERM": "tests/scenarios/test_processes.py",
+    "exporting at the end": "tests/scenarios/test_processes.py",
+    "finishing a call": "test_trust.py",
+    "flushing": "tests/telemetry",
+    "folding a worker's counts": "tests/telemetry",
+    "leaving the health store": "tests/fleet",
+    "metadata cut": "no fault of ours: what a caller wrote",
+    "passing a request": "test_own_faults.py",
+    "reporting a breaker": "test_trust.py",
+    "reporting a refused credential": "test_trust.py",
+    "reporting the health store": "tests/fleet",
+    "sharing health": "tests/fleet",
+    "starting the background thread": "test_trust.py",
+    "starting the watchdog": "test_trust.py",
+}
+
+
+def test_every_place_where_a_fault_is_met_has_a_seam():
+    places = {place for place, _ in SEAMS.values() if place is not None}
+
+    assert set(guard.PLACES) == places | ELSEWHERE.keys()
+
+
+@pytest.fixture(scope="module")
+def fake():
+    with ModelArk() as ark:
+        yield ark
+
+
+def calls(fake, library, colour):
+    """Documents and a stream, from one client; and whether it has its connections back."""
+    url = fake.base_url(SG) + "/chat/completions"
+    headers = {"Authorization": "Bearer key"}
+    streamed = {**CHAT, "stream": True}
+    if colour == "sync":
+        with library.Client(headers=headers, timeout=5) as client:
+            document = [client.post(url, json=CHAT) for _ in range(2)][-1]
+            with client.stream("POST", url, json=streamed) as reply:
+                parts = b"".join(reply.iter_raw())
+            pool = client._transport._pool
+            return document, reply.status_code, parts, [each.is_idle() for each in pool.connections]
+
+    async def work():
+        async with library.AsyncClient(headers=headers, timeout=5) as client:
+            document = [await client.post(url, json=CHAT) for _ in range(2)][-1]
+            async with client.stream("POST", url, json=streamed) as reply:
+                parts = b"".join([part async for part in reply.aiter_raw()])
+            pool = client._transport._pool
+            return document, reply.status_code, parts, [each.is_idle() for each in pool.connections]
+
+    return anyio.run(work, backend=colour)
+
+
+def broken(fake, names, *, colour, routed, library=httpx):
+    """Break these seams and call: no call is harmed. Returns the places that counted a fault."""
+    registry = CollectorRegistry()
+    with ExitStack() as undo:
+        breaks = Breaks(undo)
+        for name in names:
+            SEAMS[name][1](breaks)
+        provider = TracerProvider(**{"sampler": ALWAYS_ON, **breaks.provider}, shutdown_on_exit=False)
+        for processor in breaks.processors:
+            provider.add_span_processor(processor)
+        policy = None
+        if routed:
+            targets = [
+                Target(name, region=name, base_url=fake.base_url(name), api_key="k") for name in (SG, EU)
+            ]
+            policy = Policy(targets, retry=Retry(base=0.001, cap=0.001))
+            # A refusal that is asked again, then one that is not, and then it is passed over: all turns of a plan.
+            fake.region(SG).fails(503, times=1)
+            fake.region(SG).fails(429, retry_after=60, times=1)
+        try:
+            byteplus_trace.instrument(
+                **{
+                    "base_urls": fake.base_urls,
+                    "tracer_provider": provider,
+                    "registry": registry,
+                    "policy": policy,
+                    **breaks.settings,
+                }
+            )
+            document, status, parts, idle = calls(fake, library, colour)
+        finally:
+            byteplus_trace.uninstrument()
+            fake.region(SG).recovers()
+    # What costs the policy leaves its caller with what the region said.
+    costly = routed and any(SEAMS[name][0] in COST_THE_POLICY for name in names)
+    for found, content in ((document.status_code, document.content), (status, parts)):
+        assert found in ({200, 503, 429} if costly else {200})
+        assert (b"choices" if found == 200 else b"error") in content
+    assert all(idle)
+    return counted(registry)
+
+
+def counted(registry):
+    return {
+        sample.labels["where"]
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "modelark_telemetry_errors_total" and sample.value
+    }
+
+
+@pytest.fixture(autouse=True)
+def as_for_users(strict_guard):
+    """Our own faults are swallowed."""
+    guard.strict = False
+
+
+@pytest.mark.parametrize("colour", ["sync", "asyncio"])
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("name", SEAMS)
+def test_a_seam_that_fails_harms_no_call_and_is_counted(fake, name, library, colour):
+    places = broken(fake, [name], colour=colour, routed=False, library=library)
+    places |= broken(fake, [name], colour=colour, routed=True, library=library)
+
+    assert SEAMS[name][0] in places | {None}
+
+
+@pytest.mark.parametrize("first", SEAMS)
+def test_two_seams_that_fail_harm_no_call(fake, first):
+    names = list(SEAMS)
+    for number, second in enumerate(names[names.index(first) + 1 :]):
+        # Each pair in one of the four ways to call.
+        broken(fake, [first, second], colour=("sync", "asyncio")[number % 2], routed=number // 2 % 2 == 0)
+
+
+@pytest.mark.parametrize("routed", [True, False])
+def test_an_exception_that_we_cannot_read_reaches_the_caller_as_it_is(fake, monkeypatch, routed):
+    for module in (execution, passthrough, stream):
+        monkeypatch.setattr(module, "failure_of", raises)
+    lost = httpx.ReadError("lost")
+
+    def lose(_request):
+        raise lost
+
+    policy = Policy([Target(SG, region=SG, base_url=fake.base_url(SG), api_key="k")]) if routed else None
+    byteplus_trace.instrument(base_urls=fake.base_urls, registry=CollectorRegistry(), policy=policy)
+    try:
+        with (
+            httpx.Client(transport=httpx.MockTransport(lose)) as client,
+            pytest.raises(httpx.ReadError) as raised,
+        ):
+            client.post(fake.base_url(SG) + "/chat/completions", json=CHAT)
+    finally:
+        byteplus_trace.uninstrument()
+    assert raised.value is lost
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_reply_that_does_not_close_costs_no_call_and_an_interruption_passes(fake, error):
+    class Unwilling(httpx.SyncByteStream):
+        def __iter__(self):
+            yield b"{}"
+
+        def close(self):
+            raise error
+
+    class Refusing(httpx.BaseTransport):
+        def __init__(self):
+            self.inner = httpx.HTTPTransport()
+
+        def handle_request(self, request):
+            if fake.base_url(EU) in str(request.url):
+                return self.inner.handle_request(request)
+            return httpx.Response(503, stream=Unwilling())
+
+        def close(self):
+            self.inner.close()
+
+    registry = CollectorRegistry()
+    targets = [Target(name, region=name, base_url=fake.base_url(name), api_key="k") for name in (SG, EU)]
+    byteplus_trace.instrument(
+        base_urls=fake.base_urls, registry=registry, policy=Policy(targets, retry=Retry(per_target=0))
+    )
+    try:
+        with httpx.Client(transport=Refusing()) as client:
+            if error is KeyboardInterrupt:
+                with pytest.raises(KeyboardInterrupt):
+                    client.post(fake.base_url(SG) + "/chat/completions", json=CHAT)
+                return
+            assert 200 == client.post(fake.base_url(SG) + "/chat/completions", json=CHAT).status_code
+    finally:
+        byteplus_trace.uninstrument()
+    assert "closing a reply that is not used" in counted(registry)
