@@ -49,6 +49,7 @@ PLACES = (
     "looking at a reply",
     "marking the response",
     "metadata cut",
+    "observing a body",
     "on_exchange",
     "opening the attempt span",
     "opening the span",
