@@ -316,7 +316,7 @@ def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
         tracer_provider=provider,
         on_exchange=exchanges.append,
     )
-    ours.instrumentation.router.random.seed(seed)
+    ours.instrumentation.router.health.random.seed(seed)
     random.seed(seed)
 
     with httpx.Client(transport=ours, headers={"Authorization": "Bearer callers"}) as client:
