@@ -110,8 +110,8 @@ def test_every_argument_of_instrument_is_a_setting_and_is_explained():
 
     arguments = list(inspect.signature(byteplus_trace.instrument).parameters)
     explained = re.findall(
-        r"^        (\w+): ",
-        byteplus_trace.instrument.__doc__.partition("Args:")[2].partition("Raises:")[0],
+        r"^    (\w+): ",
+        inspect.getdoc(byteplus_trace.instrument).partition("Args:")[2].partition("Raises:")[0],
         re.MULTILINE,
     )
 
