@@ -17,12 +17,12 @@ spec.loader.exec_module(instructions)
 COMMITTED = {"metered": {"call": 21.4, "chunk": 2.6}}
 
 
-@pytest.mark.parametrize(("call", "chunk"), [(21.4, 2.6), (21.9, 2.7), (15.0, 1.0)])
+@pytest.mark.parametrize(("call", "chunk"), [(21.4, 2.6), (21.9, 2.8), (15.0, 1.0)])
 def test_a_share_within_its_limit_passes(call, chunk):
     assert instructions.grown(COMMITTED, {"metered": {"call": call, "chunk": chunk}}) == []
 
 
-@pytest.mark.parametrize(("call", "chunk", "unit"), [(22.0, 2.6, "call"), (21.4, 2.8, "chunk")])
+@pytest.mark.parametrize(("call", "chunk", "unit"), [(22.0, 2.6, "call"), (21.4, 2.9, "chunk")])
 def test_a_share_that_grew_by_more_than_its_limit_fails(call, chunk, unit):
     (failure,) = instructions.grown(COMMITTED, {"metered": {"call": call, "chunk": chunk}})
     assert f"metered: a {unit} adds" in failure
