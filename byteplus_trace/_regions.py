@@ -129,6 +129,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_loopback_url(url: str) -> bool:
+    """Whether a URL leads to this machine's loopback; one that cannot be read does not."""
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
 def region_named(name: str) -> Region:
     """The region of that id; a `SettingError` that lists the known ones otherwise."""
     try:
@@ -153,11 +161,7 @@ def simulated_regions() -> Mapping[str, str]:
     pairs = (pair.partition("=") for pair in text.split(",") if pair)
     simulated = {region: url for region, _, url in pairs}
     for region, url in simulated.items():
-        try:
-            is_local = is_loopback(urlsplit(url).hostname or "")
-        except ValueError:
-            is_local = False
-        if not is_local:
+        if not is_loopback_url(url):
             raise SettingError(
                 f"{SIMULATED_VARIABLE}: {shown(region)} must have a base URL on this machine. The variable is for "
                 "`byteplus-trace simulate -- ...` to set: unset it."

@@ -24,10 +24,9 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from .._errors import SettingError, shown_url
-from .._regions import MODELARK, REGIONS, SIMULATED_VARIABLE, Region, is_loopback
+from .._regions import MODELARK, REGIONS, SIMULATED_VARIABLE, Region, is_loopback_url
 from .._version import __version__
 from .findings import Finding, Status
 
@@ -352,7 +351,7 @@ def receiver(around: Surroundings) -> Iterator[Finding]:
     from .._telemetry.exporting import endpoint, is_grpc, is_listening, is_proxied, traces_url
 
     where = endpoint(around.environ)
-    address, local = shown_url(where), _is_here(where)
+    address, local = shown_url(where), is_loopback_url(where)
     if around.offline and not local:
         yield Finding("ok", "spans", f"go to {address}, which was not tried")
     elif not is_listening(where, around.timeout_seconds) and not is_proxied(where):
@@ -366,13 +365,6 @@ def receiver(around: Surroundings) -> Iterator[Finding]:
         yield Finding("ok", "spans", f"somebody listens at {address}; over gRPC nothing was sent to try it")
     else:
         yield _tried(traces_url(around.environ), around)
-
-
-def _is_here(url: str) -> bool:
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
 
 
 def _tried(url: str, around: Surroundings) -> Finding:

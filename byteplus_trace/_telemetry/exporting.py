@@ -34,7 +34,7 @@ from opentelemetry.sdk.trace.export import (
 )
 
 from .._errors import SettingError, shown, shown_url
-from .._regions import DEFAULT_PORTS, is_loopback
+from .._regions import DEFAULT_PORTS, is_loopback_url
 
 logger = logging.getLogger("byteplus_trace")
 
@@ -149,13 +149,6 @@ def is_proxied(url: str) -> bool:
     return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
-def _is_local(url: str) -> bool:
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
-
-
 class KnowsExporters:
     """What a provider of our own knows of its exporters."""
 
@@ -266,7 +259,7 @@ class OverHttp(Watched):
     def __init__(self, inner: Any, url: str) -> None:
         super().__init__(inner)
         self._url = url
-        self.is_local = _is_local(url)
+        self.is_local = is_loopback_url(url)
         self._taken = False
         self._reported = False
         self._thread: int | None = None

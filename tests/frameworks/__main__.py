@@ -109,7 +109,7 @@ fails everywhere.
 {chr(10).join(rows)}
 
 *Calls (sends)* is how many calls, and sends of them, one request of its user became where both regions were down and each
-answer said `x-should-retry: false`: more than 1 call is a framework that repeats although it was asked not to.
+answer had `x-should-retry: false`: more than 1 call is a framework that repeats although it was asked not to.
 """
 
 
