@@ -352,6 +352,48 @@ def test_a_stream_is_an_answer_whatever_its_label(ends, api, content_type):
     assert {stream(STREAMS[api])[2]} == {end.text for end in seen.values()}
 
 
+BUSY = json.dumps({"error": {"code": "ServerOverloaded", "message": "the first"}}).encode()
+REFUSED = 503, "application/json", BUSY
+LAST_DOCUMENTS = [
+    "nothing",
+    "a line end",
+    "an empty object",
+    "a page",
+    "a text",
+    "an error",
+    "a gateway's code",
+    "no success",
+]
+LAST_STREAMS = [
+    "nothing",
+    "only the end",
+    "an error first",
+    "usage and the end",
+    "an event that is a page",
+    "empty objects",
+]
+
+
+@pytest.mark.parametrize("odd", LAST_DOCUMENTS)
+@pytest.mark.parametrize("api", ["chat", "bot", "responses unstored", "messages", "embeddings", "images"])
+def test_no_odd_document_at_last_hides_a_refusal(ends, api, odd):
+    seen = ends(api, [REFUSED, document(ODD_DOCUMENTS[odd])])
+
+    assert all_of(seen, ("error", BUSY, 1), ("error", BUSY, 2)) == {
+        key: (end.outcome, end.text, end.sends) for key, end in seen.items()
+    }
+
+
+@pytest.mark.parametrize("odd", LAST_STREAMS)
+@pytest.mark.parametrize("api", ["chat", "bot", "responses unstored", "messages", "images"])
+def test_no_odd_stream_at_last_hides_a_refusal(ends, api, odd):
+    seen = ends(api, [REFUSED, stream(ODD_STREAMS[odd])], stream=True)
+
+    assert all_of(seen, ("error", BUSY, 1), ("error", BUSY, 2)) == {
+        key: (end.outcome, end.text.strip(), end.sends) for key, end in seen.items()
+    }
+
+
 # Paths that the service does not have, or that have no body of their own.
 ABSENT = [
     ("POST", "/api/v3/images/edits", {}),
