@@ -82,6 +82,7 @@ class Instrumentation:
             else None,
             Settings(
                 http_spans=config.http_spans,
+                attempt_spans=config.attempt_spans,
                 propagate=config.propagate,
                 capture=config.capture_content,
                 redact=config.redact,
