@@ -54,6 +54,7 @@ from .points import points
 from .secrets import without_secrets
 
 if TYPE_CHECKING:
+    from .in_flight import CallsInFlight
     from .meter import MeterSink
     from .provider import Tracers
     from .sink import Sink
@@ -96,28 +97,32 @@ class Recorder:
     def begin(self, call: facts.Call, started_ns: int) -> CallSpan:
         """Open the logical span, unless another instrumentation has one open for this call."""
         parent, tracer = otel_context.get_current(), self.tracers.tracer()
-        outer = outer_genai_span(parent) if parent and call.operation != "other" else None
-        if outer is not None or call.operation == "other":
-            opened = CallSpan(self, tracer, call, None, parent, outer)
-        else:
-            opened = self._opened(call, tracer, parent, started_ns)
+        outer, span, context = None, None, parent
+        if call.operation != "other":
+            outer = outer_genai_span(parent) if parent else None
+            if outer is None:
+                try:
+                    span = tracer.start_span(
+                        span_name(call),
+                        parent,
+                        SpanKind.CLIENT,
+                        start_attributes(call),
+                        start_time=started_ns,
+                    )
+                    context = Context({**parent, _SPAN: span})
+                except Exception as error:  # a sampler or a processor raised: all else is recorded
+                    fault("opening the span", error)
+        opened = CallSpan(self, tracer, call, span, context, outer)
+        # A call without a span of its own has only those of its attempts.
+        if self.settings.attempt_spans == "when_retried" and (span is not None or outer is not None):
+            opened.defers_attempts = True
         # Last, so that a call that could not be begun is not in flight for ever.
         try:
-            self.sink.begins(call, opened, started_ns)
+            in_flight = opened.in_flight = self.sink.in_flight(call)
+            in_flight.begins(opened, started_ns)
         except Exception as error:
             fault("counting calls in flight", error)
         return opened
-
-    def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
-        """The call with a span of its own; without one where a sampler or a processor raised: all else is recorded."""
-        try:
-            span = tracer.start_span(
-                span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
-            )
-        except Exception as error:
-            fault("opening the span", error)
-            return CallSpan(self, tracer, call, None, parent, None)
-        return CallSpan(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
 
 
 def is_silent() -> bool:
@@ -127,42 +132,21 @@ def is_silent() -> bool:
     return bool(context) and (bool(context.get(_SENDING)) or not is_instrumentation_enabled())
 
 
-class CallSpan:
+class CallSpan(msgspec.Struct, eq=False):
     """One call, being recorded."""
 
-    __slots__ = (
-        "_attempts",
-        "_call",
-        "_context",
-        "_defers_attempts",
-        "_outer",
-        "_recorder",
-        "_span",
-        "_tracer",
-    )
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        tracer: trace.Tracer,
-        call: facts.Call,
-        span: Span | None,
-        context: Context,
-        outer: OuterSpan | None,
-    ) -> None:
-        self._recorder = recorder
-        self._tracer = tracer
-        self._call = call
-        self._span = span
-        self._context = context
-        self._outer = outer
-        # A call without a span of its own has only those of its attempts.
-        self._defers_attempts = recorder.settings.attempt_spans == "when_retried" and (
-            span is not None or outer is not None
-        )
-        """Attempts have their spans once the call has ended, and only where there are several."""
-        self._attempts: list[Span] = []
-        """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
+    _recorder: Recorder
+    _tracer: trace.Tracer
+    _call: facts.Call
+    _span: Span | None
+    _context: Context
+    _outer: OuterSpan | None
+    in_flight: CallsInFlight | None = None
+    """The calls under way among which it counts."""
+    defers_attempts: bool = False
+    """Attempts have their spans once the call has ended, and only where there are several."""
+    _attempts: list[Span] = msgspec.field(default_factory=list)
+    """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
     def attempt_begins(self, sending: facts.Sending | facts.Attempt, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
@@ -173,7 +157,7 @@ class CallSpan:
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         # Of a call's span that does not record, no child would be kept.
-        if self._defers_attempts or (self._span is not None and not self._span.is_recording()):
+        if self.defers_attempts or (self._span is not None and not self._span.is_recording()):
             return AttemptSpan(
                 None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
             )
@@ -191,7 +175,7 @@ class CallSpan:
 
     def _record_attempts(self, attempts: Sequence[facts.Attempt], ended_ns: int) -> None:
         """The spans of attempts that are over, each with its own times."""
-        self._defers_attempts = False
+        self.defers_attempts = False
         for attempt in attempts:
             # The difference of two clock readings may be rounded up: no child ends after its call.
             attempt_ended_ns = min(attempt.started_ns + int(attempt.duration_seconds * 1e9), ended_ns)
@@ -224,7 +208,8 @@ class CallSpan:
         except Exception as error:
             fault("closing the span", error)
         try:
-            sink.ends(exchange.call.operation, self)
+            if self.in_flight is not None:
+                self.in_flight.ends(self)
         except Exception as error:
             fault("counting calls in flight", error)
         try:
@@ -255,7 +240,7 @@ class CallSpan:
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         span, holds_attempt = self._span, False
-        if self._defers_attempts and (span is None or span.is_recording()):
+        if self.defers_attempts and (span is None or span.is_recording()):
             holds_attempt = len(exchange.attempts) == 1
             if not holds_attempt:
                 self._record_attempts(exchange.attempts, ended_ns)
@@ -316,14 +301,11 @@ class CallSpan:
         return content
 
 
-class AttemptSpan:
+class AttemptSpan(msgspec.Struct, eq=False):
     """One attempt, being recorded."""
 
-    __slots__ = ("_sending", "_span")
-
-    def __init__(self, span: Span | None, sending: Context) -> None:
-        self._span = span
-        self._sending = sending
+    _span: Span | None
+    _sending: Context
 
     def attach(self) -> object:
         """Make this attempt current, only around the inner send. The result is for `detach`."""
