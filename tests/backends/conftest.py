@@ -161,10 +161,6 @@ class Receiver:
             for scope in resource.scope_spans:
                 self.spans.extend(scope.spans)
 
-    @property
-    def trace_ids(self):
-        return {span.trace_id.hex() for span in list(self.spans)}
-
     def stop(self):
         self.server.shutdown()
         self.thread.join()

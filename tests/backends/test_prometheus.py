@@ -77,16 +77,23 @@ def test_prometheus_finds_no_fault_in_the_rules(prometheus):
     assert {rule["health"] for rule in rules} == {"ok"}, [rule.get("lastError") for rule in rules]
 
 
-def test_exemplars_lead_to_traces_that_were_sent(prometheus, receiver):
-    """The dot on a latency chart is a trace that the receiver of the spans holds too."""
-    for name in ("modelark_operation_duration_seconds_bucket", "modelark_attempt_duration_seconds_bucket"):
-        prometheus.shown(name)
-        exemplars = prometheus.exemplars(name)
-        dots = {exemplar["labels"]["trace_id"] for exemplar in exemplars}
+@pytest.mark.parametrize(
+    ("name", "is_its_span"),
+    [
+        ("modelark_operation_duration_seconds", lambda span: "gen_ai.operation.name" in span),
+        ("modelark_attempt_duration_seconds", lambda span: "byteplus.modelark.attempt.cause" in span),
+    ],
+)
+def test_an_exemplar_leads_to_a_span_of_its_kind_that_was_sent(prometheus, receiver, name, is_its_span):
+    """The dot on a latency chart is a call, or an attempt, that the receiver of the spans holds too."""
+    prometheus.shown(f"{name}_bucket")
+    exemplars = prometheus.exemplars(f"{name}_bucket")
+    sent = {(span.trace_id.hex(), span.span_id.hex()): span for span in list(receiver.spans)}
+    dots = {(one["labels"]["trace_id"], one["labels"]["span_id"]) for one in exemplars}
 
-        assert dots
-        assert dots & receiver.trace_ids
-        assert all(len(exemplar["labels"]["span_id"]) == 16 for exemplar in exemplars)
+    assert dots & sent.keys()
+    for dot in dots & sent.keys():
+        assert is_its_span({attribute.key for attribute in sent[dot].attributes})
 
 
 def test_the_files_are_sound():
