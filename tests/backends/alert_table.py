@@ -11,7 +11,8 @@ in `alert_cases.yml`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -20,11 +21,13 @@ from byteplus_trace.dashboards.alerts import ALERTS, DAILY_BUDGET
 SEVERITY = {alert.name: alert.severity for alert in ALERTS}
 BEGINS, LASTS = 20.0, 20.0
 """The trouble, in minutes."""
-NIGHT = 60.0
+NIGHT = 40.0
 """When two calls of a night meet the trouble, half a minute apart."""
 
 ANSWERED = 'modelark_operations_total{operation="chat", model="m", region="r", outcome="ok", error_type=""}'
-FAILED = 'modelark_operations_total{operation="chat", model="m", region="r", outcome="error", error_type="503"}'
+FAILED = (
+    'modelark_operations_total{operation="chat", model="m", region="r", outcome="error", error_type="503"}'
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Now:
 
     at: float
     in_trouble: bool
-    met: list[float]
+    met: tuple[float, ...]
     """When the calls were made that met the trouble."""
 
 
@@ -68,7 +71,7 @@ class Row:
     hides: Callable[[str], bool] = lambda pod: False
     """Which processes cannot be read while the trouble lasts."""
     constant: tuple[str, ...] = ()
-    step: int = 15
+    step: int = 30
     """Seconds between two evaluations."""
     a_call_a_minute: float | None = None
     """Within how many minutes it fires there, and nothing where it stays silent."""
@@ -103,7 +106,7 @@ WELL_SENT = _attempt("ok", "none")
 
 TABLE: dict[str, Row] = {
     "ModelArkCallsFail": Row("operation: chat", (ANSWERED,), (FAILED,), 4, 4),
-    "ModelArkErrorBudgetBurnsFast": _burns(8, 7, 15),
+    "ModelArkErrorBudgetBurnsFast": _burns(8, 7, 30),
     "ModelArkErrorBudgetBurnsSteadily": _burns(12, 32, 60),
     "ModelArkErrorBudgetBurnsSlowly": _burns(12, 130, 60),
     "ModelArkErrorBudgetRunsOut": _burns(12, 370, 60),
@@ -143,7 +146,7 @@ TABLE: dict[str, Row] = {
         "operation: chat, target: sg", (WELL_SENT,), (_attempt("error", "server_error"),), 2.5, 3
     ),
     "ModelArkFallbackStorm": Row(
-        "operation: chat, target: sg", (ANSWERED,), (ANSWERED, MOVED), 7, 5, a_call_a_minute=8
+        "operation: chat, target: sg", (ANSWERED,), (ANSWERED, MOVED), 7, 5, a_call_a_minute=11
     ),
     "ModelArkBreakerOpen": Row(
         "operation: chat, target: sg",
@@ -179,10 +182,10 @@ TABLE: dict[str, Row] = {
         (ANSWERED, COST),
         15,
         24 * 60 + 10,
-        costs={COST: 10.0},
+        costs={COST: 20.0},
         constant=(f'{DAILY_BUDGET}{{job="shop"}} 100',),
         step=300,
-        a_call_a_minute=20,
+        a_call_a_minute=15,
     ),
     "ModelArkUnseen": Row("", (ANSWERED,), (), 6, 1, hides=lambda pod: True, a_call_a_minute=6),
     "ModelArkProcessUnseen": Row(
@@ -219,7 +222,9 @@ class Cell:
 
 def _every(seconds: float, begins: float, ends: float) -> tuple[float, ...]:
     """Calls between two times, the first of them soon after the beginning."""
-    return tuple(begins + number * seconds / 60 + 0.05 for number in range(int((ends - begins) * 60 / seconds)))
+    return tuple(
+        begins + number * seconds / 60 + 0.05 for number in range(int((ends - begins) * 60 / seconds))
+    )
 
 
 def _three(ends: float) -> tuple[Pod, ...]:
@@ -269,7 +274,7 @@ def _one_pod(row: Row) -> Cell:
 
 def _a_deploy(row: Row) -> Cell:
     pods = _released(row, 0, BEGINS, BEGINS + LASTS)
-    return Cell(pods, None, silent=(BEGINS + 0.25, BEGINS + 1, BEGINS + 3, BEGINS + row.within, 39))
+    return Cell(pods, None, silent=(BEGINS + 0.5, BEGINS + 1, BEGINS + 3, BEGINS + row.within, 39))
 
 
 def _a_bad_deploy(row: Row) -> Cell:
@@ -283,10 +288,14 @@ def _a_bad_deploy(row: Row) -> Cell:
 
 
 def _at_night(row: Row) -> Cell:
-    pod = Pod("pod-0", (*_every(20 * 60, 0, NIGHT), NIGHT, NIGHT + 0.5, *_every(20 * 60, NIGHT + 20, 120)))
-    looked = tuple(NIGHT + after for after in (1, 2, 3, 5, 7, 10, 15, 30))
+    pod = Pod("pod-0", (*_every(20 * 60, 0, NIGHT), NIGHT, NIGHT + 0.5, *_every(20 * 60, NIGHT + 20, 80)))
+    looked = tuple(NIGHT + after for after in (1, 2, 3, 5, 7, 10, 15, 20))
     trouble = (NIGHT, NIGHT + 0.75)
-    return Cell((pod,), trouble, (30, 59), looked[:1]) if row.at_night else Cell((pod,), trouble, (30, 59, *looked))
+    return (
+        Cell((pod,), trouble, (19, 39), looked[:1])
+        if row.at_night
+        else Cell((pod,), trouble, (19, 39, *looked))
+    )
 
 
 CONDITIONS: dict[str, Callable[[Row], Cell]] = {
@@ -322,12 +331,14 @@ def case(alert: str, condition: str) -> dict:
         "interval": f"{row.step}s",
         "input_series": [{"series": name, "values": " ".join(samples)} for name, samples in series.items()],
         "alert_rule_test": [
-            {"alertname": alert, "eval_time": f"{round(at * 60)}s"} for at in cell.silent
-        ] + [
-            {"alertname": alert, "eval_time": f"{round(at * 60)}s", "exp_alerts": [{"exp_labels": labels}]}
-            for at in cell.firing
+            {
+                "alertname": alert,
+                "eval_time": f"{round(at * 60)}s",
+                "exp_alerts": [{"exp_labels": labels}] * (at in cell.firing),
+            }
+            for at in sorted((*cell.silent, *cell.firing))
         ],
-    }  # fmt: skip
+    }
 
 
 def _labels(text: str) -> dict[str, str]:
@@ -344,14 +355,14 @@ def _samples(row: Row, cell: Cell, pod: Pod, times: list[float]) -> Iterator[tup
     for number, at in enumerate(times):
         there, in_trouble = pod.begins <= at < pod.ends, begins <= at < ends
         seen = there and not (in_trouble and row.hides(pod.name))
-        made = [call for call in pod.calls if call <= at]
-        met = [call for call in made if begins <= call < ends]
+        made = bisect_right(pod.calls, at)
+        met = pod.calls[bisect_left(pod.calls, begins, 0, made) : bisect_left(pod.calls, ends, 0, made)]
         values = {"up{}": float(seen)} if there else {}
         if seen:
             values |= row.gauges(Now(at, in_trouble, met))
             values |= {"modelark_build_info{}": 1, "modelark_process_start_time_seconds{}": 60 * pod.started}
             for name in {*row.well, *row.trouble}:
-                moved = (name in row.well) * (len(made) - len(met)) + (name in row.trouble) * len(met)
+                moved = (name in row.well) * (made - len(met)) + (name in row.trouble) * len(met)
                 if moved:
                     values[name] = moved * row.costs.get(name, 1.0)
         for name in {*shown, *values}:
@@ -362,13 +373,3 @@ def _samples(row: Row, cell: Cell, pod: Pod, times: list[float]) -> Iterator[tup
         metric, _, labels = name.partition("{")
         inside = ", ".join(filter(None, ('job="shop"', f'instance="{pod.name}"', labels.removesuffix("}"))))
         yield f"{metric}{{{inside}}}", samples
-
-
-def missing(alerts: Iterable[str]) -> list[str]:
-    """Each alert and condition without a case in which the alert is looked at."""
-    return [
-        f"{alert}: {condition}"
-        for alert in alerts
-        for condition in CONDITIONS
-        if alert not in TABLE or not case(alert, condition)["alert_rule_test"]
-    ]
