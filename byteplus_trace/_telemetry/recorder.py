@@ -51,6 +51,7 @@ from .points import points
 from .secrets import without_secrets
 
 if TYPE_CHECKING:
+    from .in_flight import CallsInFlight
     from .meter import MeterSink
     from .provider import Tracers
     from .sink import Sink
@@ -92,28 +93,29 @@ class Recorder:
     def begin(self, call: facts.Call, started_ns: int) -> CallSpan:
         """Open the logical span, unless another instrumentation has one open for this call."""
         parent, tracer = otel_context.get_current(), self.tracers.tracer()
-        outer = outer_genai_span(parent) if parent and call.operation != "other" else None
-        if outer is not None or call.operation == "other":
-            opened = CallSpan(self, tracer, call, None, parent, outer)
-        else:
-            opened = self._opened(call, tracer, parent, started_ns)
+        outer, span, context = None, None, parent
+        if call.operation != "other":
+            outer = outer_genai_span(parent) if parent else None
+            if outer is None:
+                try:
+                    span = tracer.start_span(
+                        span_name(call),
+                        parent,
+                        SpanKind.CLIENT,
+                        start_attributes(call),
+                        start_time=started_ns,
+                    )
+                    context = Context({**parent, _SPAN: span})
+                except Exception as error:  # a sampler or a processor raised: all else is recorded
+                    fault("opening the span", error)
+        opened = CallSpan(self, tracer, call, span, context, outer)
         # Last, so that a call that could not be begun is not in flight for ever.
         try:
-            self.sink.begins(call, opened, started_ns)
+            in_flight = opened.in_flight = self.sink.in_flight(call)
+            in_flight.begins(opened, started_ns)
         except Exception as error:
             fault("counting calls in flight", error)
         return opened
-
-    def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
-        """The call with a span of its own; without one where a sampler or a processor raised: all else is recorded."""
-        try:
-            span = tracer.start_span(
-                span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
-            )
-        except Exception as error:
-            fault("opening the span", error)
-            return CallSpan(self, tracer, call, None, parent, None)
-        return CallSpan(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
 
 
 def is_silent() -> bool:
@@ -123,28 +125,19 @@ def is_silent() -> bool:
     return bool(context) and (bool(context.get(_SENDING)) or not is_instrumentation_enabled())
 
 
-class CallSpan:
+class CallSpan(msgspec.Struct, eq=False):
     """One call, being recorded."""
 
-    __slots__ = ("_attempts", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        tracer: trace.Tracer,
-        call: facts.Call,
-        span: Span | None,
-        context: Context,
-        outer: OuterSpan | None,
-    ) -> None:
-        self._recorder = recorder
-        self._tracer = tracer
-        self._call = call
-        self._span = span
-        self._context = context
-        self._outer = outer
-        self._attempts: list[Span] = []
-        """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
+    _recorder: Recorder
+    _tracer: trace.Tracer
+    _call: facts.Call
+    _span: Span | None
+    _context: Context
+    _outer: OuterSpan | None
+    in_flight: CallsInFlight | None = None
+    """The calls under way among which it counts."""
+    _attempts: list[Span] = msgspec.field(default_factory=list)
+    """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
     def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
@@ -195,7 +188,8 @@ class CallSpan:
         except Exception as error:
             fault("closing the span", error)
         try:
-            sink.ends(exchange.call.operation, self)
+            if self.in_flight is not None:
+                self.in_flight.ends(self)
         except Exception as error:
             fault("counting calls in flight", error)
         try:
@@ -283,14 +277,11 @@ class CallSpan:
         return content
 
 
-class AttemptSpan:
+class AttemptSpan(msgspec.Struct, eq=False):
     """One attempt, being recorded."""
 
-    __slots__ = ("_sending", "_span")
-
-    def __init__(self, span: Span | None, sending: Context) -> None:
-        self._span = span
-        self._sending = sending
+    _span: Span | None
+    _sending: Context
 
     def attach(self) -> object:
         """Make this attempt current, only around the inner send. The result is for `detach`."""

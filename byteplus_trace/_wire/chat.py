@@ -9,9 +9,11 @@ cumulative, on every chunk.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error, says_error
@@ -69,13 +71,6 @@ class _Message(msgspec.Struct, gc=False):
     audio: msgspec.Raw = NULL
     reasoning: msgspec.Raw = NULL
     reasoning_details: msgspec.Raw = NULL
-
-    @property
-    def holds_output(self) -> bool:
-        for name in self.__struct_fields__:  # noqa: SIM110  `any` would make a generator for each choice
-            if holds(getattr(self, name)):
-                return True
-        return False
 
 
 class _Finish(msgspec.Struct, gc=False):
@@ -213,7 +208,7 @@ class ChatReader:
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
-            if choice.message is not None and choice.message.holds_output:
+            if choice.message is not None and any(map(holds, astuple(choice.message))):
                 self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)
@@ -233,18 +228,18 @@ class ChatReader:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple([finished.get(index, "error") for index in sorted(due)]),
+            finish_reasons=tuple(map(finished.get, sorted(due), repeat("error"))),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=complete,
             service_tier=self._service_tier,
-            server_fallback=server_fallback_in(self._service_status),
+            server_fallback=server_fallback_in(self._service_status) if self._service_status else None,
         )
 
 
-def server_fallback_in(status: dict[str, Any] | None) -> str | None:
+def server_fallback_in(status: dict[str, Any]) -> str | None:
     """The model asked for, where the service states that it answered with another."""
-    fallback = status.get("model_fallback") if status is not None else None
+    fallback = status.get("model_fallback")
     if not isinstance(fallback, dict) or not fallback.get("fallback_triggered"):
         return None
     original = fallback.get("original_model")
