@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -35,8 +36,13 @@ def room_of(module: str) -> str:
     return module.split(".", maxsplit=1)[0] if module else ""
 
 
+@cache
 def imports_of(path: Path):
-    """Every import of a file, as (module, line, only for type checkers)."""
+    """Every import of a file, as (package, module, line, only for type checkers)."""
+    return list(_imports_of(path))
+
+
+def _imports_of(path: Path):
     here = path.relative_to(PACKAGE).with_suffix("").parts
     package = list(here[:-1])
     tree = ast.parse(path.read_text())
