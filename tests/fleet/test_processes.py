@@ -44,14 +44,14 @@ until(lambda: health.in_fleet)
 reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
-    assert not health.in_fleet
-    until(lambda: health.in_fleet)
+    until(lambda: threads() and health.in_fleet)
     print("child", threads(), call(), call(), call(), flush=True)
     os.write(writing, b"x")
     byteplus_trace.uninstrument()
     print("child", threads(), flush=True)
     os._exit(0)
-os.read(reading, 1)
+os.close(writing)  # so that a child that fails is no wait without end
+assert os.read(reading, 1) == b"x"
 until(lambda: not health.would_admit("sg", "chat"))
 print("parent", threads(), call(), flush=True)
 assert os.waitpid(child, 0)[1] == 0
