@@ -37,6 +37,7 @@ from byteplus_trace._edge.watchdog import Watchdog
 from byteplus_trace._recognise import Places
 from byteplus_trace._routing.admission import Standing
 from byteplus_trace._telemetry import console, guard, other_instrumentations, recorder
+from byteplus_trace._telemetry.in_flight import InFlight
 from byteplus_trace._telemetry.meter import MeterSink
 from byteplus_trace._telemetry.sink import Sink
 from byteplus_trace._wire import usage_filter
@@ -177,7 +178,7 @@ PLUGGED = {
 OURS = {
     "recognising": ("beginning a call", patched(instrumentation, "recognise")),
     "observing": ("beginning a call", patched(instrumentation, "Observer")),
-    "finding the host": ("finding the transport", patched(Places, "may_be")),
+    "finding the host": ("finding the transport", patched(Places, "_may_be")),
     "planning": ("planning a call", patched(router, "plan")),
     "the single send": ("beginning a call", patched(SingleSend, "__init__")),
     "preparing": ("performing a call", patched(Executor, "prepare")),
@@ -206,8 +207,8 @@ OURS = {
     "the call's end": (None, patched(recorder.CallSpan, "ends")),
     "a wait": ("recording a wait", patched(recorder.CallSpan, "retry_waits")),
     "a skip": ("recording a skip", patched(recorder.CallSpan, "target_skipped")),
-    "calls in flight": ("counting calls in flight", patched(Sink, "begins")),
-    "calls in flight, at the end": ("counting calls in flight", patched(Sink, "ends")),
+    "calls in flight": ("counting calls in flight", patched(Sink, "in_flight")),
+    "calls in flight, at the end": ("counting calls in flight", patched(InFlight, "ends")),
     "the series": ("counting", patched(Sink, "record")),
     "the fault's own counter": (None, patched(Sink, "telemetry_error")),
     "a breaker": (None, patched(Sink, "breaker")),
