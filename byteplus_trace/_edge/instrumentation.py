@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -278,6 +279,7 @@ def _path(url: Any) -> str:
     return url.raw_path.partition(b"?")[0].decode("ascii")  # type: ignore[no-any-return]
 
 
+@cache
 def _version_of(distribution: str) -> str:
     try:
         return version(distribution)

@@ -112,10 +112,9 @@ class Recorder:
                     context = Context({**parent, _SPAN: span})
                 except Exception as error:  # a sampler or a processor raised: all else is recorded
                     fault("opening the span", error)
-        opened = CallSpan(self, tracer, call, span, context, outer)
         # A call without a span of its own has only those of its attempts.
-        if self.settings.attempt_spans == "when_retried" and (span is not None or outer is not None):
-            opened.defers_attempts = True
+        defers = self.settings.attempt_spans == "when_retried" and not (span is None and outer is None)
+        opened = CallSpan(self, tracer, call, span, context, outer, defers)
         # Last, so that a call that could not be begun is not in flight for ever.
         try:
             in_flight = opened.in_flight = self.sink.in_flight(call)
@@ -141,10 +140,10 @@ class CallSpan(msgspec.Struct, eq=False):
     _span: Span | None
     _context: Context
     _outer: OuterSpan | None
+    _defers_attempts: bool
+    """Attempts have their spans once the call has ended, and only where there are several."""
     in_flight: CallsInFlight | None = None
     """The calls under way among which it counts."""
-    defers_attempts: bool = False
-    """Attempts have their spans once the call has ended, and only where there are several."""
     _attempts: list[Span] = msgspec.field(default_factory=list)
     """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
@@ -157,7 +156,7 @@ class CallSpan(msgspec.Struct, eq=False):
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
         # Of a call's span that does not record, no child would be kept.
-        if self.defers_attempts or (self._span is not None and not self._span.is_recording()):
+        if self._defers_attempts or (self._span is not None and not self._span.is_recording()):
             return AttemptSpan(
                 None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
             )
@@ -175,7 +174,7 @@ class CallSpan(msgspec.Struct, eq=False):
 
     def _record_attempts(self, attempts: Sequence[facts.Attempt], ended_ns: int) -> None:
         """The spans of attempts that are over, each with its own times."""
-        self.defers_attempts = False
+        self._defers_attempts = False
         for attempt in attempts:
             # The difference of two clock readings may be rounded up: no child ends after its call.
             attempt_ended_ns = min(attempt.started_ns + int(attempt.duration_seconds * 1e9), ended_ns)
@@ -240,7 +239,7 @@ class CallSpan(msgspec.Struct, eq=False):
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         span, holds_attempt = self._span, False
-        if self.defers_attempts and (span is None or span.is_recording()):
+        if self._defers_attempts and (span is None or span.is_recording()):
             holds_attempt = len(exchange.attempts) == 1
             if not holds_attempt:
                 self._record_attempts(exchange.attempts, ended_ns)

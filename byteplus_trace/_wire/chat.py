@@ -85,7 +85,42 @@ class _Document(_Reply, gc=False):
     choices: list[_Finish] | None = None
 
 
+class _OddDelta(_Message, gc=False):
+    images: msgspec.Raw = NULL
+    thinking_blocks: msgspec.Raw = NULL
+
+
+class _OddChoice(msgspec.Struct, gc=False):
+    delta: _OddDelta | None = None
+    message: _OddDelta | None = None
+
+
+class _OddChunk(msgspec.Struct, gc=False):
+    """A chunk whose output stands where it seldom does. Not fields of `_Chunk`: every chunk would pay for them."""
+
+    choices: list[_OddChoice] | None = None
+
+
 _SHOWN = OUTPUT | VISIBLE
+_ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
+_REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+
+
+def _odd_output(data: bytes) -> int:
+    """What a chunk holds in a field that deltas seldom have, or in a whole message."""
+    for name in _ODD_FIELDS:
+        if name in data:
+            break
+    else:
+        return NOTHING
+    kind = NOTHING
+    chunk = _odd_chunk.read(data)
+    for choice in (chunk.choices if chunk is not None else None) or ():
+        for held in (choice.delta, choice.message):
+            for field in _OddDelta.__struct_fields__ if held is not None else ():
+                if holds(getattr(held, field)):
+                    kind |= OUTPUT if field in _REASONING else _SHOWN
+    return kind
 
 
 def _rare_output(delta: _Delta) -> int:
@@ -97,6 +132,7 @@ def _rare_output(delta: _Delta) -> int:
 _chunk = Shape(_Chunk)
 _decode_chunk = _chunk.decode
 _document = Shape(_Document)
+_odd_chunk = Shape(_OddChunk)
 
 
 class ChatReader:
@@ -168,6 +204,7 @@ class ChatReader:
                 kind |= OUTPUT
             else:
                 kind |= _rare_output(delta)
+        kind = kind or _odd_output(data)
         self._output |= kind
         return kind
 
