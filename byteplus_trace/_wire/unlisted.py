@@ -62,6 +62,8 @@ def _holds_something(data: bytes) -> bool:
 def _stated(data: bytes) -> WireError | None:
     """The error of the call. An object that has a state may have failed long ago: to ask for it went well."""
     content: Any = json_in(data)
+    if isinstance(content, list) and content:
+        content = content[0]
     if not isinstance(content, dict) or (content.get("id") and isinstance(content.get("status"), str)):
         return None
     found = error_in(content) or gateways_error_in(content)
