@@ -57,6 +57,7 @@ BARE = "the SDK alone"
 SCENARIOS = {
     "observed": "observed, no MeterProvider",
     "metered": "observed, with a MeterProvider",
+    "when_retried": 'metered, attempt_spans="when_retried"',
     "transport": "explicit ModelArkTransport",
     "routed": "routed, two targets, nothing fails",
     "unsampled": "unsampled, no MeterProvider",
@@ -152,6 +153,9 @@ def settings_of(scenario: str) -> dict[str, Any]:
     match scenario:
         case "metered":
             settings["meter_provider"] = meter()
+        case "when_retried":
+            settings["meter_provider"] = meter()
+            settings["attempt_spans"] = "when_retried"
         case "routed":
             from byteplus_trace import Policy, Target
 

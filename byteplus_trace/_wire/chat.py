@@ -9,9 +9,11 @@ cumulative, on every chunk.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from .._facts import Answer, WireError
 from .errors import error_of, read_error, says_error
@@ -70,13 +72,6 @@ class _Message(msgspec.Struct, gc=False):
     reasoning: msgspec.Raw = NULL
     reasoning_details: msgspec.Raw = NULL
 
-    @property
-    def holds_output(self) -> bool:
-        for name in self.__struct_fields__:  # noqa: SIM110  `any` would make a generator for each choice
-            if holds(getattr(self, name)):
-                return True
-        return False
-
 
 class _Finish(msgspec.Struct, gc=False):
     """A choice of a document."""
@@ -90,7 +85,42 @@ class _Document(_Reply, gc=False):
     choices: list[_Finish] | None = None
 
 
+class _OddDelta(_Message, gc=False):
+    images: msgspec.Raw = NULL
+    thinking_blocks: msgspec.Raw = NULL
+
+
+class _OddChoice(msgspec.Struct, gc=False):
+    delta: _OddDelta | None = None
+    message: _OddDelta | None = None
+
+
+class _OddChunk(msgspec.Struct, gc=False):
+    """A chunk whose output stands where it seldom does. Not fields of `_Chunk`: every chunk would pay for them."""
+
+    choices: list[_OddChoice] | None = None
+
+
 _SHOWN = OUTPUT | VISIBLE
+_ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
+_REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+
+
+def _odd_output(data: bytes) -> int:
+    """What a chunk holds in a field that deltas seldom have, or in a whole message."""
+    for name in _ODD_FIELDS:
+        if name in data:
+            break
+    else:
+        return NOTHING
+    kind = NOTHING
+    chunk = _odd_chunk.read(data)
+    for choice in (chunk.choices if chunk is not None else None) or ():
+        for held in (choice.delta, choice.message):
+            for field in _OddDelta.__struct_fields__ if held is not None else ():
+                if holds(getattr(held, field)):
+                    kind |= OUTPUT if field in _REASONING else _SHOWN
+    return kind
 
 
 def _rare_output(delta: _Delta) -> int:
@@ -102,6 +132,7 @@ def _rare_output(delta: _Delta) -> int:
 _chunk = Shape(_Chunk)
 _decode_chunk = _chunk.decode
 _document = Shape(_Document)
+_odd_chunk = Shape(_OddChunk)
 
 
 class ChatReader:
@@ -173,6 +204,7 @@ class ChatReader:
                 kind |= OUTPUT
             else:
                 kind |= _rare_output(delta)
+        kind = kind or _odd_output(data)
         self._output |= kind
         return kind
 
@@ -213,7 +245,7 @@ class ChatReader:
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
-            if choice.message is not None and choice.message.holds_output:
+            if choice.message is not None and any(map(holds, astuple(choice.message))):
                 self._output |= OUTPUT
             if choice.finish_reason:
                 self._finish(choice.index, choice.finish_reason)
@@ -233,18 +265,18 @@ class ChatReader:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple([finished.get(index, "error") for index in sorted(due)]),
+            finish_reasons=tuple(map(finished.get, sorted(due), repeat("error"))),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=complete,
             service_tier=self._service_tier,
-            server_fallback=server_fallback_in(self._service_status),
+            server_fallback=server_fallback_in(self._service_status) if self._service_status else None,
         )
 
 
-def server_fallback_in(status: dict[str, Any] | None) -> str | None:
+def server_fallback_in(status: dict[str, Any]) -> str | None:
     """The model asked for, where the service states that it answered with another."""
-    fallback = status.get("model_fallback") if status is not None else None
+    fallback = status.get("model_fallback")
     if not isinstance(fallback, dict) or not fallback.get("fallback_triggered"):
         return None
     original = fallback.get("original_model")

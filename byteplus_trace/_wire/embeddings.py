@@ -11,7 +11,7 @@ import re
 from .plain import PlainReader
 
 # Searched for as bytes: decoding the vectors would cost more than the rest of the call.
-_has_vector = re.compile(rb'"(?:sparse_)?embedding"\s*+:\s*+(?:\[\s*+[^\]\s]|"[^"])').search
+_has_vector = re.compile(rb'"(?:sparse_)?embedding"\s*+:\s*+(?:\[\s*+[^\]\sn]|"[^"])').search
 
 
 class EmbeddingsReader(PlainReader):

@@ -8,7 +8,7 @@ The error envelope and its variants (ModelArk docs 1299023, error codes, 2026-11
     {"error_code", "error_msg"}                              a gateway's 403
     {"ResponseMetadata": {"Error": {"Code", "Message"}}}     the control plane
     {"code", "message" or "msg"}, {"success": false},        found in place of a reply: looked for only in
-    {"detail"}                                               a refusal, or where a reply has no answer
+    {"status": "error"}, {"errors": [...]}, {"detail"}       a refusal, or where a reply has no answer
 """
 
 from __future__ import annotations
@@ -34,10 +34,37 @@ def read_error(body: bytes) -> WireError | None:
     error = error_in(content)
     if error is not None or not isinstance(content, dict):
         return error
-    code, message = content.get("code"), content.get("message") or content.get("msg")
-    if (code and ("message" in content or "msg" in content)) or content.get("success") is False:
+    return gateways_error_in(content) or (
+        _error(None, None, content["detail"]) if "detail" in content else None
+    )
+
+
+_CODES = ("code", "errcode", "statusCode", "status_code")
+_MESSAGES = ("message", "msg", "errmsg")
+_GOOD = frozenset({"success", "succeeded", "ok"})
+
+
+def gateways_error_in(content: dict[str, Any]) -> WireError | None:
+    """The error in the envelope of a gateway, which has a code or a flag beside what it hands on."""
+    code = next((content[name] for name in _CODES if content.get(name)), None)
+    status = content.get("status")
+    if code is None and isinstance(status, int) and status >= 400:
+        code = status
+    message = next((content[name] for name in _MESSAGES if content.get(name)), None)
+    errors = content.get("errors")
+    if errors and isinstance(errors, list):
+        return error_of(errors[0])
+    if _is_bad(code) and any(name in content for name in _MESSAGES):
         return _error(code, None, message)
-    return _error(None, None, content["detail"]) if "detail" in content else None
+    if content.get("success") is False or content.get("ok") is False or status in ("error", "fail"):
+        return _error(code, None, message)
+    return None
+
+
+def _is_bad(code: Any) -> bool:
+    """Whether a gateway's code means a failure. Many also have one for success."""
+    text = str(code).lower()
+    return bool(code) and text not in _GOOD and not (text.isdecimal() and 200 <= int(text[:9]) < 300)
 
 
 def error_in(content: Any) -> WireError | None:

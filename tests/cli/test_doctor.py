@@ -26,10 +26,13 @@ from byteplus_trace._cli.checks import (
 from byteplus_trace._cli.findings import Finding, Report
 
 
-def test_a_bare_environment_has_warnings_and_no_failure(command):
+def test_a_bare_environment_has_warnings_and_no_failure_and_is_not_the_application(command):
     ended = command("doctor", "--offline")
 
     assert 0 == ended.returncode, ended.stdout
+    assert ended.stdout.startswith("This examines the environment, not your application.")
+    assert "byteplus_trace.doctor()" in ended.stdout
+    assert "byteplus-trace doctor http://localhost:9464/metrics" in ended.stdout
     assert "httpx calls" in ended.stdout
     assert "a call to the loopback was seen" in ended.stdout
     assert "0 to mend" in ended.stdout
@@ -133,14 +136,6 @@ def test_a_check_that_breaks_is_itself_a_finding(monkeypatch):
     (finding,) = examine(Surroundings({}))
 
     assert ("warn", "broken check") == (finding.status, finding.subject)
-
-
-def test_it_says_that_it_examines_the_environment(command):
-    out = command("doctor", "--offline").stdout
-
-    assert out.startswith("This examines the environment, not your application.")
-    assert "byteplus_trace.doctor()" in out
-    assert "byteplus-trace doctor http://localhost:9464/metrics" in out
 
 
 @pytest.fixture

@@ -131,6 +131,37 @@ def test_a_delta_is_output_where_it_holds_something(read, delta, chunks):
 
 
 @pytest.mark.parametrize(
+    ("choice", "chunks"),
+    [
+        ({"delta": {"audio": {"data": "aGk="}}}, 2),
+        ({"delta": {"content": None, "audio": {"id": "a", "transcript": "hi"}}}, 2),
+        ({"delta": {"audio": None}}, 1),
+        ({"delta": {"audio": {}}}, 1),
+        ({"delta": {"images": [{"image_url": {"url": "data:,"}}]}}, 2),
+        ({"delta": {"thinking_blocks": [{"type": "thinking", "thinking": "hm"}]}}, 2),
+        ({"message": {"role": "assistant", "content": "hi"}}, 2),
+        ({"delta": None, "message": {"content": "hi"}}, 2),
+        ({"delta": {"content": ""}, "message": {"content": "hi"}, "finish_reason": "stop"}, 2),
+        ({"message": {"tool_calls": [{"function": {"name": "f"}}]}}, 2),
+        ({"message": {"reasoning_content": "hm"}}, 2),
+        ({"message": {"role": "assistant", "content": ""}}, 1),
+        ({"message": None}, 1),
+    ],
+    ids=str,
+)
+def test_sound_and_a_whole_message_in_a_chunk_are_output(read, choice, chunks):
+    exchange = read("chat", {"id": "1", "model": "m", "choices": [{"index": 0, **choice}]}, STOP, "[DONE]")
+
+    assert ("ok", chunks) == (exchange.outcome, exchange.chunks)
+
+
+def test_a_stream_of_one_whole_message_is_an_answer(read):
+    whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "hi"}}]}
+
+    assert "ok" == read("chat", whole, "[DONE]").outcome
+
+
+@pytest.mark.parametrize(
     ("name", "chunks"),
     [
         ("response.web_search_call.searching", 1),
