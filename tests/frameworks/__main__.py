@@ -137,7 +137,7 @@ def harm_row(framework: Framework, found: dict[str, Any]) -> str:
 
 def tracing_row(framework: Framework, found: dict[str, Any]) -> str:
     if framework.tracing is None:
-        return table_row(framework, found, [f"none: {framework.no_tracing}", "", "", "", ""])
+        return table_row(framework, found, [framework.no_tracing, "", "", "", ""])
     title, requirement = framework.tracing.title, framework.tracing.requirement
     if requirement:
         title += f": {requirement} {found.get('versions', {}).get(requirement, '-')}"

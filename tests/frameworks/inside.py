@@ -58,7 +58,7 @@ class Measured:
         self.found[promise] = self.found.get(promise, True) and kept
 
     def harm(self, stream: bool) -> dict[str, Any]:
-        plain = self.alone(stream)
+        plain = self.made(stream)
         beside = self.observed(stream)
         self.holds("result", plain["result"] == beside["result"] != "")
         self.holds("sent", plain["sent"] == beside["sent"])
@@ -90,29 +90,25 @@ class Measured:
             region.recovers()
 
     def beside_its_tracing(self, stream: bool, calm: dict[str, Any]) -> None:
-        traced = self.alone(stream)
-        self.holds("tracing works", len(traced["theirs"]) > 0)
+        traced = self.made(stream, expected=1)
         both = self.observed(stream, expected=len(traced["theirs"]))
         self.holds(
             "traced",
             all(both[each] == calm[each] for each in ("result", "sent", "calls", "tokens", "counted")),
         )
         self.holds("traced", both["parents"])
-        self.holds("undisturbed", traced["theirs"] == both["theirs"] and traced["sent"] == both["sent"])
+        self.holds("undisturbed", traced["theirs"] == both["theirs"] != [] and traced["sent"] == both["sent"])
         self.found["model spans of theirs"] = sum(each.is_model_call for each in both["theirs"])
         self.found["model spans of ours"] = both["model spans of ours"]
 
-    def alone(self, stream: bool) -> dict[str, Any]:
-        """The scenario without us."""
-        return self.made(stream, expected=1 if "calls_0" in self.found and self.tracing else 0)
-
     def observed(self, stream: bool, expected: int = 0) -> dict[str, Any]:
-        """The scenario beside us; `expected` spans of the framework's own are waited for."""
+        """The scenario beside us."""
         with capture(base_urls=self.bases(), tracer_provider=trace.get_tracer_provider()) as seen:
             made = self.made(stream, expected)
             return made | counted(seen)
 
-    def made(self, stream: bool, expected: int) -> dict[str, Any]:
+    def made(self, stream: bool, expected: int = 0) -> dict[str, Any]:
+        """The scenario as things are; `expected` spans of the framework's own are waited for."""
         tracing.exporter.clear()
         self.sg.requests.clear()
         with trace.get_tracer(tracing.APPLICATION).start_as_current_span("work"):

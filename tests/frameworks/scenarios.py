@@ -74,6 +74,22 @@ def langchain(base_url: str, retries: int, stream: bool) -> str:
     return "".join(chunk.content for chunk in model.stream(QUESTION))
 
 
+def langgraph(base_url: str, retries: int, stream: bool) -> str:
+    from langchain_openai import ChatOpenAI
+    from langgraph.graph import END, START, MessagesState, StateGraph
+
+    model = ChatOpenAI(base_url=base_url, api_key="key", model=MODEL, max_retries=retries, stream_usage=True)
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_edge(START, "model")
+    graph.add_edge("model", END)
+    agent = graph.compile()
+    if not stream:
+        return agent.invoke({"messages": ASKED})["messages"][-1].content
+    parts = agent.stream({"messages": ASKED}, stream_mode="messages")
+    return "".join(part.content for part, _ in parts)
+
+
 def llama_index(base_url: str, retries: int, stream: bool) -> str:
     from llama_index.core.llms import ChatMessage
     from llama_index.llms.openai_like import OpenAILike
@@ -212,6 +228,33 @@ def strands(base_url: str, retries: int, stream: bool) -> str:
         return "".join([event["data"] async for event in agent.stream_async(QUESTION) if "data" in event])
 
     return asyncio.run(streamed()) if stream else str(agent(QUESTION))
+
+
+def autogen(base_url: str, retries: int, stream: bool) -> str:
+    from autogen_agentchat.agents import AssistantAgent
+    from autogen_agentchat.messages import ModelClientStreamingChunkEvent
+    from autogen_ext.models.openai import OpenAIChatCompletionClient
+
+    able = {"vision": False, "function_calling": False, "json_output": False, "structured_output": False}
+    model = OpenAIChatCompletionClient(
+        model=MODEL,
+        base_url=base_url,
+        api_key="key",
+        max_retries=retries,
+        model_info={**able, "family": "unknown"},
+        **({"stream_options": USAGE} if stream else {}),
+    )
+    agent = AssistantAgent("rivers", model, model_client_stream=stream)
+
+    async def run() -> str:
+        if not stream:
+            return (await agent.run(task=QUESTION)).messages[-1].content
+        events = agent.run_stream(task=QUESTION)
+        return "".join(
+            [each.content async for each in events if isinstance(each, ModelClientStreamingChunkEvent)]
+        )
+
+    return asyncio.run(run())
 
 
 def smolagents(base_url: str, retries: int, stream: bool) -> str:

@@ -41,9 +41,10 @@ def _openinference(name: str) -> Tracing:
 FRAMEWORKS = (
     Framework("openai2", ("openai>=2,<3",), "`max_retries=0` leaves the repeating to a policy", _GENAI, most_used=True),
     Framework("openai3", ("openai>=3,<4",), "`max_retries=0` leaves the repeating to a policy", _GENAI, most_used=True),
-    Framework("ark", ("byteplus-python-sdk-v2", "sniffio"), "`max_retries=0` with a policy; the extra `ark`", no_tracing="it has none", most_used=True),
+    Framework("ark", ("byteplus-python-sdk-v2", "sniffio"), "`max_retries=0` with a policy; the extra `ark`", no_tracing="none", most_used=True),
     Framework("anthropic", ("anthropic",), "`messages_base_url` where a target has a private endpoint; its own tracing is on wherever there is a TracerProvider, unless `ANTHROPIC_OPEN_TELEMETRY=false`", Tracing("its own")),
     Framework("langchain", ("langchain-openai",), "`ChatOpenAI(stream_usage=True)` for the usage of streams; `max_retries=0`", _openinference("langchain"), most_used=True),
+    Framework("langgraph", ("langgraph", "langchain-openai"), "as LangChain", _openinference("langchain")),
     Framework("llama_index", ("llama-index-llms-openai-like",), '`additional_kwargs={"stream_options": {"include_usage": True}}` for the usage of streams; `max_retries=0`', Tracing("its own", "llama-index-observability-otel")),
     Framework("litellm", ("litellm",), '`stream_options={"include_usage": True}`; `num_retries=0`', _LITELLM, most_used=True),
     Framework("litellm_router", ("litellm",), "as LiteLLM; `Router(num_retries=0)`", _LITELLM),
@@ -53,6 +54,7 @@ FRAMEWORKS = (
     Framework("haystack", ("haystack-ai",), '`generation_kwargs={"stream_options": {"include_usage": True}}` for the usage of streams; `max_retries=0`', Tracing("its own", "opentelemetry-haystack")),
     Framework("agno", ("agno", "openai"), "`OpenAILike(max_retries=0)` with a policy", _openinference("agno")),
     Framework("strands", ("strands-agents[openai]",), '`client_args={"max_retries": 0}` with a policy', Tracing("its own")),
+    Framework("autogen", ("autogen-agentchat", "autogen-ext[openai]"), '`OpenAIChatCompletionClient(stream_options={"include_usage": True})` for the usage of streams; `max_retries=0` with a policy', Tracing("its own")),
     Framework("smolagents", ("smolagents[openai]",), '`client_kwargs={"max_retries": 0}` with a policy', _openinference("smolagents")),
-    Framework("portkey", ("portkey-ai",), "`max_retries=0` and a policy's `retry`; it repeats a 5xx all the same", no_tracing="it needs Portkey's service"),
+    Framework("portkey", ("portkey-ai",), "`max_retries=0` and a policy's `retry`; it repeats a 5xx all the same", no_tracing="not run: it needs Portkey's service"),
 )  # fmt: skip

@@ -108,6 +108,9 @@ def langchain() -> Any:
     return _instrumentor("openinference.instrumentation.langchain", "LangChainInstrumentor")
 
 
+langgraph = langchain
+
+
 @contextmanager
 def llama_index() -> Iterator[None]:
     from llama_index.observability.otel import LlamaIndexOpenTelemetry
@@ -203,6 +206,9 @@ def openai_agents() -> Iterator[None]:
 def strands() -> Iterator[None]:
     """Always on: without a provider that keeps spans it writes into nothing."""
     yield
+
+
+autogen = strands
 
 
 def agno() -> Any:
