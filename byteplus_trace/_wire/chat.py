@@ -105,6 +105,8 @@ class _OddChunk(msgspec.Struct, gc=False):
 
 
 _SHOWN = OUTPUT | VISIBLE
+_USUAL_REASONS = frozenset({"stop", "length", "tool_calls"})
+"""Nearly every choice ends with one of them, and nobody needs to look closer."""
 _ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
 
@@ -230,10 +232,10 @@ class ChatReader:
 
     def _finish(self, index: int, reason: str, data: bytes) -> int:
         """Note why a choice ended. The first reason stays: a late frame does not take it back."""
-        if not is_reason(reason):
+        if reason not in _USUAL_REASONS and not is_reason(reason):
             return NOTHING
         self._finished.setdefault(index, reason[:LONGEST_NAME])
-        if not is_error_reason(reason):
+        if reason in _USUAL_REASONS or not is_error_reason(reason):
             return NOTHING
         self._error = self._error or _error_of_choice(data) or WireError()
         return FAILED
