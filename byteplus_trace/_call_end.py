@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -43,8 +42,7 @@ class End(msgspec.Struct, frozen=True):
     """On the clock of `time.perf_counter`; now by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):
     """How one attempt ended, and why."""
 
     result: Result

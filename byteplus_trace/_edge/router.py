@@ -117,7 +117,8 @@ class Router:
     ) -> Routed:
         """Plan a call that the policy moves; `headers` are those of its request that are looked at."""
         key = partial(_key, caller(), request.url, body) if body is not None else None
-        prior = self._resends.recall(key()) if key is not None and self._resends else None
+        # Where no call is remembered, nobody needs to make a key to ask.
+        prior = self._resends.recall(key()) if key is not None and self._resends.ended else None
         resent = False
         if prior is not None and not call.sdk_retry:
             # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.

@@ -13,9 +13,10 @@ those that are encrypted for one place or signed for it, those whose body can be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+
+import msgspec
 
 from .._facts import Call, Skip, SkipReason
 from .._forwarding import credential
@@ -29,8 +30,7 @@ from .fleet import digest_of
 from .health import Health
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What deciding about a call asks of its request."""
 
     headers: Mapping[str, str]
@@ -45,8 +45,7 @@ class Request:
     """The uploaded files that the body names, looked for when asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A target, and how this call would travel to it."""
 
     target: Target
@@ -90,7 +89,9 @@ def candidates(
 ) -> tuple[list[Candidate], list[Skip]]:
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
     caller = _Caller(call, policy, addresses, request.headers, request.origin)
+    # Where there is one target, nobody needs to know what the call continues.
     objects = list(_objects(call, request.file_ids)) if len(addresses.targets) > 1 else []
+    # Such a call goes where it must: a mode that draws lots or leaves targets out could leave out the only one.
     bound = caller.stays is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
@@ -104,6 +105,7 @@ def candidates(
         placed = [(target, groups) for target, groups in placed if caller.names(target, groups)]
     wanted = request.headers.get(REGION_HEADER)
     if wanted is not None:
+        # A wish and no condition: the others stay behind it, in their order.
         placed.sort(key=lambda each: each[0].region != wanted)
     found: list[Candidate] = []
     skipped: list[Skip] = []
@@ -114,6 +116,7 @@ def candidates(
             found.append(caller.candidate(target, groups, base))
         elif reason is not None:
             skipped.append(Skip(str(target.name), reason, target.region))
+    # An object's home is asked last, for it is among those that can serve the call, or unknown.
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
@@ -166,10 +169,12 @@ class _Caller:
         self.place = origin_of(call.url)
         self.address, self.bases = addresses.of(call)
         self.stays = why_it_stays(headers)
-        self.credential = _digest(credential(headers))
+        sent = credential(headers)
+        self.credential = digest_of(sent) if sent else None
         self.named, self.model = unprefixed(call.model, policy)
         addressed = [target for target in addresses.targets if target.name == origin]
         self.region = addressed[0].region if addressed else call.region
+        # A call is in the zones of whom it addresses. Who addresses no target, but a target's region, is in that one's.
         addressed = addressed or [target for target in addresses.targets if self.is_here(target)]
         addressed = addressed or [target for target in addresses.targets if target.region == self.region]
         self.zones = {target.zone for target in addressed} - {None}
@@ -188,6 +193,7 @@ class _Caller:
             return "operation"
         if self.zones and target.zone not in self.zones:
             return "zone"
+        # An endpoint `ep-...` exists in one region, unless the policy says what it is called in another.
         if self._is_foreign_endpoint(target):
             return "model"
         # A key belongs to the origin that it was given for: elsewhere the call would arrive without one.
@@ -251,6 +257,7 @@ def _chosen_by_mode(
         case "single":
             return members[:1]
         case "loadbalance":
+            # Only the first is drawn. The others follow as written, for a fallback has an order.
             members = [member for member in members if member.weight > 0]
             first = random.choices(range(len(members)), [member.weight for member in members])[0]
             return [members[first], *members[:first], *members[first + 1 :]]
@@ -292,7 +299,3 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
 
 # Of the keys that a policy holds anyway; a caller's own is not kept.
 _digest_of_own = lru_cache(maxsize=1024)(digest_of)
-
-
-def _digest(credential: str | None) -> str | None:
-    return digest_of(credential) if credential else None

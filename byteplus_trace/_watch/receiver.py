@@ -115,6 +115,7 @@ class Receiver:
             refusal=self._refusal,
             troubles=[each for each in troubles if each is not None],
             program=self.program.state if self.program is not None else "",
+            exit_status=self.program.exit_status if self.program is not None else None,
         )
 
     def output(self) -> list[str]:

@@ -19,7 +19,7 @@ from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
 from .lenient_json import begins_object, object_before
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, Reader
+from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .sse import LF, EventDecoder, is_flood
 from .text_budget import LONGEST_NAME
 
@@ -210,18 +210,20 @@ class Body:
         try:
             if self._parts is not None and self._reader is not None and not self.events:
                 self.streaming = False
-                self._read_document(self._reader, b"".join(self._parts))
+                body = b"".join(self._parts)
+                self._document_read = self._reader.document(body)
+                if not self._document_read:
+                    self._read_beginning(body)
             elif self._sse is not None and self._sse.bare and not self.ended:
                 self._read_bare(self._sse.bare)
         except Exception as error:
             self._cannot_read(error)
 
-    def _read_document(self, reader: Reader, body: bytes) -> None:
-        self._document_read = reader.document(body)
-        if not self._document_read:
-            first = object_before(body)
-            if read_error(first) is not None:
-                self._read_bare(first)
+    def _read_beginning(self, body: bytes) -> None:
+        """Read the error that a body begins with, where it is no document as a whole."""
+        first = object_before(body)
+        if read_error(first) is not None:
+            self._read_bare(first)
 
     def _read_bare(self, error: bytes) -> None:
         """Read an error that is no event, and has something else beside it, such as the mark that ends a stream."""

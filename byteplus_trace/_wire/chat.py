@@ -9,9 +9,11 @@ cumulative, on every chunk.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from .._facts import Answer, WireError
 from .errors import error_of, is_error_reason, is_reason, read_error, says_error
@@ -70,13 +72,6 @@ class _Message(msgspec.Struct, gc=False):
     reasoning: msgspec.Raw = NULL
     reasoning_details: msgspec.Raw = NULL
 
-    @property
-    def holds_output(self) -> bool:
-        for name in self.__struct_fields__:  # noqa: SIM110  `any` would make a generator for each choice
-            if holds(getattr(self, name)):
-                return True
-        return False
-
 
 class _Finish(msgspec.Struct, gc=False):
     """A choice of a document."""
@@ -110,6 +105,8 @@ class _OddChunk(msgspec.Struct, gc=False):
 
 
 _SHOWN = OUTPUT | VISIBLE
+_USUAL_REASONS = frozenset({"stop", "length", "tool_calls"})
+"""Nearly every choice ends with one of them, and nobody needs to look closer."""
 _ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
 
@@ -235,10 +232,10 @@ class ChatReader:
 
     def _finish(self, index: int, reason: str, data: bytes) -> int:
         """Note why a choice ended. The first reason stays: a late frame does not take it back."""
-        if not is_reason(reason):
+        if reason not in _USUAL_REASONS and not is_reason(reason):
             return NOTHING
         self._finished.setdefault(index, reason[:LONGEST_NAME])
-        if not is_error_reason(reason):
+        if reason in _USUAL_REASONS or not is_error_reason(reason):
             return NOTHING
         self._error = self._error or _error_of_choice(data) or WireError()
         return FAILED
@@ -272,7 +269,7 @@ class ChatReader:
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
-            if choice.message is not None and choice.message.holds_output:
+            if choice.message is not None and any(map(holds, astuple(choice.message))):
                 self._output |= OUTPUT
             if choice.finish_reason and not holds(choice.text):
                 self._finish(choice.index, choice.finish_reason, body)
@@ -292,18 +289,18 @@ class ChatReader:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple([finished.get(index, "error") for index in sorted(due)]),
+            finish_reasons=tuple(map(finished.get, sorted(due), repeat("error"))),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=complete,
             service_tier=self._service_tier,
-            server_fallback=server_fallback_in(self._service_status),
+            server_fallback=server_fallback_in(self._service_status) if self._service_status else None,
         )
 
 
-def server_fallback_in(status: dict[str, Any] | None) -> str | None:
+def server_fallback_in(status: dict[str, Any]) -> str | None:
     """The model asked for, where the service states that it answered with another."""
-    fallback = status.get("model_fallback") if status is not None else None
+    fallback = status.get("model_fallback")
     if not isinstance(fallback, dict) or not fallback.get("fallback_triggered"):
         return None
     original = fallback.get("original_model")

@@ -189,6 +189,6 @@ class MessagesReader(EventReader[_Event]):
             error=self._error,
             # A message has output, or a reason why there is none.
             complete=self._complete and bool(self._output or self._stop_reason),
-            server_fallback=server_fallback_in(self._service_status),
+            server_fallback=server_fallback_in(self._service_status) if self._service_status else None,
             unknown_events=tuple(self._unknown),
         )
