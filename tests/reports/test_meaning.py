@@ -155,6 +155,18 @@ def test_sound_and_a_whole_message_in_a_chunk_are_output(read, choice, chunks):
     assert ("ok", chunks) == (exchange.outcome, exchange.chunks)
 
 
+@pytest.mark.parametrize("before", [[], [chunk({"content": "hi"})]], ids=len)
+def test_a_whole_message_in_a_chunk_is_captured_once(make_caller, before):
+    whole = {"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in [*before, whole])
+    exchange, _ = make_caller(httpx, "sync").call(
+        "chat", [(200, "text/event-stream", body)], stream=True, capture_content=True
+    )
+
+    (message,) = exchange.answer.content.messages
+    assert [{"type": "text", "content": "hi"}] == message["parts"]
+
+
 def test_a_stream_of_one_whole_message_is_an_answer(read):
     whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "hi"}}]}
 
