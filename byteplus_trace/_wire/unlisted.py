@@ -29,21 +29,25 @@ _is_page = re.compile(
 class UnlistedReader:
     """Reads one reply of an API that is not in the table."""
 
-    __slots__ = ("_complete", "_error")
+    __slots__ = ("_complete", "_error", "_output")
 
     def __init__(self) -> None:
         self._complete = False
+        self._output = False
         self._error: WireError | None = None
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
+            self._complete = self._output
             return END
         error = _stated(data)
         if error is not None or name == "error":
             self._error = self._error or error or WireError()
             return FAILED
-        self._complete = self._complete or _holds_something(data)
-        return OUTPUT | VISIBLE if self._complete else NOTHING
+        if not _holds_something(data):
+            return NOTHING
+        self._output = True
+        return OUTPUT | VISIBLE
 
     def document(self, body: bytes) -> bool:
         self._error = _stated(body)

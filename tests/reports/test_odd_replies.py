@@ -530,6 +530,13 @@ def test_a_stream_of_an_api_that_is_new_is_an_answer_without_an_error_in_it(ends
     assert {(outcome, 1)} == {(end.outcome, end.sends) for end in seen.values()}
 
 
+def test_a_stream_of_an_api_that_is_new_is_cancelled_where_its_caller_closes_it(ends):
+    events = stream([{"type": "speech.started"}, {"type": "speech.delta"}, {"type": "speech.ended"}])
+    seen = ends(ABSENT[1], [events], stream=True, read_parts=1)
+
+    assert all_of(seen, "cancelled", "cancelled") == outcomes(seen)
+
+
 @pytest.mark.parametrize("blank", [b" ", b"\r\n\r\n", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
 def test_a_blank_200_is_an_empty_one(ends, api, blank):
