@@ -13,7 +13,7 @@ from typing import Any
 
 from .._facts import Answer, WireError
 from .errors import error_in, gateways_error_in
-from .lenient_json import json_in
+from .lenient_json import json_in, object_before
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .sse import DONE
 
@@ -66,6 +66,8 @@ def _holds_something(data: bytes) -> bool:
 def _stated(data: bytes) -> WireError | None:
     """The error of the call. An object that has a state may have failed long ago: to ask for it went well."""
     content: Any = json_in(data)
+    if content is None:
+        content = json_in(object_before(data))
     if isinstance(content, list) and content:
         content = content[0]
     if not isinstance(content, dict) or (content.get("id") and isinstance(content.get("status"), str)):

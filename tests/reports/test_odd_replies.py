@@ -503,6 +503,14 @@ def test_an_error_document_from_a_path_that_is_not_there_is_an_error_and_moves_n
     assert {("error", code, 1)} == {(end.outcome, end.error_type, end.sends) for end in seen.values()}
 
 
+@pytest.mark.parametrize("label", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("rest", [b"\n\ndata: [DONE]\n\n", b"<html>busy</html>"])
+def test_an_error_document_from_a_path_that_is_not_there_may_have_something_after_it(ends, rest, label):
+    seen = ends(ABSENT[0], [document(json.dumps(ERROR).encode() + rest, label)])
+
+    assert {("error", "InternalServiceError")} == {(end.outcome, end.error_type) for end in seen.values()}
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("api", [api for api in ABSENT if "/models/" not in api[1]], ids=lambda api: api[1])
 def test_an_answer_of_an_api_that_is_new_is_one(ends, api, answer):
