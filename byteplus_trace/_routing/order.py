@@ -13,9 +13,10 @@ those that are encrypted for one place or signed for it, those whose body can be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+
+import msgspec
 
 from .._facts import Call, Skip, SkipReason
 from .._forwarding import credential
@@ -29,8 +30,7 @@ from .fleet import digest_of
 from .health import Health
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What deciding about a call asks of its request."""
 
     headers: Mapping[str, str]
@@ -45,8 +45,7 @@ class Request:
     """The uploaded files that the body names, looked for when asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A target, and how this call would travel to it."""
 
     target: Target

@@ -20,6 +20,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from .._facts import Cause, FailureKind, Reason, Skip
 
 
@@ -54,8 +56,7 @@ class Send:
     """The longest silence of a stream; None: as the caller's own timeouts say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(msgspec.Struct, frozen=True):
     """
     Look at the body before anything is handed on.
 
@@ -67,29 +68,25 @@ class Peek:
     timeout_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     seconds: float
     source: Literal["backoff", "retry-after"]
     target: str
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True):
     """Close the reply in hand; another send follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Set the reply in hand aside, read whole and closed, as the one to deliver if all else fails."""
 
 
 Step = Send | Peek | Wait | Discard | Keep
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Response headers, and of a status of 400 or more the error too."""
 
     status: int
@@ -114,8 +111,7 @@ class Failure:
     """Another call on the same connection has reported its loss: the target failed once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peeked:
+class Peeked(msgspec.Struct, frozen=True):
     """What the held part of a body showed."""
 
     output: bool = False
@@ -130,8 +126,7 @@ class Peeked:
 Result = Reply | Failure | Peeked | None
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """
     How the call ends for the caller.
 

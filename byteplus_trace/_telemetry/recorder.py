@@ -9,6 +9,9 @@ written, so that they cannot disagree.
 Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
+- With `attempt_spans="when_retried"` attempts have their spans when the call has ended, with
+  their own times: only then is it known that there was more than one. What is known of a
+  single one goes onto the call's span.
 - Where another instrumentation already has a GenAI span in the context, ours is not
   opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
@@ -16,7 +19,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +76,7 @@ class Settings:
     """How to record."""
 
     http_spans: str = "own"
+    attempt_spans: str = "always"
     propagate: bool = False
     capture: bool = False
     redact: Callable[[str], str] | None = None
@@ -108,7 +112,9 @@ class Recorder:
                     context = Context({**parent, _SPAN: span})
                 except Exception as error:  # a sampler or a processor raised: all else is recorded
                     fault("opening the span", error)
-        opened = CallSpan(self, tracer, call, span, context, outer)
+        # A call without a span of its own has only those of its attempts.
+        defers = self.settings.attempt_spans == "when_retried" and not (span is None and outer is None)
+        opened = CallSpan(self, tracer, call, span, context, outer, defers)
         # Last, so that a call that could not be begun is not in flight for ever.
         try:
             in_flight = opened.in_flight = self.sink.in_flight(call)
@@ -134,12 +140,14 @@ class CallSpan(msgspec.Struct, eq=False):
     _span: Span | None
     _context: Context
     _outer: OuterSpan | None
+    _defers_attempts: bool
+    """Attempts have their spans once the call has ended, and only where there are several."""
     in_flight: CallsInFlight | None = None
     """The calls under way among which it counts."""
     _attempts: list[Span] = msgspec.field(default_factory=list)
     """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
-    def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
+    def attempt_begins(self, sending: facts.Sending | facts.Attempt, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
         call, within = self._call, self._context
         settings = self._recorder.settings
@@ -147,8 +155,8 @@ class CallSpan(msgspec.Struct, eq=False):
             # OpenTelemetry's instrumentation sends what the context holds.
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
-        if self._span is not None and not self._span.is_recording():
-            # Nor would its child be kept.
+        # Of a call's span that does not record, no child would be kept.
+        if self._defers_attempts or (self._span is not None and not self._span.is_recording()):
             return AttemptSpan(
                 None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
             )
@@ -163,6 +171,17 @@ class CallSpan(msgspec.Struct, eq=False):
         return AttemptSpan(
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
+
+    def _record_attempts(self, attempts: Sequence[facts.Attempt], ended_ns: int) -> None:
+        """The spans of attempts that are over, each with its own times."""
+        self._defers_attempts = False
+        for attempt in attempts:
+            # The difference of two clock readings may be rounded up: no child ends after its call.
+            attempt_ended_ns = min(attempt.started_ns + int(attempt.duration_seconds * 1e9), ended_ns)
+            try:
+                self.attempt_begins(attempt, attempt.started_ns).ends(attempt, attempt_ended_ns)
+            except Exception as error:
+                fault("opening the attempt span", error)
 
     def retry_waits(self, seconds: float, source: str, at_ns: int) -> None:
         self._event("retry", {"wait": seconds, "source": source}, at_ns)
@@ -219,13 +238,17 @@ class CallSpan(msgspec.Struct, eq=False):
                 fault("on_exchange", error)
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
+        span, holds_attempt = self._span, False
+        if self._defers_attempts and (span is None or span.is_recording()):
+            holds_attempt = len(exchange.attempts) == 1
+            if not holds_attempt:
+                self._record_attempts(exchange.attempts, ended_ns)
         if self._outer is not None:
-            self._outer.annotate(own_attributes(exchange))
-        span = self._span
+            self._outer.annotate(own_attributes(exchange, holds_attempt=holds_attempt))
         if span is None:
             return
         if span.is_recording():
-            span.set_attributes(end_attributes(exchange))
+            span.set_attributes(end_attributes(exchange, holds_attempt=holds_attempt))
             if exchange.outcome in _GENAI_FAILURES:
                 span.set_status(Status(StatusCode.ERROR, self._describe(exchange)))
             if self._recorder.settings.capture:

@@ -20,7 +20,7 @@ from rich.text import Text
 from .._telemetry import semconv as sc
 from .._telemetry import tree
 from .breakers import Breaker
-from .calls import Call, call_of, is_attempt
+from .calls import Call, call_of, holds_attempt, is_attempt
 from .now import Now, Numbers, RegionNow
 from .plain import plain, plain_lines
 from .spans import SPAN_KINDS, Span
@@ -337,7 +337,10 @@ def _tree(call: Span, around: Sequence[Span]) -> Iterator[Text]:
         (span for span in around if is_attempt(span) and span.parent_id == call.span_id),
         key=lambda span: span.start_ns,
     )
-    for line in tree.lines(_node(call, [_node(attempt) for attempt in attempts])):
+    nodes = [_node(attempt) for attempt in attempts]
+    if not nodes and holds_attempt(call):
+        nodes = [tree.Node(call.text(sc.HTTP_METHOD), call.attributes, call.seconds)]
+    for line in tree.lines(_node(call, nodes)):
         yield Text(tree.plain(line), _KINDS[line.kind])
 
 

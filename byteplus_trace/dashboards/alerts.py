@@ -22,7 +22,7 @@ from .._instruments import (
     TELEMETRY_ERRORS,
 )
 from .promql import Lens, share, total
-from .recordings import CALLS, ERRORS, refused_by_region, wanted_from_region
+from .recordings import CALLS, ERRORS, MOVED, refused_by_region, wanted_from_region
 from .resilience import RISKED
 from .rules import Alert, Severity
 
@@ -191,8 +191,8 @@ ALERTS = (
     ),
     Alert(
         "ModelArkFallbackStorm",
-        "job_operation_target:modelark_operations_moved:ratio_increase5m",
-        "> 0.25",
+        f"{MOVED}:ratio_increase5m",
+        f"> 0.25 and {MOVED}:increase5m >= {ENOUGH['ticket']}",
         "5m",
         "ticket",
         "{{ $value | humanizePercentage }} of the {{ $labels.operation }} calls of {{ $labels.job }} leave "

@@ -79,6 +79,7 @@ def summed(recorded: str, window: str) -> str:
 
 
 CALLS, ERRORS = "job_operation:modelark_operations", "job_operation:modelark_operation_errors"
+MOVED = "job_operation_target:modelark_operations_moved"
 
 
 def _counted(window: str) -> tuple[Recording, ...]:
@@ -116,15 +117,21 @@ def _shown(window: str) -> str:
     )
 
 
-def _moved(window: str) -> str:
-    """The share of a service's calls that a target failed, or that were led past it because it was known to fail."""
+def _moved(window: str) -> tuple[Recording, ...]:
+    """A service's calls that a target failed, or that were led past it because it was known to fail, and their share."""
     lens = Lens(window)
     moved = total(
         WHERE,
         renamed(lens.increase(FALLBACKS, "job", "from_target", "operation"), "from_target", "target"),
         lens.increase(SKIPPED, *WHERE, reason=LED_PAST),
     )
-    return f"{moved} / on (job, operation) group_left () ({CALLS}:increase{window} > 0)"
+    return (
+        Recording(f"{MOVED}:increase{window}", moved),
+        Recording(
+            f"{MOVED}:ratio_increase{window}",
+            f"{MOVED}:increase{window} / on (job, operation) group_left () ({CALLS}:increase{window} > 0)",
+        ),
+    )
 
 
 _3M, _5M, _1H = Lens("3m"), Lens("5m"), Lens("1h")
@@ -162,7 +169,7 @@ RECORDINGS = (
         "job_target:modelark_attempt_duration_seconds:p95_increase5m",
         _5M.quantile(0.95, ATTEMPT_DURATION, "job", "target", result="ok"),
     ),
-    Recording("job_operation_target:modelark_operations_moved:ratio_increase5m", _moved("5m")),
+    *_moved("5m"),
     Recording("job_model:modelark_tokens:rate5m", _5M.rate(TOKENS, "job", "model", type=SPENT)),
     Recording("job_model:modelark_cost_usd:rate1h", _1H.rate(COST, "job", "model")),
     Recording("job:modelark_cost_usd:increase5m", _5M.increase(COST, "job")),

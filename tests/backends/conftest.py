@@ -23,6 +23,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -123,10 +124,10 @@ def running(tmp_path_factory):
 
 
 class Receiver:
-    """An OTLP/HTTP endpoint of the test itself, which keeps the spans it is sent."""
+    """An OTLP/HTTP endpoint of the test itself, which keeps the spans and the metrics it is sent."""
 
     def __init__(self):
-        self.spans = []
+        self.spans, self.metrics = [], []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -136,6 +137,8 @@ class Receiver:
                     body = gzip.decompress(body)
                 if self.path == "/v1/traces":
                     receiver.keep(ExportTraceServiceRequest.FromString(body))
+                if self.path == "/v1/metrics":
+                    receiver.metrics += ExportMetricsServiceRequest.FromString(body).resource_metrics
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
@@ -153,10 +156,6 @@ class Receiver:
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans.extend(scope.spans)
-
-    @property
-    def trace_ids(self):
-        return {span.trace_id.hex() for span in list(self.spans)}
 
     def stop(self):
         self.server.shutdown()
@@ -196,6 +195,7 @@ class Prometheus:
 
     def __init__(self, url, process):
         self.process = process
+        self.otlp = f"{url}/api/v1/otlp"
         self.client = httpx.Client(base_url=f"{url}/api/v1", timeout=10)
 
     def ask(self, path, **params):
@@ -230,41 +230,77 @@ class Prometheus:
         return [exemplar for series in found for exemplar in series["exemplars"]]
 
 
-def prometheus_command(folder, port, every):
+SWITCHES = {
+    "prometheus": ("--enable-feature=exemplar-storage",),
+    # What docs/metrics.md says of created timestamps and of its OTLP receiver is tried.
+    "prometheus-3": (
+        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+        "--web.enable-otlp-receiver",
+    ),
+}
+"""The Prometheus servers that there may be, Debian's and one of today, with what each is started with."""
+
+EACH_PROMETHEUS = [pytest.param(name, marks=pytest.mark.server(name)) for name in SWITCHES]
+
+
+def prometheus_here() -> list[str]:
+    return [name for name in SWITCHES if program(name)]
+
+
+def prometheus_command(name, folder, port, every):
     """
-    Debian's Prometheus with the committed configuration and rules, and its targets in the folder.
+    A Prometheus with the committed configuration and rules, and its targets in the folder.
 
     A scrape has as long before it times out as lies between two of them.
     """
     committed = (GRAFANA / "prometheus/prometheus.yml").read_text()
     (folder / "prometheus.yml").write_text(re.sub(r"_interval: 15s", f"_interval: {every}", committed))
-    for name in ("rules.yml", "budget.yml"):
-        (folder / name).write_text((GRAFANA / "prometheus" / name).read_text())
+    for file in ("rules.yml", "budget.yml"):
+        (folder / file).write_text((GRAFANA / "prometheus" / file).read_text())
     return [
-        program("prometheus") or "prometheus",
+        program(name) or name,
         f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
+        f"--storage.tsdb.path={folder / f'data-of-{name}'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=exemplar-storage",
         "--log.level=warn",
+        *SWITCHES[name],
     ]
 
 
 @pytest.fixture(scope="session")
-def prometheus(running, traffic, tmp_path_factory):
-    """Debian's Prometheus with the committed rules, scraping the traffic."""
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+def start_prometheus(running):
+    """start_prometheus(name, folder, every): a Prometheus that is ready."""
+    started = []
+
+    def start(name, folder, every):
+        port = free_port()
+        process = running(name, prometheus_command(name, folder, port, every))
+        url = f"http://127.0.0.1:{port}"
+        started.append(Prometheus(url, process))
+        process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, f"{name} is ready")
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.client.close()
+
+
+@pytest.fixture(scope="session")
+def watching(start_prometheus, traffic, tmp_path_factory):
+    """Each Prometheus that there is, with the committed rules, scraping the same traffic."""
+    folder = tmp_path_factory.mktemp("prometheus")
     (folder / "targets.yml").write_text(f"- targets: ['127.0.0.1:{traffic}']\n")
-    url = f"http://127.0.0.1:{port}"
-    process = running("prometheus", prometheus_command(folder, port, every="5s"))
-    process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, "Prometheus is ready")
-    one = Prometheus(url, process)
+    return {name: start_prometheus(name, folder, "5s") for name in prometheus_here()}
+
+
+@pytest.fixture(scope="session", params=EACH_PROMETHEUS)
+def prometheus(request, watching):
+    one = watching[request.param]
     # On a busy machine the traffic itself takes its time to begin.
-    process.until(
+    one.process.until(
         lambda: one.query("modelark_operations_total > 0"), 180, "Prometheus has read the first calls"
     )
-    yield one
-    one.client.close()
+    return one
 
 
 class Jaeger:

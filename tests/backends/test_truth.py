@@ -3,6 +3,7 @@ Every panel against the truth: calls whose outcomes were known before, of proces
 
 What is counted agrees to a thousandth, whether Prometheus scrapes the processes themselves or
 a real Collector that they send to; quantiles to the width of their buckets (see `truth.py`).
+Debian's Prometheus and a Prometheus 3 that reads created timestamps look at the same processes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
-from .conftest import GRAFANA, Prometheus, free_port, program, prometheus_command
+from byteplus_trace._instruments import OPERATIONS
+from byteplus_trace.dashboards.promql import Lens
+
+from .conftest import EACH_PROMETHEUS, GRAFANA, free_port, program, prometheus_here
 from .truth import EMBEDDING, IMAGE, LITE, OWN, PRO, calls_of, expected
 
 PANELS = {
@@ -38,8 +41,8 @@ pytestmark = pytest.mark.server("prometheus")
 class Pod:
     """A process under script; its calls are the truth."""
 
-    def __init__(self, number, *, routed, environment):
-        self.port = free_port()
+    def __init__(self, number, *, routed, environment, port=None):
+        self.port = port or free_port()
         self.routed = routed
         settings = {"port": self.port, "service": "sent", "routed": routed, "metrics": "both"}
         self.process = subprocess.Popen(
@@ -63,12 +66,19 @@ class Pod:
         self.process.stdin.close()
         self.process.wait(60)
 
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr, self.process.stdin):
+            pipe.close()
+
 
 class Shop:
-    """The pods of a service and the Prometheus that knows them, by scraping and by way of a Collector."""
+    """The pods of a service and who knows them: each Prometheus, by scraping and by way of a Collector."""
 
-    def __init__(self, prometheus, folder, environment, jobs, eventually):
-        self.prometheus, self.jobs = prometheus, jobs
+    def __init__(self, readers, folder, environment, jobs, eventually):
+        self.readers, self.jobs = readers, jobs
         self._folder, self._environment, self._eventually = folder, environment, eventually
         self.pods, self._live = [], []
 
@@ -104,25 +114,25 @@ class Shop:
     def is_seen(self):
         """Nothing goes on, and nobody ends, before every reader has read what there is."""
         for job in self.jobs:
-            counted = f'sum(max_over_time(modelark_operations_total{{job="{job}"}}[{SECONDS}s])) == {len(self.calls)}'
-            self._eventually(lambda q=counted: self.prometheus.query(q), 90, counted)
+            self.all_see(
+                f'sum(max_over_time(modelark_operations_total{{job="{job}"}}[{SECONDS}s])) == {len(self.calls)}'
+            )
+
+    def all_see(self, question):
+        for reader in self.readers.values():
+            self._eventually(lambda r=reader: r.query(question), 90, question)
 
     def is_whole(self):
         """The time, if no scrape of a process has just failed: gauges show who can be read."""
-        now = time.time()
-        there = self.prometheus.query(f'count(up{{job="scraped"}} == 1) == {len(self._live)}', time=now)
-        return now if there else None
+        now, there = time.time(), f'count(up{{job="scraped"}} == 1) == {len(self._live)}'
+        return now if all(reader.query(there, time=now) for reader in self.readers.values()) else None
 
     def stop(self):
         for pod in self.pods:
-            if pod.process.poll() is None:
-                pod.process.kill()
-                pod.process.wait()
-            for pipe in (pod.process.stdout, pod.process.stderr, pod.process.stdin):
-                pipe.close()
+            pod.stop()
 
 
-def everything(shop, eventually):
+def everything(shop):
     """The script."""
     ok, chat = ("ok", PRO, "search"), "search"
     first = shop.begins(first=[("overloaded", PRO, chat), ok, ok])
@@ -149,9 +159,7 @@ def everything(shop, eventually):
     shop.is_seen()
     # It cannot be read for a while.
     third.process.send_signal(signal.SIGSTOP)
-    eventually(
-        lambda: shop.prometheus.query(f'up{{instance="127.0.0.1:{third.port}"}} == 0'), 60, "a failed scrape"
-    )
+    shop.all_see(f'up{{instance="127.0.0.1:{third.port}"}} == 0')
     third.process.send_signal(signal.SIGCONT)
     third.makes(
         ("left", LITE, "shop"), ("cut", PRO, chat), ("wrong_key", PRO, chat), ("embedding", EMBEDDING, ""), ok
@@ -160,8 +168,8 @@ def everything(shop, eventually):
 
 
 @pytest.fixture(scope="module")
-def shop(request, running, tmp_path_factory, eventually):
-    folder, port = tmp_path_factory.mktemp("truth"), free_port()
+def shop(request, start_prometheus, tmp_path_factory, eventually):
+    folder = tmp_path_factory.mktemp("truth")
     environment = {
         "OTEL_TRACES_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "otlp",
@@ -175,19 +183,21 @@ def shop(request, running, tmp_path_factory, eventually):
         address = collector.series.removeprefix("http://").removesuffix("/metrics")
         (folder / "collector-targets.yml").write_text(json.dumps([{"targets": [address]}]))
         jobs.append("sent")
-    process = running("prometheus-of-truth", prometheus_command(folder, port, every="2s"))
-    url = f"http://127.0.0.1:{port}"
-    process.until(lambda: httpx.get(f"{url}/-/ready").is_success, 60, "Prometheus is ready")
-    one = Shop(Prometheus(url, process), folder, environment, jobs, eventually)
+    readers = {name: start_prometheus(name, folder, "2s") for name in prometheus_here()}
+    one = Shop(readers, folder, environment, jobs, eventually)
     began = time.monotonic()
     try:
-        everything(one, eventually)
+        everything(one)
         assert time.monotonic() - began < SECONDS - 60, "the machine is too slow for the window"
         one.at = eventually(one.is_whole, 60, "a moment at which every process could be read")
         yield one
     finally:
         one.stop()
-        one.prometheus.client.close()
+
+
+@pytest.fixture(params=EACH_PROMETHEUS)
+def reader(request, shop):
+    return shop.readers[request.param]
 
 
 @pytest.fixture(params=["scraped", pytest.param("sent", marks=pytest.mark.server("otelcol"))])
@@ -195,13 +205,13 @@ def job(request):
     return request.param
 
 
-def shown(shop, expression, job, model=".*"):
+def shown(shop, reader, expression, job, model=".*"):
     """The values of one query by their labels, without those that are 0."""
     for variable in ("$__rate_interval", "$__range"):
         expression = expression.replace(variable, f"{SECONDS}s")
     chosen = re.sub(r"\$\w+", ".*", expression.replace("$job", job).replace("$model", model))
     found = {}
-    for series in shop.prometheus.query(chosen, time=shop.at):
+    for series in reader.query(chosen, time=shop.at):
         labels = {
             name: value
             for name, value in series["metric"].items()
@@ -212,7 +222,7 @@ def shown(shop, expression, job, model=".*"):
     return found
 
 
-def differences(shop, panel, job, model=None):
+def differences(shop, reader, panel, job, model=None):
     """What a panel shows and should not, query by query."""
     known = [
         call
@@ -222,7 +232,7 @@ def differences(shop, panel, job, model=None):
     for target, truth in zip(
         panel["targets"], expected(panel["title"], known, SECONDS, shop.processes(job)), strict=True
     ):
-        seen = shown(shop, target["expr"], job, model or ".*")
+        seen = shown(shop, reader, target["expr"], job, model or ".*")
         if isinstance(truth, dict):
             happened = {tuple(sorted(key)): value for key, value in truth.items() if value}
             seen = {
@@ -241,15 +251,15 @@ def differences(shop, panel, job, model=None):
 
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
-def test_a_panel_shows_what_happened(shop, job, panel):
-    wrong = "\n".join(differences(shop, panel, job))
+def test_a_panel_shows_what_happened(shop, reader, job, panel):
+    wrong = "\n".join(differences(shop, reader, panel, job))
 
     assert not wrong, wrong
 
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
-def test_a_panel_shows_what_happened_with_one_model(shop, job, panel):
-    wrong = "\n".join(differences(shop, panel, job, LITE))
+def test_a_panel_shows_what_happened_with_one_model(shop, reader, job, panel):
+    wrong = "\n".join(differences(shop, reader, panel, job, LITE))
 
     assert not wrong, wrong
 
@@ -260,5 +270,45 @@ def test_a_wrong_panel_is_found(shop):
     wrong = f'{failed} / sum(rate(modelark_operations_total{{job=~"$job"}}[$__range]))'
     panel = {**PANELS["Failed for the caller"], "targets": [{"expr": wrong, "refId": "A"}]}
 
-    (difference,) = differences(shop, panel, "scraped")
+    (difference,) = differences(shop, shop.readers["prometheus"], panel, "scraped")
     assert difference.startswith("Failed for the caller (A)")
+
+
+class TestCreatedTimestamps:
+    """What `docs/metrics.md` says of a Prometheus 3 that reads them."""
+
+    pytestmark = pytest.mark.server("prometheus-3")
+
+    def test_increase_counts_the_first_sample_too(self, shop):
+        """Prometheus guesses beyond the samples, so it is not exact."""
+        failed = f'sum(increase(modelark_operations_total{{job="scraped", outcome="error"}}[{SECONDS}s]))'
+        values = {
+            name: float(reader.query(failed, time=shop.at)[0]["value"][1])
+            for name, reader in shop.readers.items()
+        }
+        happened = sum(call.failed for call in shop.calls)
+
+        assert values["prometheus"] < happened / 2
+        assert values["prometheus-3"] == pytest.approx(happened, rel=0.2)
+
+    def test_a_restart_that_shows_no_less_than_before_is_seen(
+        self, start_prometheus, tmp_path_factory, eventually
+    ):
+        """Two calls, and after the restart at the same address, before anybody looks, three."""
+        folder, address, seen = tmp_path_factory.mktemp("restarted"), free_port(), {}
+        (folder / "targets.yml").write_text(json.dumps([{"targets": [f"127.0.0.1:{address}"]}]))
+        readers = {name: start_prometheus(name, folder, "1s") for name in prometheus_here()}
+        counted = Lens("600s").increase(OPERATIONS)
+        for made in (2, 3):
+            shows = f"sum(modelark_operations_total) == {made}"
+            pod = Pod(0, routed=False, environment={"OTEL_TRACES_EXPORTER": "none"}, port=address)
+            try:
+                pod.makes(*[("ok", PRO, "shop")] * made)
+                for name, reader in readers.items():
+                    eventually(lambda r=reader, q=shows: r.query(q), 60, shows)
+                    seen[name] = float(reader.query(counted)[0]["value"][1])
+            finally:
+                pod.stop()
+
+        assert seen["prometheus"] == 3
+        assert seen["prometheus-3"] == pytest.approx(5, rel=0.2)

@@ -170,7 +170,7 @@ PLUGGED = {
     ),
     "HTTP instrumentation": (
         "asking OpenTelemetry for HTTP spans",
-        both(OTEL, patched(other_instrumentations, "instrumented_by_otel")),
+        both(OTEL, patched(other_instrumentations.HttpSpans, "around")),
     ),
 }
 

@@ -131,6 +131,37 @@ def test_a_delta_is_output_where_it_holds_something(read, delta, chunks):
 
 
 @pytest.mark.parametrize(
+    ("choice", "chunks"),
+    [
+        ({"delta": {"audio": {"data": "aGk="}}}, 2),
+        ({"delta": {"content": None, "audio": {"id": "a", "transcript": "hi"}}}, 2),
+        ({"delta": {"audio": None}}, 1),
+        ({"delta": {"audio": {}}}, 1),
+        ({"delta": {"images": [{"image_url": {"url": "data:,"}}]}}, 2),
+        ({"delta": {"thinking_blocks": [{"type": "thinking", "thinking": "hm"}]}}, 2),
+        ({"message": {"role": "assistant", "content": "hi"}}, 2),
+        ({"delta": None, "message": {"content": "hi"}}, 2),
+        ({"delta": {"content": ""}, "message": {"content": "hi"}, "finish_reason": "stop"}, 2),
+        ({"message": {"tool_calls": [{"function": {"name": "f"}}]}}, 2),
+        ({"message": {"reasoning_content": "hm"}}, 2),
+        ({"message": {"role": "assistant", "content": ""}}, 1),
+        ({"message": None}, 1),
+    ],
+    ids=str,
+)
+def test_sound_and_a_whole_message_in_a_chunk_are_output(read, choice, chunks):
+    exchange = read("chat", {"id": "1", "model": "m", "choices": [{"index": 0, **choice}]}, STOP, "[DONE]")
+
+    assert ("ok", chunks) == (exchange.outcome, exchange.chunks)
+
+
+def test_a_stream_of_one_whole_message_is_an_answer(read):
+    whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "hi"}}]}
+
+    assert "ok" == read("chat", whole, "[DONE]").outcome
+
+
+@pytest.mark.parametrize(
     ("name", "chunks"),
     [
         ("response.web_search_call.searching", 1),
@@ -276,3 +307,189 @@ def test_a_refusal_keeps_its_code_where_it_is_an_event(make_caller, content_type
     exchange, _ = make_caller(httpx, "sync").call("chat", [(429, content_type, body)], stream=True)
 
     assert ("quota", "AccountQuotaExceeded") == (exchange.reason, exchange.error_type)
+
+
+# What gateways and services like ModelArk say, as users of them report it.
+UPSTREAM = {"code": 502, "message": "Upstream error"}
+
+
+def document_of(make_caller, api, body):
+    """The exchange of a document."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return make_caller(httpx, "sync").call(api, [(200, "application/json", data)])[0]
+
+
+@pytest.mark.parametrize("reason", ["null", "None", "NULL", ""])
+def test_no_reason_that_is_written_as_a_text_is_none(read, reason):
+    still_open = chunk({"content": "a"}, finish_reason=reason)
+
+    assert "cut" == read("chat", still_open).reason
+    assert ("stop",) == read("chat", still_open, chunk(finish_reason="stop"), "[DONE]").answer.finish_reasons
+
+
+def test_no_reason_of_a_message_that_is_written_as_a_text_is_none(read):
+    silent = {"type": "message_delta", "delta": {"stop_reason": "null"}}
+
+    assert "empty" == read("messages", STARTED, silent, STOPPED).reason
+    assert ("end_turn",) == read("messages", STARTED, TEXT, silent, ENDED, STOPPED).answer.finish_reasons
+
+
+@pytest.mark.parametrize(
+    "reason", ["network_error", "ERROR", "upstream_error", "failed", "insufficient_system_resource"]
+)
+@pytest.mark.parametrize("api", ["chat", "messages"])
+def test_a_reason_that_says_what_failed_is_an_error(read, api, reason):
+    events = {
+        "chat": [chunk({"content": "a"}), chunk(finish_reason=reason), "[DONE]"],
+        "messages": [STARTED, TEXT, {**ENDED, "delta": {"stop_reason": reason}}, STOPPED],
+    }[api]
+
+    assert "error" == read(api, *events).outcome
+
+
+@pytest.mark.parametrize(
+    "reason", ["stop", "length", "content_filter", "sensitive", "abort", "pause_turn", "eos"]
+)
+def test_a_reason_of_another_name_is_none_of_an_error(read, reason):
+    assert "ok" == read("chat", chunk({"content": "a"}), chunk(finish_reason=reason), "[DONE]").outcome
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"content": ""}, "finish_reason": "error", "error": UPSTREAM},
+        {"delta": {}, "error": UPSTREAM},
+        {"error": UPSTREAM},
+    ],
+)
+def test_the_error_of_a_choice_keeps_its_code(read, choice):
+    exchange = read("chat", {"id": "1", "model": "m", "choices": [{"index": 0, **choice}]}, "[DONE]")
+
+    assert ("error", "502") == (exchange.outcome, exchange.error_type)
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "code"),
+    [
+        (
+            "chat",
+            {"choices": [{"message": {"content": ""}, "finish_reason": "error", "error": UPSTREAM}]},
+            "502",
+        ),
+        ("chat", {"error": True, "code": "ServerOverloaded", "message": "m"}, "ServerOverloaded"),
+        ("chat", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("responses", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("images", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("embeddings", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("messages", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("chat", [{"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}], "503"),
+        ("embeddings", [{"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}], "503"),
+        ("chat", {"Error": {"Code": "InternalError", "Message": "m"}}, "InternalError"),
+        ("chat", {"object": "error", "message": "m", "type": "BadRequestError", "code": 400}, "400"),
+        ("chat", {"type": "about:blank", "title": "Bad Gateway", "status": 502}, "502"),
+        ("chat", {"errors": {"code": "Busy", "message": "m"}}, "Busy"),
+        ("chat", {"errcode": 40001, "errmsg": "m"}, "40001"),
+        ("chat", {"code": 200, "message": "OK", "data": None}, "empty"),
+        ("chat", {"code": "0", "msg": "ok", "data": {}}, "empty"),
+    ],
+    ids=str,
+)
+def test_an_error_keeps_its_code_however_a_gateway_writes_it(make_caller, api, body, code):
+    exchange = document_of(make_caller, api, body)
+
+    assert ("error", code) == (exchange.outcome, exchange.error_type)
+
+
+def test_a_choice_of_the_older_api_is_no_answer(make_caller):
+    older = {"object": "text_completion", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}
+
+    assert "empty" == document_of(make_caller, "chat", older).reason
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_that_is_a_list_keeps_its_code(make_caller, status):
+    body = b'[{"error": {"code": "AccountQuotaExceeded", "message": "m"}}]'
+    exchange, _ = make_caller(httpx, "sync").call("chat", [(status, "application/json", body)])
+
+    assert "AccountQuotaExceeded" == exchange.error_type
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.error", "code": "ServerOverloaded", "message": "m"},
+        {"type": "response.error", "error": {"code": "ServerOverloaded"}},
+        {"type": "response.completed", "response": {**response(output=[]), "error": {"code": "ServerOverloaded"}}},
+        {"type": "response.incomplete", "response": {"id": "r", "error": {"code": "ServerOverloaded"}}},
+    ],
+)  # fmt: skip
+def test_an_event_of_a_response_is_an_error_where_it_states_one(read, event):
+    exchange = read("responses", CREATED, event)
+
+    assert ("error", "ServerOverloaded") == (exchange.outcome, exchange.error_type)
+
+
+@pytest.mark.parametrize("late", [None, "in_progress", "queued", ""])
+@pytest.mark.parametrize(("last", "reasons"), [("completed", ("stop",)), ("incomplete", ("incomplete",))])
+def test_the_event_that_ends_a_response_says_how_it_ended_where_the_response_does_not(
+    read, late, last, reasons
+):
+    ended = {"type": f"response.{last}", "response": response(status=late)}
+
+    assert reasons == read("responses", CREATED, DELTA, ended).answer.finish_reasons
+
+
+@pytest.mark.parametrize(
+    ("block", "chunks"),
+    [
+        ({"type": "text", "text": "Rhine"}, 1),
+        ({"type": "thinking", "thinking": "hm"}, 1),
+        ({"type": "text", "text": ""}, 0),
+    ],
+)
+def test_a_block_that_is_whole_when_it_begins_is_output(read, block, chunks):
+    exchange = read(
+        "messages", STARTED, {"type": "content_block_start", "index": 0, "content_block": block}, STOPPED
+    )
+
+    assert ("ok" if chunks else "error", chunks) == (exchange.outcome, exchange.chunks)
+
+
+def test_an_image_in_the_event_that_ends_the_stream_is_one(read):
+    exchange = read(
+        "images", {"type": "image_generation.completed", "b64_json": "aGk=", "usage": {"output_tokens": 3}}
+    )
+
+    assert ("ok", 1) == (exchange.outcome, exchange.answer.images.generated)
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        ([{"embedding": [0.5]}, {"embedding": None}], "error"),
+        ([{"embedding": [None, None]}], "error"),
+        ([{"embedding": "AAAAPw=="}], "ok"),
+        ([{"embedding": [-0.5], "index": None}], "ok"),
+        ({"embedding": [0.5], "sparse_embedding": None}, "ok"),
+        ({"multi_embedding": [[0.5]]}, "ok"),
+    ],
+    ids=str,
+)
+def test_each_input_has_an_embedding(make_caller, data, outcome):
+    assert outcome == document_of(make_caller, "embeddings", {"object": "list", "data": data}).outcome
+
+
+@pytest.mark.parametrize(
+    "code", ["MonthlyLimitExceeded", "SubscriptionQuotaExceeded.Monthly", "WeeklyLimitExceeded"]
+)
+def test_a_limit_of_a_week_or_a_month_is_a_quota(make_caller, code):
+    refusal = 429, "application/json", json.dumps({"error": {"code": code, "message": "m"}}).encode()
+
+    assert "quota" == make_caller(httpx, "sync").call("chat", [refusal])[0].reason
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation", "ContentPolicyViolation"])
+def test_what_a_filter_refuses_is_moderation_whoever_filters(make_caller, code):
+    refusal = 400, "application/json", json.dumps({"error": {"code": code, "message": "m"}}).encode()
+
+    assert "moderation" == make_caller(httpx, "sync").call("chat", [refusal])[0].reason

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from byteplus_trace import Policy, Retry, Target
 from byteplus_trace._errors import SettingError
 from byteplus_trace._facts import Usage
 from byteplus_trace._instruments import INSTRUMENTS
@@ -344,6 +345,37 @@ def test_a_scrape_over_http_carries_exemplars_that_lead_to_the_trace(registry, e
         "modelark_time_to_first_chunk_seconds_bucket": EXEMPLAR,
         "modelark_attempt_duration_seconds_bucket": EXEMPLAR,
     }
+
+
+def test_an_attempts_exemplar_leads_to_the_attempts_span(http, instrument, told, ark, sg):
+    """One call, an attempt that fails and one that helps: each is a series of its own, with its own dot."""
+    targets = [
+        Target(name, region=region, base_url=ark.base_url(region), api_key="any")
+        for name, region in (("sg", "ap-southeast-1"), ("eu", "eu-west-1"))
+    ]
+    instrument(policy=Policy(targets=targets, retry=Retry(per_target=0)))
+    ark.region("ap-southeast-1").fails(503, code="ServerOverloaded")
+    http.post(f"{sg}/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]})
+    spans = {f"{span.context.span_id:016x}": span for span in told.spans}
+    server = serve(0, registry=told.registry)
+    try:
+        _, text = _get(f"http://127.0.0.1:{server.port}/metrics")
+    finally:
+        server.stop()
+
+    led = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.exemplar:
+                span = spans[sample.exemplar.labels["span_id"]]
+                assert sample.exemplar.labels["trace_id"] == f"{span.context.trace_id:032x}"
+                led[family.name, sample.labels.get("target"), sample.labels["result"]] = span
+    assert led == {
+        ("modelark_operation_duration_seconds", None, "ok"): told.one,
+        ("modelark_attempt_duration_seconds", "sg", "error"): told.attempts[0],
+        ("modelark_attempt_duration_seconds", "eu", "ok"): told.attempts[1],
+    }
+    assert [span.attributes["byteplus.modelark.target"] for span in told.attempts] == ["sg", "eu"]
 
 
 def _asked(server, method):
