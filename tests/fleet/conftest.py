@@ -40,6 +40,12 @@ def redis_server():
         yield server
 
 
+@pytest.fixture(scope="session")
+def fleet_of_processes():
+    """The benchmark with real processes."""
+    return processes
+
+
 class Clock:
     """Seconds that pass for everybody, read off a clock that began at another time."""
 
