@@ -4,7 +4,7 @@ Real processes, a real redis-server and a region that dies: what sharing health 
     python benchmarks/fleet_processes.py             8 processes at 20 calls a second, with and without sharing
 
 Each process calls a fake ModelArk of two regions under a policy of two targets. Two minutes; it needs the extra
-`redis` and the program `redis-server`. `tests/fleet/test_processes.py` runs the same.
+`redis` and the program `redis-server`. `tests/backends/test_fleet.py` runs the same.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ def instrument(
     base_urls: Mapping[str, str] | None = None,
     capture_content: bool | None = None,
     http_spans: Literal["own", "otel"] | None = None,
+    attempt_spans: Literal["always", "when_retried"] | None = None,
     propagate: bool | None = None,
     include_usage: bool | None = None,
     token_histograms: bool | None = None,
@@ -170,6 +171,8 @@ def instrument(
             `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`; off by default.
         http_spans: `own`: attempt spans of ours, other HTTP instrumentation silent around our send; `otel`:
             opentelemetry-instrumentation-httpx makes them, and propagates as it does.
+        attempt_spans: `always`: each send is a child of its call's span; `when_retried`: only where a call is sent more
+            than once, and else what is known of the send is on the call's span. Not with `propagate` or `otel` spans.
         propagate: send `traceparent` to ModelArk (`own` spans only); off.
         include_usage: ask for usage on streamed chats that did not, and take the extra chunk out again; off.
         token_histograms: record each call's token counts as OpenTelemetry histograms too, for percentiles; off.

@@ -14,7 +14,10 @@ from ._facts import Operation
 Kind = Literal["chat", "messages", "responses", "embeddings", "images", "video", "other"]
 """What a policy's `only` and `replay` name."""
 
-FamilyName = Literal["chat", "responses", "fetched", "messages", "images", "embeddings", "tasks", "plain"]
+FamilyName = Literal[
+    "chat", "responses", "fetched", "messages", "images", "embeddings", "tasks",
+    "plain", "lists", "tokens", "labels", "counts", "unlisted",
+]  # fmt: skip
 """How the requests and the replies of an API are read."""
 
 
@@ -52,8 +55,16 @@ def _embeddings(pattern: str, name: str, *, batch: bool = False) -> Api:
     return Api("POST", pattern, "embeddings", name, "embeddings", "embeddings", batch=batch)
 
 
-def _other(method: str, pattern: str, name: str, kind: Kind = "other", *, makes_object: bool = False) -> Api:
-    return Api(method, pattern, "other", name, kind, "plain", makes_object=makes_object)
+def _other(
+    method: str,
+    pattern: str,
+    name: str,
+    kind: Kind = "other",
+    family: FamilyName = "plain",
+    *,
+    makes_object: bool = False,
+) -> Api:
+    return Api(method, pattern, "other", name, kind, family, makes_object=makes_object)
 
 
 # A longer pattern stands before its own end.
@@ -62,7 +73,7 @@ APIS: tuple[Api, ...] = (
     _chat("/bots/chat/completions", "bot_chat"),
     _chat("/batch/chat/completions", "batch_chat", batch=True),
     _chat("/chat/completions", "chat_completions"),
-    _other("GET", "/responses/{id}/input_items", "responses_input_items", "responses"),
+    _other("GET", "/responses/{id}/input_items", "responses_input_items", "responses", "lists"),
     Api("GET", "/responses/{id}", "fetch_response", "responses_get", "responses", "fetched"),
     _other("DELETE", "/responses/{id}", "responses_delete", "responses"),
     Api("POST", "/responses", "chat", "responses", "responses", "responses", makes_object=True, streams=True),
@@ -75,29 +86,28 @@ APIS: tuple[Api, ...] = (
         "POST", "/contents/generations/tasks", "generate_content", "video_task_create", "video", "tasks",
         makes_object=True, output_type="video",
     ),
-    _other("GET", "/contents/generations/tasks", "video_task_list", "video"),
+    _other("GET", "/contents/generations/tasks", "video_task_list", "video", "lists"),
     Api("GET", "/contents/generations/tasks/{id}", "other", "video_task_get", "video", "tasks"),
     _other("DELETE", "/contents/generations/tasks/{id}", "video_task_delete", "video"),
-    _other("POST", "/messages/count_tokens", "messages_count_tokens", "messages"),
+    _other("POST", "/messages/count_tokens", "messages_count_tokens", "messages", "counts"),
     Api("POST", "/messages", "chat", "messages", "messages", "messages", streams=True),
-    _other("POST", "/tokenization", "tokenization"),
-    _other("POST", "/classification", "classification"),
+    _other("POST", "/tokenization", "tokenization", family="tokens"),
+    _other("POST", "/classification", "classification", family="labels"),
     # The chats that follow are sent to the target that made the context.
     _other("POST", "/context/create", "context_create", "chat", makes_object=True),
     Api("GET", "/files/{id}/content", "other", "files", "other", None),
     _other("GET", "/files/{id}", "files"),
     _other("DELETE", "/files/{id}", "files"),
-    _other("GET", "/files", "files"),
+    _other("GET", "/files", "files", family="lists"),
     _other("POST", "/files", "files", makes_object=True),
-    _other("GET", "/models", "models"),
+    _other("GET", "/models", "models", family="lists"),
     _other("GET", "/models/{id}", "models"),
-    Api("GET", "/e2e/get/certificate", "other", "e2e_certificate", "other", None),
-    Api("POST", "/e2e/get/certificate", "other", "e2e_certificate", "other", None),  # as the SDKs ask for it
-    Api("GET", "/ping", "other", "ping", "other", None),
+    Api("GET", "/e2e/get/certificate", "other", "e2e_certificate", "other", "unlisted"),
+    Api("POST", "/e2e/get/certificate", "other", "e2e_certificate", "other", "unlisted"),  # as the SDKs ask for it
+    Api("GET", "/ping", "other", "ping", "other", "unlisted"),
 )  # fmt: skip
 
-# BytePlus answers a path that it does not know with an empty 200, so nothing is made of its body.
-OTHER = Api("*", "", "other", "other", "other", None)
+OTHER = Api("*", "", "other", "other", "other", "unlisted")
 
 BY_NAME: dict[str, Api] = {api.name: api for api in (*reversed(APIS), OTHER)}
 """The first row of each name. Operation, kind, output type and batch are the same for all rows of a name."""

@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -43,8 +42,7 @@ class End(msgspec.Struct, frozen=True):
     """On the clock of `time.perf_counter`; now by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True):
     """How one attempt ended, and why."""
 
     result: Result
@@ -144,8 +142,8 @@ def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> A
         return OK  # these may be empty, and so may a file that is downloaded
     if call.method == "DELETE" and (not body.begun or body.is_object):
         return OK  # a page is no confirmation, and nothing at all is one
-    if call.api == "other" and body.begun:
-        return OK  # nobody here knows what this API replies
+    if call.api == "other" and body.chunks:
+        return OK  # nobody here knows which event ends a stream of this API
     if answer.images is not None and answer.images.generated:
         return OK  # a single image's stream may lack its closing event
     if body.streaming and body.begun and (body.chunks or not body.ended):

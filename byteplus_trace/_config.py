@@ -33,6 +33,7 @@ logger = logging.getLogger("byteplus_trace")
 PREFIX = "BYTEPLUS_TRACE_"
 CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 HTTP_SPANS = ("own", "otel")
+ATTEMPT_SPANS = ("always", "when_retried")
 METRICS = ("prometheus", "otlp", "both")
 
 _CAPTURE_VALUES = {
@@ -70,6 +71,7 @@ class Config:
     base_urls: Mapping[str, str] = field(default_factory=dict)
     capture_content: bool = False
     http_spans: str = "own"
+    attempt_spans: str = "always"
     propagate: bool = False
     include_usage: bool = False
     token_histograms: bool = False
@@ -160,7 +162,7 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
     for name, kind, expected in _KINDS:
         if not isinstance(settled.get(name, kind()), kind):
             raise SettingError(f"{name}={shown(settled[name])} must be {expected}.")
-    for name, known in (("http_spans", HTTP_SPANS), ("metrics", METRICS)):
+    for name, known in (("http_spans", HTTP_SPANS), ("attempt_spans", ATTEMPT_SPANS), ("metrics", METRICS)):
         value = settled.get(name)
         if value is not None and value not in known:
             raise SettingError(
@@ -170,8 +172,24 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
         raise SettingError(
             "metrics='otlp' leaves nothing to serve on metrics_port: write metrics='both', or leave the port out."
         )
+    if settled.get("attempt_spans") == "when_retried":
+        _check_attempt_spans(settled)
     _check_objects(settled)
     return Config(**settled)
+
+
+def _check_attempt_spans(settled: Mapping[str, Any]) -> None:
+    """Whoever sends the id of an attempt's span cannot wait to see whether there will be one."""
+    if settled.get("http_spans") == "otel":
+        raise SettingError(
+            "attempt_spans='when_retried' cannot hold with http_spans='otel', which has OpenTelemetry make a span of every send: "
+            "write http_spans='own', or leave attempt_spans out."
+        )
+    if settled.get("propagate"):
+        raise SettingError(
+            "attempt_spans='when_retried' cannot hold with propagate=True, which sends the id of each attempt's span with the "
+            "attempt: write propagate=False, or leave attempt_spans out."
+        )
 
 
 def _load(settled: dict[str, Any], environ: Mapping[str, str]) -> None:
@@ -208,6 +226,7 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("service_name", str, "a text"),
     ("metrics_addr", str, "a text"),
     ("http_spans", str, f"one of {', '.join(HTTP_SPANS)}"),
+    ("attempt_spans", str, f"one of {', '.join(ATTEMPT_SPANS)}"),
     ("capture_content", bool, "True or False"),
     ("propagate", bool, "True or False"),
     ("include_usage", bool, "True or False"),
@@ -303,6 +322,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "base_urls": _read_base_urls,
     "capture_content": _read_capture,
     "http_spans": _read_text,
+    "attempt_spans": _read_text,
     "propagate": _read_yes,
     "include_usage": _read_yes,
     "token_histograms": _read_yes,

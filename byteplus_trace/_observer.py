@@ -30,19 +30,16 @@ if TYPE_CHECKING:
     from ._wire.families import Family
 
 
-class _Open:
+class _Open(msgspec.Struct):
     """The attempt under way."""
 
-    __slots__ = ("request_id", "sending", "span", "started", "started_ns", "status", "upstream_ms")
-
-    def __init__(self, sending: Sending, started: float, started_ns: int) -> None:
-        self.sending = sending
-        self.started = started
-        self.started_ns = started_ns
-        self.span: AttemptSpan | None = None
-        self.status: int | None = None
-        self.request_id: str | None = None
-        self.upstream_ms: int | None = None
+    sending: Sending
+    started: float
+    started_ns: int
+    span: AttemptSpan | None = None
+    status: int | None = None
+    request_id: str | None = None
+    upstream_ms: int | None = None
 
 
 class _Over(msgspec.Struct):
@@ -222,29 +219,24 @@ class Observer:
         except IndexError:
             return
         try:
-            self._finish(end, kept)
+            ended_ns = self._ns(end.at)
+            final: _Over | None = None
+            if self._open is not None:
+                attempt, self._open = self._open, None
+                final = self._close(attempt, end, ended_ns)
+            elif kept is not None:
+                final = next(over for over in self._over if over.attempt.number == kept)
+            elif end.error is not None and end.kind != "deadline":
+                final = next((over for over in self._over if over.error is end.error), None)
+            exchange = self._exchange(end, final)
+            if self._heard is not None:
+                self._heard(exchange, end.error)
+            if self._call_span is not None:
+                self._call_span.ends(exchange, ended_ns)
+            # The exceptions of failed attempts hold the frames that hold this.
+            self._over.clear()
         except Exception as own:
             fault("finishing", own)
-
-    def _finish(self, end: End, kept: int | None) -> None:
-        final: _Over | None
-        ended_ns = self._ns(end.at)
-        if self._open is not None:
-            attempt, self._open = self._open, None
-            final = self._close(attempt, end, ended_ns)
-        elif kept is not None:
-            final = next(over for over in self._over if over.attempt.number == kept)
-        elif end.error is not None and end.kind != "deadline":
-            final = next((over for over in self._over if over.error is end.error), None)
-        else:
-            final = None
-        exchange = self._exchange(end, final)
-        if self._heard is not None:
-            self._heard(exchange, end.error)
-        if self._call_span is not None:
-            self._call_span.ends(exchange, ended_ns)
-        # The exceptions of failed attempts hold the frames that hold this.
-        self._over.clear()
 
     def _close(self, attempt: _Open, end: End, ended_ns: int) -> _Over:
         sending, body = attempt.sending, self.body

@@ -43,6 +43,7 @@ LONGEST_NUMBER = 15
 
 WANTED_HEADERS = frozenset({"x-stainless-retry-count", "x-client-request-id"})
 """The headers that are looked at here, beside Portkey's."""
+_METADATA_HEADERS = ("x-portkey-metadata", "x-portkey-trace-id")
 
 _NOTHING_ASKED = Asked()
 
@@ -93,11 +94,13 @@ class Places:
         for place in places:
             for host in set(spellings_of(place.host)):
                 self._by_host.setdefault(host, []).append(place)
+        self.may_be = lru_cache(maxsize=1024)(self._may_be)
+        """As `_may_be`, remembered: it is asked for every request of every client."""
         self.addressed = lru_cache(maxsize=1024)(self._addressed)
         """As `_addressed`, remembered: an application has few URLs, some of them with ids in."""
 
-    def may_be(self, host: str) -> bool:
-        """Whether a request to this host deserves a closer look; asked for every request of every client."""
+    def _may_be(self, host: str) -> bool:
+        """Whether a request to this host deserves a closer look."""
         return host in self._by_host or host == PORTKEY_HOST or region_of(host) is not None
 
     def place_of(self, scheme: str, host: str, port: int, path: str) -> Place | None:
@@ -171,7 +174,9 @@ def recognise(
         region = headers.get(REGION_HEADER, region)
         if not may_be_region(region):
             region = "unknown"
-    values, cut = _metadata(metadata, headers)
+    # Nearly no call has any.
+    has_metadata = metadata or not headers.keys().isdisjoint(_METADATA_HEADERS)
+    values, cut = _metadata(metadata, headers) if has_metadata else ({}, 0)
     retries = headers.get("x-stainless-retry-count", "0")
     call = Call(
         # By position, for a call with more than 15 keywords makes a dict of them first.
@@ -206,10 +211,7 @@ def _is_byteplus(provider: str, model: str | None) -> bool:
 
 def _metadata(scope: Mapping[str, str], headers: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
     """The scope's key/values, the request's own on top, each at most 128 characters."""
-    sent = headers.get("x-portkey-metadata")
-    trace_id = headers.get("x-portkey-trace-id")
-    if not scope and sent is None and trace_id is None:
-        return {}, 0
+    sent, trace_id = map(headers.get, _METADATA_HEADERS)
     values = dict(scope)
     if sent is not None:
         values.update(_portkey_metadata(sent))

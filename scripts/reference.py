@@ -137,7 +137,11 @@ EVENTS = (
 SECTIONS: Sequence[tuple[str, When, str]] = (
     ("Known when the call starts", "start", "Set when the span starts, so that samplers see them."),
     ("Known when it has ended", "end", ""),
-    ("On the span of each attempt", "attempt", ""),
+    (
+        "On the span of each attempt",
+        "attempt",
+        "On the call's span where it was sent once, and `attempt_spans` is `when_retried`: then it has no child.",
+    ),
     ("Only where content is captured", "content", "Off by default: see [content](tracing.md#content)."),
 )
 

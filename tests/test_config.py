@@ -35,8 +35,9 @@ def test_without_anything_the_defaults_stand():
 
     assert config.policy is None
     assert (False, False, False) == (config.capture_content, config.propagate, config.include_usage)
-    assert ("own", 100, "127.0.0.1", None) == (
+    assert ("own", "always", 100, "127.0.0.1", None) == (
         config.http_spans,
+        config.attempt_spans,
         config.max_models,
         config.metrics_addr,
         config.metrics_port,
@@ -54,6 +55,7 @@ WRITTEN = {
     "base_urls": ("https://ark.private.example/api/v3=ap-southeast-1", PRIVATE),
     "capture_content": ("span_only", True),
     "http_spans": ("otel", "otel"),
+    "attempt_spans": ("when_retried", "when_retried"),
     "propagate": ("yes", True),
     "include_usage": ("1", True),
 }
@@ -201,6 +203,27 @@ WRONG = {
     "a label with two underscores": ({"metadata_labels": ("__x",)}, ["'__x'"]),
     "labels that are no list": ({"metadata_labels": 5}, ["metadata_labels=5"]),
     "another kind of span": ({"http_spans": "otl"}, ["'otl'", "own, otel", "Did you mean 'otel'?"]),
+    "another choice of attempt spans": (
+        {"attempt_spans": "when_retry"},
+        ["'when_retry'", "always, when_retried", "Did you mean 'when_retried'?"],
+    ),
+    "truth for attempt spans": ({"attempt_spans": True}, ["attempt_spans=True", "always, when_retried"]),
+    "fewer spans than ids that are sent": (
+        {"attempt_spans": "when_retried", "propagate": True},
+        [
+            "attempt_spans='when_retried'",
+            "propagate=True",
+            "write propagate=False, or leave attempt_spans out",
+        ],
+    ),
+    "fewer spans than OpenTelemetry makes": (
+        {"attempt_spans": "when_retried", "http_spans": "otel"},
+        [
+            "attempt_spans='when_retried'",
+            "http_spans='otel'",
+            "write http_spans='own', or leave attempt_spans out",
+        ],
+    ),
     "a number for a word": ({"http_spans": 5}, ["http_spans=5", "own, otel"]),
     "a capture word": ({"capture_content": "some"}, ["'some'", "SPAN_ONLY"]),
     "a number to capture": ({"capture_content": 5}, ["capture_content=5"]),
@@ -256,6 +279,7 @@ WRONG_VARIABLES = {
     "CAPTURE_CONTENT": ("all of it", "SPAN_ONLY"),
     "BASE_URLS": ("https://x/api/v3", "URL=REGION"),
     "HTTP_SPANS": ("mine", "own, otel"),
+    "ATTEMPT_SPANS": ("never", "always, when_retried"),
 }
 
 
@@ -267,6 +291,32 @@ def test_a_wrong_variable_is_named_and_says_what_to_write(name):
         configure({}, {f"BYTEPLUS_TRACE_{name}": text})
 
     assert name in str(caught.value).upper()
+
+
+# Two settings that cannot both be followed, each written as an argument, a variable, or in the file.
+APART = {"propagate": True, "http_spans": "otel"}
+PLACES = ("argument", "variable", "file")
+
+
+@pytest.mark.parametrize("other", APART)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("others_place", PLACES)
+def test_attempt_spans_are_refused_beside_what_needs_each_of_them_wherever_they_are_written(
+    tmp_path, other, place, others_place
+):
+    arguments, variables, lines = {}, {}, []
+    for name, value, where in (("attempt_spans", "when_retried", place), (other, APART[other], others_place)):
+        if where == "argument":
+            arguments[name] = value
+        elif where == "variable":
+            variables[f"BYTEPLUS_TRACE_{name.upper()}"] = str(value).lower()
+        else:
+            lines.append(f"{name} = {json.dumps(value)}\n")
+    file = tmp_path / "settings.toml"
+    file.write_text("".join(lines))
+
+    with pytest.raises(SettingError, match="attempt_spans='when_retried' cannot hold with"):
+        configure(arguments, {**variables, "BYTEPLUS_TRACE_CONFIG": str(file)})
 
 
 @pytest.mark.parametrize("text", ["--9464", "9" * 5000, "²", "9464.0"])

@@ -20,25 +20,25 @@ ROOT = Path(__file__).parent.parent
 GRAFANA = ROOT / "grafana"
 SCHEMAS = Path(__file__).parent / "schemas"
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
-PANELS = [
-    pytest.param(panel, id=f"{name}: {panel['title']}")
+PANELS = {
+    f"{name}: {panel['title']}": panel
     for name, board in BOARDS.items()
     for panel in board["panels"]
     if panel["type"] != "row"
-]
+}
 RULES = [
     rule
     for group in yaml.safe_load((GRAFANA / "prometheus/rules.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
-EXPRESSIONS = [
-    pytest.param(target["expr"], id=f"{name}: {panel['title']} {target['refId']}")
-    for name, board in BOARDS.items()
-    for panel in board["panels"]
-    for target in panel.get("targets", ())
-]
+TARGETS = {
+    f"{name} {target['refId']}": target for name, panel in PANELS.items() for target in panel["targets"]
+}
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
-ALERTS = [pytest.param(rule, id=rule["alert"]) for rule in RULES if "alert" in rule]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+EXPRESSIONS = {name: target["expr"] for name, target in TARGETS.items()} | {
+    rule.get("record") or rule["alert"]: rule["expr"] for rule in RULES
+}
 
 LABELS = {instrument.name: {*instrument.labels, *promql.PROCESS} for instrument in INSTRUMENTS}
 for instrument in INSTRUMENTS:
@@ -88,15 +88,10 @@ def test_the_committed_files_are_what_the_code_builds():
     assert not stale
 
 
-@pytest.mark.parametrize("panel", PANELS)
-def test_panels_name_only_series_and_labels_that_exist(panel):
-    for target in panel["targets"]:
-        assert not unknown_names(target["expr"]), target["expr"]
+def test_panels_and_rules_name_only_series_and_labels_that_exist():
+    unknown = {name: unknown_names(expression) for name, expression in EXPRESSIONS.items()}
 
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("record") or rule["alert"])
-def test_rules_name_only_series_and_labels_that_exist(rule):
-    assert not unknown_names(rule["expr"]), rule["expr"]
+    assert {} == {name: names for name, names in unknown.items() if names}
 
 
 def test_unknown_names_are_found():
@@ -127,31 +122,44 @@ def test_a_panel_that_asks_for_what_is_not_there_cannot_be_built(ask, complaint)
         ask()
 
 
-@pytest.mark.parametrize("panel", PANELS)
-def test_panels_say_what_they_answer_and_how_to_read_it(panel):
-    custom = panel["fieldConfig"]["defaults"]
-
-    assert panel["type"] == "stat" or panel["title"].endswith("?")
-    assert panel["description"].endswith((".", "%"))
-    assert custom["unit"]
-    assert custom.get("noValue") or panel["type"] == "heatmap"
-
-
-@pytest.mark.parametrize("panel", PANELS)
-def test_legends_are_words_or_labels_that_the_expression_keeps(panel):
-    for target in panel["targets"]:
-        legend = target.get("legendFormat", "")
-        assert legend
-        for label in re.findall(r"{{(\w+)}}", legend):
-            assert re.search(rf"\bby \([^)]*\b{label}\b", target["expr"]), f"{legend}: {target['expr']}"
+@pytest.mark.parametrize(
+    ("what", "stands"),
+    [
+        ("a question", lambda panel: panel["type"] == "stat" or panel["title"].endswith("?")),
+        ("a description", lambda panel: panel["description"].endswith((".", "%"))),
+        ("a unit", lambda panel: panel["fieldConfig"]["defaults"]["unit"]),
+        (
+            "what it shows of nothing",
+            lambda panel: panel["fieldConfig"]["defaults"].get("noValue") or panel["type"] == "heatmap",
+        ),
+    ],
+)
+def test_panels_say_what_they_answer_and_how_to_read_it(what, stands):
+    assert [] == [name for name, panel in PANELS.items() if not stands(panel)], f"without {what}"
 
 
-@pytest.mark.parametrize("panel", PANELS)
-def test_latency_panels_show_exemplars(panel):
+def test_legends_are_words_or_labels_that_the_expression_keeps():
+    assert [] == [name for name, target in TARGETS.items() if not target.get("legendFormat")]
+    assert [] == [
+        f"{name}: {label}"
+        for name, target in TARGETS.items()
+        for label in re.findall(r"{{(\w+)}}", target["legendFormat"])
+        if not re.search(rf"\bby \([^)]*\b{label}\b", target["expr"])
+    ]
+
+
+def test_latency_panels_show_exemplars():
     """Figures show no points, so none of them is asked for exemplars."""
-    for target in panel["targets"]:
-        carries = any(f"{row.name}_bucket" in target["expr"] for row in INSTRUMENTS if row.exemplars)
-        assert target.get("exemplar", False) is (carries and panel["type"] != "stat")
+
+    def carries(target):
+        return any(f"{row.name}_bucket" in target["expr"] for row in INSTRUMENTS if row.exemplars)
+
+    assert [] == [
+        f"{name} {target['refId']}"
+        for name, panel in PANELS.items()
+        for target in panel["targets"]
+        if target.get("exemplar", False) is not (carries(target) and panel["type"] != "stat")
+    ]
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -185,14 +193,20 @@ def test_each_choice_offers_what_there_is_under_those_before_it(board):
         assert chosen == [before["name"] for before in variables[:number]][:4]
 
 
-@pytest.mark.parametrize("panel", PANELS)
-def test_the_series_of_a_panel_are_filtered_alike(panel):
+def test_the_series_of_a_panel_are_filtered_alike():
     """Added or divided, series that know a choice and series that do not are no figure of anything."""
-    filters = [filters_of(target["expr"]) for target in panel["targets"]]
-    (chosen,) = {frozenset(each) for one in filters for each in one.values()}
+    chosen = {
+        name: {frozenset(each) for target in panel["targets"] for each in filters_of(target["expr"]).values()}
+        for name, panel in PANELS.items()
+    }
 
-    for label in {"operation", "model", "region"} - chosen:
-        assert f" {label}" in panel["description"].rpartition("Not filtered by")[2], "it says so"
+    assert {} == {name: filters for name, filters in chosen.items() if len(filters) != 1}
+    assert [] == [
+        f"{name} does not say that it is not filtered by {label}"
+        for name, (filters,) in chosen.items()
+        for label in {"operation", "model", "region"} - filters
+        if f" {label}" not in PANELS[name]["description"].rpartition("Not filtered by")[2]
+    ]
 
 
 def test_unlike_filters_are_found():
@@ -201,11 +215,14 @@ def test_unlike_filters_are_found():
     assert filters_of(unlike) == {"modelark_a": {"model"}, "modelark_b": {"job"}, "modelark_c": set()}
 
 
-@pytest.mark.parametrize("expression", [*EXPRESSIONS, *(rule["expr"] for rule in RULES)])
-def test_what_is_counted_is_counted_with_its_first_sample(expression):
+def test_what_is_counted_is_counted_with_its_first_sample():
     """`rate` never sees one, and `increase` stands for resets alone."""
-    assert not re.search(r"\b(rate|irate|delta|idelta)\(", expression)
-    assert expression.count("increase(") == expression.count("resets(")
+    assert [] == [
+        name
+        for name, expression in EXPRESSIONS.items()
+        if re.search(r"\b(rate|irate|delta|idelta)\(", expression)
+        or expression.count("increase(") != expression.count("resets(")
+    ]
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -230,13 +247,17 @@ def test_dashboards_are_valid_to_grafana(board):
     jsonschema.Draft7Validator(schema).validate(board)
 
 
-@pytest.mark.parametrize("panel", PANELS)
-def test_panels_are_valid_to_grafana(panel):
-    schema = json.loads((SCHEMAS / f"{panel['type'].replace('-', '')}.jsonschema.json").read_text())
-    own = {"Options": panel["options"], "FieldConfig": panel["fieldConfig"]["defaults"].get("custom", {})}
-    for name in own.keys() & schema["definitions"].keys():
-        narrowed = {"$ref": f"#/definitions/{name}", "definitions": schema["definitions"]}
-        jsonschema.Draft7Validator(narrowed).validate(own[name])
+def test_panels_are_valid_to_grafana():
+    wrong = []
+    for title, panel in PANELS.items():
+        schema = json.loads((SCHEMAS / f"{panel['type'].replace('-', '')}.jsonschema.json").read_text())
+        own = {"Options": panel["options"], "FieldConfig": panel["fieldConfig"]["defaults"].get("custom", {})}
+        for name in own.keys() & schema["definitions"].keys():
+            narrowed = {"$ref": f"#/definitions/{name}", "definitions": schema["definitions"]}
+            errors = jsonschema.Draft7Validator(narrowed).iter_errors(own[name])
+            wrong += [f"{title}, {name}: {error.message}" for error in errors]
+
+    assert [] == wrong
 
 
 def test_a_misspelt_key_is_not_valid():
@@ -253,7 +274,7 @@ def test_recorded_names_tell_their_labels_the_metric_and_the_operation():
         assert set(name.partition(":")[0].split("_")) == kept_by(expression) - {"le"}
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_alerts_stand_on_what_is_recorded_and_lead_to_a_runbook(alert):
     runbook = (ROOT / "docs/alerts.md").read_text()
     path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
@@ -270,7 +291,7 @@ def test_the_runbook_has_no_alert_that_is_gone():
     assert documented == {alert.name for alert in alerts.ALERTS}
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_speaks_only_of_labels_that_it_has(alert):
     named = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
 

@@ -86,7 +86,7 @@ def _clients(_around: Surroundings) -> Iterator[Finding]:
         if _version_of(name) is not None:
             yield Finding("ok", name, "its calls are observed, and never moved")
     dspy = _version_of("dspy")
-    if dspy is not None and tuple(map(int, dspy.split(".")[:2])) >= (3, 4):
+    if dspy is not None and [int(part) for part in re.findall(r"\d+", dspy)[:2]] >= [3, 4]:
         yield Finding(
             "warn",
             "dspy",

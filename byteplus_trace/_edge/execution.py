@@ -16,7 +16,7 @@ from .._facts import Answer, Sending
 from .._regions import DEFAULT_PORTS
 from .._routing.steps import Deliver, Failure, Peeked, Reply, Send
 from .._telemetry.guard import fault
-from .._wire.retry_after import retry_after
+from .._wire.retry_after import RETRY_AFTER, retry_after
 from .connections import was_unprocessed
 from .library import REDIRECTED, Library, failure_of
 from .received import Received
@@ -77,6 +77,7 @@ class Executor:
         if step.replays:
             self.observer.duplicate = self.observer.duplicate or "replayed"
         url = target_url(self.library, self.request.url, step.base_url, step.path)
+        # Where nothing moves, nothing is spelled anew: the caller's own URL leaves.
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         span = self.observer.sends(
@@ -96,6 +97,7 @@ class Executor:
         if self.body is not None:
             model = {"model": step.model} if step.model is not None else {}
             changed = rewritten_body(self.body, {**step.override_params, **model}, self.asks_usage)
+        # Kept before it leaves: a fault of ours from here on may not let the call go out a second time.
         rewritten = changed if changed is not self.body else None
         self.sent = self._copy(step, url, rewritten, headers)
         transport = self.instrumentation.sending(self.transport_for(url), self.library.name, self.colour)
@@ -148,7 +150,10 @@ class Executor:
         return Reply(
             status=received.response.status_code,
             code=code,
-            retry_after_seconds=retry_after(received.headers, time.time()),
+            # Hardly any reply asks for a wait.
+            retry_after_seconds=None
+            if received.headers.keys().isdisjoint(RETRY_AFTER)
+            else retry_after(received.headers, time.time()),
             streaming=body is not None and body.streaming,
         )
 
@@ -193,6 +198,7 @@ class Executor:
         if body is None or not body.legible:
             return Peeked(output=True)
         code = answer.error.code if answer.error is not None else None
+        # Output first: an error after it is the caller's to see, for the call may not begin anew.
         if body.first_chunk_at is not None:
             return Peeked(output=True)
         if answer.error is not None or body.failed:
@@ -207,13 +213,15 @@ class Executor:
         self.failure = Failure("other", reached=True, error=error)
         named, reached = failure_of(error)
         wire, began = self.wire, self.in_hand is not None
+        # A name alone says that the server may have seen the request. What happened on the wire knows better.
         if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and died_silently(error)
         counted = False
         if named == "reset":
             if not began and was_unprocessed(error, wire.stream_id if wire is not None else None):
-                reached, stale = False, True
+                reached, stale = False, True  # a GOAWAY says so
+            # One lost connection fails all of its streams, and is one failure of its target.
             counted = not self.routed.router.losses.is_new(error)
         self.failure = Failure(named, reached, stale, error, counted)
         self.observer.attempt_over(End("raised", error, named))
@@ -242,7 +250,7 @@ class Executor:
         if self.kept is not None:
             self.observer.finish(End("exhausted"), kept=self.kept.number)
             return self.kept
-        if self.sent is not None:
+        if self.sent is not None:  # it may have run: it does not go out once more
             self.failure = self.failure or Failure("other", reached=True)
             self._raise()
         self.observer.finish(End("raised", error))
@@ -310,9 +318,9 @@ class Executor:
         """Name in the response who served."""
         response = received.response
         served = self.observer.served(received.number)
-        facts = {key: str(value) for key, value in served.items() if value is not None}
-        for key, value in facts.items():
-            response.headers[f"x-byteplus-trace-{key.replace('_', '-')}"] = value
+        for key, value in served.items():
+            if value is not None:
+                response.headers[f"x-byteplus-trace-{key.replace('_', '-')}"] = str(value)
         response.extensions["byteplus_trace"] = served
         if final:
             response.headers["x-should-retry"] = "false"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from .._scope import current_metadata
 from .._telemetry import guard as guarding
 from .._telemetry.guard import fault, guard
 from .._telemetry.meter import MeterSink
+from .._telemetry.other_instrumentations import HttpSpans
 from .._telemetry.provider import Meters, Tracers
 from .._telemetry.recorder import Recorder, Settings
 from .._telemetry.sink import Sink
@@ -82,6 +84,7 @@ class Instrumentation:
             else None,
             Settings(
                 http_spans=config.http_spans,
+                attempt_spans=config.attempt_spans,
                 propagate=config.propagate,
                 capture=config.capture_content,
                 redact=config.redact,
@@ -89,6 +92,7 @@ class Instrumentation:
                 show=_console() if config.console else None,
             ),
         )
+        self._http_spans = HttpSpans() if config.http_spans == "otel" else None
         self.cost = config.prices.cost if config.prices is not None else _prices.cost
         self.places = Places(_places(config))
         self.router = self._router(config)
@@ -217,11 +221,9 @@ class Instrumentation:
 
     def sending(self, transport: Any, library: str, colour: str) -> Any:
         """The transport that sends: itself, or wrapped by OpenTelemetry's instrumentation where that records HTTP spans."""
-        if self.config.http_spans == "otel":
+        if self._http_spans is not None:
             with guard("asking OpenTelemetry for HTTP spans"):
-                from .._telemetry.other_instrumentations import instrumented_by_otel
-
-                return instrumented_by_otel(transport, library, colour, self.recorder.tracers.provider)
+                return self._http_spans.around(transport, library, colour, self.recorder.tracers.provider)
         return transport
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -277,6 +279,7 @@ def _path(url: Any) -> str:
     return url.raw_path.partition(b"?")[0].decode("ascii")  # type: ignore[no-any-return]
 
 
+@cache
 def _version_of(distribution: str) -> str:
     try:
         return version(distribution)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._apis import MAKE_OBJECTS
-from .._facts import Call, Exchange
+from .._facts import Call, Exchange, SkipReason
 from .._log import logger
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
@@ -117,12 +117,15 @@ class Router:
     ) -> Routed:
         """Plan a call that the policy moves; `headers` are those of its request that are looked at."""
         key = partial(_key, caller(), request.url, body) if body is not None else None
-        prior = self._resends.recall(key()) if key is not None and self._resends else None
+        # Where no call is remembered, nobody needs to make a key to ask.
+        prior = self._resends.recall(key()) if key is not None and self._resends.ended else None
         resent = False
         if prior is not None and not call.sdk_retry:
             # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.
             resent, prior = prior.failure.reached and not only_reads(call), None
-        self._log_why_it_stays(headers)
+        stays = why_it_stays(headers)
+        if stays is not None:
+            self._log_why_it_stays(stays)
         decided = plan(
             call,
             self.policy,
@@ -130,6 +133,7 @@ class Router:
             self.health,
             Request(
                 headers,
+                stays,
                 self._addressed(call),
                 replayable=body is not None,
                 body_params=lambda: _fields(body),
@@ -139,10 +143,9 @@ class Router:
         )
         return Routed(self, decided, key, resent)
 
-    def _log_why_it_stays(self, headers: Mapping[str, str]) -> None:
+    def _log_why_it_stays(self, reason: SkipReason) -> None:
         """Say once of each reason that calls are not moved for it."""
-        reason = why_it_stays(headers)
-        if reason is not None and reason not in self._stays_logged and len(self.policy.leaves) > 1:
+        if reason not in self._stays_logged and len(self.policy.leaves) > 1:
             self._stays_logged.add(reason)
             logger.warning("byteplus_trace policy: %s", _STAYS[reason])
 

@@ -58,11 +58,6 @@ class _Observed:
             return [self._usage_filter.feed(part) for part in held]
         return held
 
-    def _ended(self) -> bytes:
-        """The body is at its end; what a filter still holds back."""
-        self._observer.exhausted()
-        return b"" if self._usage_filter is None else self._usage_filter.flush()
-
     def _broke(self, error: BaseException) -> None:
         with guard("finishing"):
             kind = failure_of(error)[0]
@@ -91,7 +86,8 @@ class ObservedStream(_Observed):
         except BaseException as error:
             self._broke(error)
             raise
-        if last := self._ended():
+        self._observer.exhausted()
+        if self._usage_filter is not None and (last := self._usage_filter.flush()):
             yield last
 
     def close(self) -> None:
@@ -123,7 +119,8 @@ class AsyncObservedStream(_Observed):
         except BaseException as error:
             self._broke(error)
             raise
-        if last := self._ended():
+        self._observer.exhausted()
+        if self._usage_filter is not None and (last := self._usage_filter.flush()):
             yield last
 
     async def aclose(self) -> None:

@@ -71,10 +71,6 @@ class Transport(Generic[E]):
         return ours
 
     @property
-    def instrumentation(self) -> Instrumentation:
-        return self._own or Instrumentation.current()
-
-    @property
     def library(self) -> Library:
         return library_named(self.library_name)
 
@@ -84,7 +80,7 @@ class Transport(Generic[E]):
             return Unobserved(request)
         begun = None
         try:
-            instrumentation = self.instrumentation
+            instrumentation = self._own or Instrumentation.current()
             begun = instrumentation.begin(request, is_silent(), caller)
             if begun is None:
                 return Unobserved(request)
@@ -104,7 +100,7 @@ class Transport(Generic[E]):
     def _unobserved(self, request: Any) -> Unobserved:
         """The request as it passes after a fault of ours. What may never leave the process is taken off all the same."""
         with guard("passing a request"):
-            if self.instrumentation.strips(request):
+            if (self._own or Instrumentation.current()).strips(request):
                 return Unobserved(outgoing(self.library, request, url=request.url, stripped=True))
         return Unobserved(request)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from .._policy.targets import Deadline
 
 # A timer may fire a little early: what remains then is no time to try anything in.
@@ -16,13 +18,12 @@ _NO_TIME = 0.005
 _SHORTEST = 0.001
 
 
-class RemainingTime:
+class RemainingTime(msgspec.Struct):
     """What remains of a call's deadline; `ends_at` is on the clock, None where nothing ends it."""
 
-    def __init__(self, deadline: Deadline, clock: Callable[[], float], ends_at: float | None) -> None:
-        self._deadline = deadline
-        self._clock = clock
-        self.ends_at = ends_at
+    _deadline: Deadline
+    _clock: Callable[[], float]
+    ends_at: float | None
 
     @property
     def seconds(self) -> float | None:

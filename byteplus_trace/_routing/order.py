@@ -13,9 +13,10 @@ those that are encrypted for one place or signed for it, those whose body can be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+
+import msgspec
 
 from .._facts import Call, Skip, SkipReason
 from .._forwarding import credential
@@ -29,12 +30,13 @@ from .fleet import digest_of
 from .health import Health
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What deciding about a call asks of its request."""
 
     headers: Mapping[str, str]
     """Those that are looked at, with lower-case names."""
+    stays: SkipReason | None
+    """Why the call may not leave the place that its caller addressed; None where it may."""
     origin: str | None
     """The name of the target that the caller addressed; None where it was only its region."""
     replayable: bool
@@ -45,10 +47,11 @@ class Request:
     """The uploaded files that the body names, looked for when asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A target, and how this call would travel to it."""
 
+    name: str
+    """Of the target."""
     target: Target
     groups: tuple[Policy | Group, ...]
     """The groups it stands in, outermost first."""
@@ -63,10 +66,6 @@ class Candidate:
     """What stands before the API's path there."""
     path: str
     """What follows it, as the caller wrote it."""
-
-    @property
-    def name(self) -> str:
-        return str(self.target.name)
 
     @property
     def quota_group(self) -> tuple[str, ...]:
@@ -89,8 +88,10 @@ def candidates(
     request: Request,
 ) -> tuple[list[Candidate], list[Skip]]:
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
-    caller = _Caller(call, policy, addresses, request.headers, request.origin)
+    caller = _Caller(call, policy, addresses, request)
+    # Where there is one target, nobody needs to know what the call continues.
     objects = list(_objects(call, request.file_ids)) if len(addresses.targets) > 1 else []
+    # Such a call goes where it must: a mode that draws lots or leaves targets out could leave out the only one.
     bound = caller.stays is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
@@ -104,16 +105,19 @@ def candidates(
         placed = [(target, groups) for target, groups in placed if caller.names(target, groups)]
     wanted = request.headers.get(REGION_HEADER)
     if wanted is not None:
+        # A wish and no condition: the others stay behind it, in their order.
         placed.sort(key=lambda each: each[0].region != wanted)
     found: list[Candidate] = []
     skipped: list[Skip] = []
     for target, groups in placed:
         base = caller.bases[target.name]
-        reason = caller.why_not(target, base)
+        mapped = caller.mapped(target)
+        reason = caller.why_not(target, base, mapped)
         if reason is None and base is not None:
-            found.append(caller.candidate(target, groups, base))
+            found.append(caller.candidate(target, groups, base, mapped))
         elif reason is not None:
             skipped.append(Skip(str(target.name), reason, target.region))
+    # An object's home is asked last, for it is among those that can serve the call, or unknown.
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
@@ -156,20 +160,21 @@ class _Caller:
         call: Call,
         policy: Policy,
         addresses: Addresses,
-        headers: Mapping[str, str],
-        origin: str | None,
+        request: Request,
     ) -> None:
         self.call = call
         self.kind = kind_of(call)
         self.retry = policy.retry
-        self.origin = origin
+        self.origin = origin = request.origin
         self.place = origin_of(call.url)
         self.address, self.bases = addresses.of(call)
-        self.stays = why_it_stays(headers)
-        self.credential = _digest(credential(headers))
+        self.stays = request.stays
+        sent = credential(request.headers)
+        self.credential = digest_of(sent) if sent else None
         self.named, self.model = unprefixed(call.model, policy)
         addressed = [target for target in addresses.targets if target.name == origin]
         self.region = addressed[0].region if addressed else call.region
+        # A call is in the zones of whom it addresses. Who addresses no target, but a target's region, is in that one's.
         addressed = addressed or [target for target in addresses.targets if self.is_here(target)]
         addressed = addressed or [target for target in addresses.targets if target.region == self.region]
         self.zones = {target.zone for target in addressed} - {None}
@@ -182,45 +187,43 @@ class _Caller:
         """Whether the caller addressed this target."""
         return target.name == self.origin or self.bases[target.name] == self.address.base
 
-    def why_not(self, target: Target, base: str | None) -> SkipReason | None:
-        """Why a target, where such a call has this base, cannot serve it at all; None where it can."""
+    def why_not(self, target: Target, base: str | None, mapped: str | None) -> SkipReason | None:
+        """Why a target, where such a call has this base and this model, cannot serve it at all; None where it can."""
         if base is None or (target.only is not None and self.kind not in target.only):
             return "operation"
         if self.zones and target.zone not in self.zones:
             return "zone"
-        if self._is_foreign_endpoint(target):
+        # An endpoint `ep-...` exists in one region, unless the policy says what it is called in another.
+        if mapped is not None and mapped.startswith("ep-") and self._is_foreign(target, mapped):
             return "model"
         # A key belongs to the origin that it was given for: elsewhere the call would arrive without one.
         if target.api_key is None and not (target.region == self.region and origin_of(base) == self.place):
             return "dead_credential"
         return None
 
-    def candidate(self, target: Target, groups: tuple[Policy | Group, ...], base: str) -> Candidate:
+    def candidate(
+        self, target: Target, groups: tuple[Policy | Group, ...], base: str, mapped: str | None
+    ) -> Candidate:
         return Candidate(
+            name=str(target.name),
             target=target,
             groups=groups,
             retry=target.retry or self.retry,
-            model=self._mapped(target),
+            model=mapped,
             credential=_digest_of_own(target.api_key) if target.api_key is not None else self.credential,
             here=base == self.address.base,
             base_url=base,
             path=self.address.path,
         )
 
-    def _mapped(self, target: Target) -> str | None:
+    def mapped(self, target: Target) -> str | None:
+        """What the model of the call is called at a target."""
         if self.model is None:
             return None
         return str(target.models.get(self.model) or target.models.get("*") or self.model)
 
-    def _is_foreign_endpoint(self, target: Target) -> bool:
-        mapped = self._mapped(target)
-        return (
-            mapped is not None
-            and mapped == self.model
-            and mapped not in target.models
-            and mapped.startswith("ep-")
-            and target.region != self.region
-        )
+    def _is_foreign(self, target: Target, endpoint: str) -> bool:
+        return endpoint == self.model and endpoint not in target.models and target.region != self.region
 
 
 _Members = Callable[[Policy | Group], Sequence[Target | Group]]
@@ -251,6 +254,7 @@ def _chosen_by_mode(
         case "single":
             return members[:1]
         case "loadbalance":
+            # Only the first is drawn. The others follow as written, for a fallback has an order.
             members = [member for member in members if member.weight > 0]
             first = random.choices(range(len(members)), [member.weight for member in members])[0]
             return [members[first], *members[:first], *members[first + 1 :]]
@@ -292,7 +296,3 @@ def unprefixed(model: str | None, policy: Policy) -> tuple[str | None, str | Non
 
 # Of the keys that a policy holds anyway; a caller's own is not kept.
 _digest_of_own = lru_cache(maxsize=1024)(digest_of)
-
-
-def _digest(credential: str | None) -> str | None:
-    return digest_of(credential) if credential else None

@@ -100,11 +100,13 @@ class _CallPlan:
     # The sequence.
 
     def run(self, possible: list[Candidate]) -> Plan:
+        # What may not be sent again is not: its caller meets the exception of before, at once.
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:
             return (yield from self._as_addressed())
         self.alone = len(possible) == 1
+        # The budget grows with the calls and not with the failures, so that retries stay a fraction of the traffic.
         self.health.earn()
         outcome: AttemptEnd | None = None
         rest, barred = possible, []
@@ -112,6 +114,7 @@ class _CallPlan:
             candidate, *rest = rest
             skip = self.standing.take(candidate)
             if skip is not None:
+                # Barred for the moment only: where nobody else is left, it is tried all the same.
                 self.skipped.append(skip)
                 barred.append(candidate)
                 continue
@@ -143,6 +146,7 @@ class _CallPlan:
 
     def _visit_soonest(self, barred: list[Candidate]) -> Generator[Step, Result, AttemptEnd]:
         """No candidate is free: the one that is soonest is tried, once."""
+        # A breaker keeps a crowd away from a target. It is no reason to fail a call that has nowhere else to go.
         candidate = min(barred, key=self.standing.free_at)
         self.skipped = [skip for skip in self.skipped if skip.target != candidate.name]
         self.most = min(self.most, 1)
@@ -162,10 +166,12 @@ class _CallPlan:
                 backoff = min(
                     candidate.retry.cap, self.health.random.uniform(candidate.retry.base, 3 * backoff)
                 )
+                # After each attempt and not each visit: others are to hear of it while this call waits.
                 self.standing.learn(candidate, outcome, backoff)
                 wait = self._wait_before_repeat(candidate, rest, outcome, repeats, backoff)
                 if wait is None:
                     return outcome
+                # Before the wait, for a reply in hand holds its connection.
                 yield from self._set_aside()
                 if wait.seconds > 0:
                     yield wait
@@ -185,6 +191,7 @@ class _CallPlan:
         if not (self.standing.breaker_lets(candidate) and may_repeat(candidate, outcome, repeats, free)):
             return None
         wait = wait_before_repeat(candidate, outcome, backoff)
+        # The budget is asked last: what it grants is spent.
         if wait is None or not self.time.allows_retry_after(wait.seconds) or not self.health.spend():
             return None
         return wait
@@ -201,12 +208,14 @@ class _CallPlan:
         """One send, a look at the reply, and its verdict."""
         yield from self._set_aside()
         self.sent += 1
+        # Who is barred now is no reason to cut this attempt short.
         elsewhere = self.sent < self.most and any(self.standing.is_free(other) for other in rest)
         may_move = elsewhere and self.twice  # a timeout leaves a copy that may have run
         first_event = self.policy.deadline.first_event if may_move else None
         began, limit = self.clock(), self.time.share(may_move=may_move)
+        # Before its headers only the request says whether a reply will be a stream.
         received = yield self._send(candidate, cause, limit, first_event if self.call.stream else None)
-        self.skipped, self.waited = [], 0.0
+        self.skipped, self.waited = [], 0.0  # the send took them along
         if isinstance(received, Failure):
             return self._failed(received)
         assert isinstance(received, Reply), "a send brings a reply or a failure"
@@ -229,6 +238,7 @@ class _CallPlan:
     def _failed(self, failure: Failure) -> AttemptEnd:
         verdict = classify_failure(failure)
         self.failures.append(failure)
+        # A connection that had died before brought the request nowhere.
         if verdict.may_have_run and not failure.stale_connection and not only_reads(self.call):
             self.copies = True
         return AttemptEnd(verdict, failure=failure)
@@ -269,6 +279,7 @@ class _CallPlan:
 
     def _rewritten(self, model: str | None) -> str | None:
         """The model to write into the body; None where it stays as it is."""
+        # A body that is a stream can be sent once, and is not read before.
         return model if self.replayable and model != self.call.model else None
 
     def _as_addressed(self) -> Plan:

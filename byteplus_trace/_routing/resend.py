@@ -50,35 +50,30 @@ class Resends:
         self._clock = clock
         self._lock = threading.Lock()
         remake_after_fork(self)
-        self._ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
+        self.ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
+        """Each with the time until which it is remembered."""
 
     def after_fork(self) -> None:
         """The lock anew; how the parent's calls ended is the parent's."""
         self._lock = threading.Lock()
-        self._ended.clear()
-
-    def __len__(self) -> int:
-        """How many calls are remembered; where none is, nobody needs to make a key to ask."""
-        if self._ended:
-            with self._lock:
-                self._forget()
-        return len(self._ended)
+        self.ended.clear()
 
     def _forget(self) -> None:
         """The oldest stand first."""
         now = self._clock()
-        while self._ended and (len(self._ended) > REMEMBERED or next(iter(self._ended.values()))[0] <= now):
-            self._ended.popitem(last=False)
+        while self.ended and (len(self.ended) > REMEMBERED or next(iter(self.ended.values()))[0] <= now):
+            self.ended.popitem(last=False)
 
     def remember(self, key: Key, prior: Prior) -> None:
         """A call ended with an exception."""
         with self._lock:
-            self._ended.pop(key, None)
-            self._ended[key] = (self._clock() + REMEMBERED_FOR_SECONDS, prior)
+            self.ended.pop(key, None)
+            self.ended[key] = (self._clock() + REMEMBERED_FOR_SECONDS, prior)
             self._forget()
 
     def recall(self, key: Key) -> Prior | None:
         """How the same caller's same request ended just before, once."""
         with self._lock:
-            until, prior = self._ended.pop(key, (0.0, None))
-            return prior if until > self._clock() else None
+            self._forget()
+            _, prior = self.ended.pop(key, (0.0, None))
+            return prior

@@ -20,11 +20,12 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from .._facts import Cause, FailureKind, Reason, Skip
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send the call to a target."""
 
     target: str
@@ -38,8 +39,8 @@ class Send:
     """What follows `base_url`."""
     model: str | None = None
     """The model to write into the body; None: the caller's own."""
-    override_params: Mapping[str, Any] = field(default_factory=dict)
-    api_key: str | None = field(default=None, repr=False)
+    override_params: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    api_key: str | None = None
     """The credential to send; None: the caller's own."""
     timeout_seconds: float | None = None
     """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
@@ -53,9 +54,12 @@ class Send:
     idle_seconds: float | None = None
     """The longest silence of a stream; None: as the caller's own timeouts say."""
 
+    def __repr__(self) -> str:
+        """Without the credential: reports of crashes show what a frame held."""
+        return f"Send(target={self.target!r}, cause={self.cause!r}, number={self.number})"
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+
+class Peek(msgspec.Struct, frozen=True):
     """
     Look at the body before anything is handed on.
 
@@ -67,29 +71,25 @@ class Peek:
     timeout_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     seconds: float
     source: Literal["backoff", "retry-after"]
     target: str
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True):
     """Close the reply in hand; another send follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Set the reply in hand aside, read whole and closed, as the one to deliver if all else fails."""
 
 
 Step = Send | Peek | Wait | Discard | Keep
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Response headers, and of a status of 400 or more the error too."""
 
     status: int
@@ -114,8 +114,7 @@ class Failure:
     """Another call on the same connection has reported its loss: the target failed once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peeked:
+class Peeked(msgspec.Struct, frozen=True):
     """What the held part of a body showed."""
 
     output: bool = False
@@ -130,8 +129,7 @@ class Peeked:
 Result = Reply | Failure | Peeked | None
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """
     How the call ends for the caller.
 

@@ -153,9 +153,14 @@ def _metadata(metadata: Mapping[str, str]) -> Attributes:
     return attributes
 
 
-def end_attributes(exchange: facts.Exchange) -> Attributes:
-    """What is known when the call has ended, under the conventions' names and our own."""
-    attributes: Attributes = {}
+def end_attributes(exchange: facts.Exchange, *, holds_attempt: bool = False) -> Attributes:
+    """
+    What is known when the call has ended, under the conventions' names and our own.
+
+    Args:
+        holds_attempt: the only attempt has no span, and what is known of it is here.
+    """
+    attributes: Attributes = _of_only_attempt(exchange) if holds_attempt else {}
     answer = exchange.answer
     if answer.id is not None:
         attributes[sc.RESPONSE_ID] = answer.id[:LONGEST]
@@ -205,10 +210,12 @@ def finish_reasons(exchange: facts.Exchange) -> list[str]:
     return reasons
 
 
-def own_attributes(exchange: facts.Exchange) -> Attributes:
-    """Ours alone, of the call's start and of its end: what is added to another instrumentation's GenAI span."""
+def own_attributes(exchange: facts.Exchange, *, holds_attempt: bool = False) -> Attributes:
+    """Ours alone, of the call's start and of its end: what is added to another instrumentation's GenAI span. As above."""
     started = start_attributes(exchange.call).items()
     attributes = {name: value for name, value in started if name.startswith(OWN) or name == sc.USER_ID}
+    if holds_attempt:
+        attributes.update(_of_only_attempt(exchange))
     _put_own(attributes, exchange)
     _put_place(attributes, exchange)
     return attributes
@@ -282,7 +289,7 @@ def attempt_span_name(call: facts.Call) -> str:
     return call.method if call.method in METHODS else "HTTP"
 
 
-def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attributes:
+def attempt_start_attributes(call: facts.Call, sending: facts.Sending | facts.Attempt) -> Attributes:
     """What is known when a send begins; of a call that makes no GenAI claim also what its logical span would hold."""
     attributes: Attributes = {
         **(_in_place_of_logical(call) if call.operation == "other" else {}),
@@ -303,6 +310,29 @@ def attempt_start_attributes(call: facts.Call, sending: facts.Sending) -> Attrib
 
 def _in_place_of_logical(call: facts.Call) -> Attributes:
     return {**{sc.METADATA + key: value for key, value in call.metadata.items()}, sc.API: call.api}
+
+
+def _of_only_attempt(exchange: facts.Exchange) -> Attributes:
+    """
+    What the span of a call's only attempt would hold, and its call's span has not had since its start.
+
+    Without the type of its error: a call that was cancelled before it was sent again has none.
+    """
+    call, (attempt,) = exchange.call, exchange.attempts
+    attributes: Attributes = {
+        sc.HTTP_METHOD: call.method if call.method in METHODS else "_OTHER",
+        sc.URL_FULL: attempt.url,
+        sc.ATTEMPT_CAUSE: attempt.cause,
+    }
+    if call.method not in METHODS:
+        attributes[sc.HTTP_METHOD_ORIGINAL] = call.method[:LONGEST]
+    if attempt.status is not None:
+        attributes[sc.HTTP_STATUS] = attempt.status
+    if attempt.error_code is not None:
+        attributes[sc.ERROR_CODE] = attempt.error_code[:LONGEST]
+    if attempt.request_id is not None:
+        attributes[sc.REQUEST_ID] = attempt.request_id[:LONGEST]
+    return attributes
 
 
 def attempt_end_attributes(attempt: facts.Attempt) -> Attributes:

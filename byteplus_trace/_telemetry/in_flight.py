@@ -10,10 +10,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 from .._forks import remake_after_fork
 
 IDLE = inf
+
+
+class CallsInFlight(Protocol):
+    """Calls under way, wherever they are counted. `key` stands for a call from when it begins until it ends."""
+
+    def begins(self, key: object, started_ns: int) -> None: ...
+    def ends(self, key: object) -> None: ...
 
 
 class InFlight:

@@ -137,7 +137,11 @@ class MeterSink:
 
     def record(self, exchange: Exchange, context: Context | None = None) -> None:
         """Record one exchange; `context` holds its span, so that exemplars lead to it."""
-        instruments = self._instruments()
+        provider = self._meters.provider
+        known, instruments = self._resolved
+        if provider is not known:
+            instruments = None if provider is None else _instruments_of(provider)
+            self._resolved = provider, instruments
         operation = exchange.call.operation
         if instruments is None or operation not in DURATIONS:
             return
@@ -164,14 +168,6 @@ class MeterSink:
         if self._token_histograms or operation == "embeddings":
             for histogram, amount in tokens_of_one(exchange):
                 instruments.record(histogram, amount, who, context)
-
-    def _instruments(self) -> _Instruments | None:
-        provider = self._meters.provider
-        known, instruments = self._resolved
-        if provider is not known:
-            instruments = None if provider is None else _instruments_of(provider)
-            self._resolved = provider, instruments
-        return instruments
 
     def _who_of(
         self,

@@ -9,9 +9,10 @@ Attempt spans made by opentelemetry-instrumentation-httpx, where `http_spans="ot
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import wrapt
@@ -65,40 +66,90 @@ _SUFFIXES = {"httpx": "", "httpx2": "Httpx2"}
 _HOOKS = {"Sync": "request_hook", "Async": "async_request_hook"}
 
 
-def instrumented_by_otel(transport: Any, library: str, colour: str, provider: TracerProvider | None) -> Any:
-    """
-    The transport in OpenTelemetry's instrumentation: one span a send, without the query.
-
-    Where its instrumentor has wrapped this transport, it is that which opens the span, with its own
-    settings. What it has wrapped further in, below a cache or a retrying transport, is silent
-    meanwhile: it would be a second span for one send.
-    """
+@cache
+def _kind_of(library: str, colour: str) -> Any:
+    """OpenTelemetry's class of transport; None where this version has none."""
     import opentelemetry.instrumentation.httpx as otel
 
-    kind = getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)
-    if kind is None or isinstance(transport, kind):
-        return transport
-    wrapped = getattr(transport, _METHODS[colour])
-    instrumentor = _instrumentor_of(wrapped)
-    hook_name = _HOOKS[colour]
-    if instrumentor is not None:
-        hook = instrumentor.keywords.get(hook_name)
-        watched = partial(
-            instrumentor.func,
-            wrapped.__wrapped__,
-            transport,
-            **{**instrumentor.keywords, hook_name: _hook(colour, hook)},
-        )
-        return _Reached(lambda request: watched((request,), {}), colour)
-    inner = _Reached(_silently(wrapped, colour), colour)
-    return kind(inner, tracer_provider=provider, request_hook=_hook(colour, None))
+    return getattr(otel, f"{colour}OpenTelemetryTransport{_SUFFIXES[library]}", None)
+
+
+class HttpSpans:
+    """
+    Transports in OpenTelemetry's instrumentation: one span a send, without the query.
+
+    Where its instrumentor has wrapped a transport, it is that which opens the span, with its own
+    settings. What it has wrapped further in, below a cache or a retrying transport, is silent
+    meanwhile: it would be a second span for one send.
+
+    Making one of OpenTelemetry's transports takes more instructions than all that we add to a call,
+    so each is made once, and lives as long as the transport in it. Threads that make the same one
+    at once keep either: they are alike.
+    """
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        # By identity, for two transports may be equal and lead to two places.
+        self._made: dict[tuple[int, Any], _Made] = {}
+
+    def around(self, transport: Any, library: str, colour: str, provider: TracerProvider | None) -> Any:
+        """What sends through this transport, and has spans of that provider."""
+        kind = _kind_of(library, colour)
+        if kind is None or isinstance(transport, kind):
+            return transport
+        wrapped = getattr(transport, _METHODS[colour])
+        instrumentor = _instrumentor_of(wrapped)
+        if instrumentor is not None:
+            hook_name = _HOOKS[colour]
+            hook = instrumentor.keywords.get(hook_name)
+            watched = partial(
+                instrumentor.func,
+                wrapped.__wrapped__,
+                transport,
+                **{**instrumentor.keywords, hook_name: _hook(colour, hook)},
+            )
+            return _Reached(lambda request: watched((request,), {}), colour)
+        sends = self._of(kind, transport, colour, provider)
+        return _Reached(getattr(sends, _METHODS[colour]), colour, transport)
+
+    def _of(self, kind: Any, transport: Any, colour: str, provider: TracerProvider | None) -> Any:
+        """OpenTelemetry's transport around this one."""
+        key, made_for = (id(transport), kind), self._made
+        made = made_for.get(key)
+        if made is not None and made.inner() is transport and made.provider is provider:
+            return made.transport
+
+        def forget(_dead: object) -> None:
+            made_for.pop(key, None)
+
+        try:
+            inner = weakref.ref(transport, forget)
+        except TypeError:  # nobody would say when to forget it
+            return _instrumented(kind, lambda: transport, colour, provider)
+        made = made_for[key] = _Made(inner, provider, _instrumented(kind, inner, colour, provider))
+        return made.transport
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    inner: Callable[[], Any]
+    """The transport in it, which it does not keep alive."""
+    provider: TracerProvider | None
+    transport: Any
+
+
+def _instrumented(kind: Any, inner: Callable[[], Any], colour: str, provider: TracerProvider | None) -> Any:
+    sends = _Reached(_silently(inner, colour), colour)
+    return kind(sends, tracer_provider=provider, request_hook=_hook(colour, None))
 
 
 class _Reached:
-    """What a transport is asked of by those around it, in one colour."""
+    """What a transport is asked of by those around it, in one colour. `kept` lives as long as this."""
 
-    def __init__(self, send: Callable[[Any], Any], colour: str) -> None:
+    def __init__(self, send: Callable[[Any], Any], colour: str, kept: object = None) -> None:
         setattr(self, _METHODS[colour], send)
+        self._kept = kept
 
 
 def _instrumentor_of(method: Any) -> partial[Any] | None:
@@ -112,14 +163,14 @@ def _instrumentor_of(method: Any) -> partial[Any] | None:
     return wrapper if is_otels else None
 
 
-def _silently(send: Any, colour: str) -> Callable[[Any], Any]:
+def _silently(transport: Callable[[], Any], colour: str) -> Callable[[Any], Any]:
     def sync(request: Any) -> Any:
         with suppress_http_instrumentation():
-            return send(request)
+            return transport().handle_request(request)
 
     async def awaited(request: Any) -> Any:
         with suppress_http_instrumentation():
-            return await send(request)
+            return await transport().handle_async_request(request)
 
     return sync if colour == "Sync" else awaited
 

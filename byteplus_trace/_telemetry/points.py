@@ -108,11 +108,8 @@ def points(exchange: Exchange) -> list[Point]:
         found += _stream_breaks(exchange)
     if len(exchange.attempts) > 1 or exchange.skipped:
         found += _moves(exchange)
-    if answer.server_fallback is not None:
-        found.append((SERVER_FALLBACKS, (operation, model), 1))
-    found += [(UNKNOWN, each, 1) for each in exchange.unknown]
-    if exchange.duplicate is not None:
-        found.append((DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1))
+    if exchange.unknown or exchange.duplicate is not None or answer.server_fallback is not None:
+        found += _rare(exchange, model, region)
     return found
 
 
@@ -122,6 +119,16 @@ def mean_chunk_gap(exchange: Exchange) -> float | None:
     if first is None or last is None or exchange.chunks < 2:
         return None
     return (last - first) / (exchange.chunks - 1)
+
+
+def _rare(exchange: Exchange, model: str, region: str) -> Iterator[Point]:
+    operation = exchange.call.operation
+    if exchange.answer.server_fallback is not None:
+        yield SERVER_FALLBACKS, (operation, model), 1
+    for what_and_name in exchange.unknown:
+        yield UNKNOWN, what_and_name, 1
+    if exchange.duplicate is not None:
+        yield DUPLICATES, (operation, exchange.target or region, exchange.duplicate), 1
 
 
 def _stream_times(exchange: Exchange, who: tuple[str, str, str]) -> Iterator[Point]:

@@ -41,7 +41,7 @@ class Tracers:
         self._configured = configured
         self._found = found
         self._own: OwnTracerProvider | None = None
-        self._provider: object = None
+        self._at_work: trace.TracerProvider | None = None
         self._tracer: trace.Tracer = trace.NoOpTracer()
         if configured is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             from .exporting import own_provider
@@ -59,10 +59,11 @@ class Tracers:
         return provider
 
     def tracer(self) -> trace.Tracer:
-        provider = self.provider
-        if provider is not self._provider:
+        at_work = self._configured or trace.get_tracer_provider()
+        if at_work is not self._at_work:
+            provider = self.provider
             self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA)
-            self._provider = provider
+            self._at_work = at_work
             if provider is not self._own:
                 self._found()
         return self._tracer
@@ -117,6 +118,8 @@ class Meters:
     ) -> None:
         self.configured = configured
         self.own = own
+        self._at_work: tuple[metrics.MeterProvider | None, bool] = None, False
+        """The provider of the last call, and whether it records."""
         if own is not None:
             own_providers.append(own)
 
@@ -124,7 +127,11 @@ class Meters:
     def provider(self) -> metrics.MeterProvider | None:
         """None where there is none that records."""
         provider = self.configured or metrics.get_meter_provider()
-        if not records_nothing(provider):
+        known, records = self._at_work
+        if provider is not known:
+            records = not records_nothing(provider)
+            self._at_work = provider, records
+        if records:
             return provider
         return self.own.current if self.own is not None else None
 

@@ -9,6 +9,9 @@ written, so that they cannot disagree.
 Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
+- With `attempt_spans="when_retried"` attempts have their spans when the call has ended, with
+  their own times: only then is it known that there was more than one. What is known of a
+  single one goes onto the call's span.
 - Where another instrumentation already has a GenAI span in the context, ours is not
   opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
@@ -16,7 +19,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +54,7 @@ from .points import points
 from .secrets import without_secrets
 
 if TYPE_CHECKING:
+    from .in_flight import CallsInFlight
     from .meter import MeterSink
     from .provider import Tracers
     from .sink import Sink
@@ -72,6 +76,7 @@ class Settings:
     """How to record."""
 
     http_spans: str = "own"
+    attempt_spans: str = "always"
     propagate: bool = False
     capture: bool = False
     redact: Callable[[str], str] | None = None
@@ -92,28 +97,31 @@ class Recorder:
     def begin(self, call: facts.Call, started_ns: int) -> CallSpan:
         """Open the logical span, unless another instrumentation has one open for this call."""
         parent, tracer = otel_context.get_current(), self.tracers.tracer()
-        outer = outer_genai_span(parent) if parent and call.operation != "other" else None
-        if outer is not None or call.operation == "other":
-            opened = CallSpan(self, tracer, call, None, parent, outer)
-        else:
-            opened = self._opened(call, tracer, parent, started_ns)
+        outer, span, context = None, None, parent
+        if call.operation != "other":
+            outer = outer_genai_span(parent) if parent else None
+            if outer is None:
+                try:
+                    span = tracer.start_span(
+                        span_name(call),
+                        parent,
+                        SpanKind.CLIENT,
+                        start_attributes(call),
+                        start_time=started_ns,
+                    )
+                    context = Context({**parent, _SPAN: span})
+                except Exception as error:  # a sampler or a processor raised: all else is recorded
+                    fault("opening the span", error)
+        # A call without a span of its own has only those of its attempts.
+        defers = self.settings.attempt_spans == "when_retried" and not (span is None and outer is None)
+        opened = CallSpan(self, tracer, call, span, context, outer, defers)
         # Last, so that a call that could not be begun is not in flight for ever.
         try:
-            self.sink.begins(call, opened, started_ns)
+            in_flight = opened.in_flight = self.sink.in_flight(call)
+            in_flight.begins(opened, started_ns)
         except Exception as error:
             fault("counting calls in flight", error)
         return opened
-
-    def _opened(self, call: facts.Call, tracer: trace.Tracer, parent: Context, started_ns: int) -> CallSpan:
-        """The call with a span of its own; without one where a sampler or a processor raised: all else is recorded."""
-        try:
-            span = tracer.start_span(
-                span_name(call), parent, SpanKind.CLIENT, start_attributes(call), start_time=started_ns
-            )
-        except Exception as error:
-            fault("opening the span", error)
-            return CallSpan(self, tracer, call, None, parent, None)
-        return CallSpan(self, tracer, call, span, Context({**parent, _SPAN: span}), None)
 
 
 def is_silent() -> bool:
@@ -123,30 +131,23 @@ def is_silent() -> bool:
     return bool(context) and (bool(context.get(_SENDING)) or not is_instrumentation_enabled())
 
 
-class CallSpan:
+class CallSpan(msgspec.Struct, eq=False):
     """One call, being recorded."""
 
-    __slots__ = ("_attempts", "_call", "_context", "_outer", "_recorder", "_span", "_tracer")
+    _recorder: Recorder
+    _tracer: trace.Tracer
+    _call: facts.Call
+    _span: Span | None
+    _context: Context
+    _outer: OuterSpan | None
+    _defers_attempts: bool
+    """Attempts have their spans once the call has ended, and only where there are several."""
+    in_flight: CallsInFlight | None = None
+    """The calls under way among which it counts."""
+    _attempts: list[Span] = msgspec.field(default_factory=list)
+    """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        tracer: trace.Tracer,
-        call: facts.Call,
-        span: Span | None,
-        context: Context,
-        outer: OuterSpan | None,
-    ) -> None:
-        self._recorder = recorder
-        self._tracer = tracer
-        self._call = call
-        self._span = span
-        self._context = context
-        self._outer = outer
-        self._attempts: list[Span] = []
-        """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
-
-    def attempt_begins(self, sending: facts.Sending, started_ns: int) -> AttemptSpan:
+    def attempt_begins(self, sending: facts.Sending | facts.Attempt, started_ns: int) -> AttemptSpan:
         """Open the attempt's span; the result says what to attach around the inner send."""
         call, within = self._call, self._context
         settings = self._recorder.settings
@@ -154,8 +155,8 @@ class CallSpan:
             # OpenTelemetry's instrumentation sends what the context holds.
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
-        if self._span is not None and not self._span.is_recording():
-            # Nor would its child be kept.
+        # Of a call's span that does not record, no child would be kept.
+        if self._defers_attempts or (self._span is not None and not self._span.is_recording()):
             return AttemptSpan(
                 None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
             )
@@ -170,6 +171,17 @@ class CallSpan:
         return AttemptSpan(
             span, Context({**within, _SPAN: span, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
         )
+
+    def _record_attempts(self, attempts: Sequence[facts.Attempt], ended_ns: int) -> None:
+        """The spans of attempts that are over, each with its own times."""
+        self._defers_attempts = False
+        for attempt in attempts:
+            # The difference of two clock readings may be rounded up: no child ends after its call.
+            attempt_ended_ns = min(attempt.started_ns + int(attempt.duration_seconds * 1e9), ended_ns)
+            try:
+                self.attempt_begins(attempt, attempt.started_ns).ends(attempt, attempt_ended_ns)
+            except Exception as error:
+                fault("opening the attempt span", error)
 
     def retry_waits(self, seconds: float, source: str, at_ns: int) -> None:
         self._event("retry", {"wait": seconds, "source": source}, at_ns)
@@ -195,7 +207,8 @@ class CallSpan:
         except Exception as error:
             fault("closing the span", error)
         try:
-            sink.ends(exchange.call.operation, self)
+            if self.in_flight is not None:
+                self.in_flight.ends(self)
         except Exception as error:
             fault("counting calls in flight", error)
         try:
@@ -225,13 +238,17 @@ class CallSpan:
                 fault("on_exchange", error)
 
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
+        span, holds_attempt = self._span, False
+        if self._defers_attempts and (span is None or span.is_recording()):
+            holds_attempt = len(exchange.attempts) == 1
+            if not holds_attempt:
+                self._record_attempts(exchange.attempts, ended_ns)
         if self._outer is not None:
-            self._outer.annotate(own_attributes(exchange))
-        span = self._span
+            self._outer.annotate(own_attributes(exchange, holds_attempt=holds_attempt))
         if span is None:
             return
         if span.is_recording():
-            span.set_attributes(end_attributes(exchange))
+            span.set_attributes(end_attributes(exchange, holds_attempt=holds_attempt))
             if exchange.outcome in _GENAI_FAILURES:
                 span.set_status(Status(StatusCode.ERROR, self._describe(exchange)))
             if self._recorder.settings.capture:
@@ -283,14 +300,11 @@ class CallSpan:
         return content
 
 
-class AttemptSpan:
+class AttemptSpan(msgspec.Struct, eq=False):
     """One attempt, being recorded."""
 
-    __slots__ = ("_sending", "_span")
-
-    def __init__(self, span: Span | None, sending: Context) -> None:
-        self._span = span
-        self._sending = sending
+    _span: Span | None
+    _sending: Context
 
     def attach(self) -> object:
         """Make this attempt current, only around the inner send. The result is for `detach`."""

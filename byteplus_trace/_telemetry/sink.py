@@ -29,6 +29,7 @@ from .._instruments import (
     Instrument,
 )
 from .collectors import Series, forget, series_of
+from .in_flight import CallsInFlight
 from .multiprocess import warn_of_unseen_calls
 from .places import Places
 from .points import Point
@@ -124,18 +125,14 @@ class Sink:
                 child.set(0)
         self._series.start_gauges()
 
-    def begins(self, call: Call, key: object, started_ns: int) -> None:
-        """A call began; `key` stands for it until it ends."""
+    def in_flight(self, call: Call) -> CallsInFlight:
+        """The calls under way among which such a call counts; its series stand from now on."""
         kind: tuple[object, ...] = (call.api, call.model or "", call.region, call.stream, call.sdk_retry == 0)
         if self._metadata_labels:
             kind = (*kind, *self._metadata(call))
         if kind not in self._begun:
             self._begin_kind(call, kind)
-        self._series.in_flight[call.operation].begins(key, started_ns)
-
-    def ends(self, operation: str, key: object) -> None:
-        """A call ended that `begins` was called for."""
-        self._series.in_flight[operation].ends(key)
+        return self._series.in_flight[call.operation]
 
     def record(
         self,

@@ -71,18 +71,9 @@ def node_of(exchange: facts.Exchange) -> Node:
 
 
 def _attempt(call: facts.Call, attempt: facts.Attempt) -> Node:
-    sending = facts.Sending(
-        attempt.number,
-        attempt.target,
-        attempt.region,
-        attempt.host,
-        attempt.port,
-        attempt.url,
-        attempt.cause,
-    )
     return Node(
         call.method,
-        {**attempt_start_attributes(call, sending), **attempt_end_attributes(attempt)},
+        {**attempt_start_attributes(call, attempt), **attempt_end_attributes(attempt)},
         attempt.duration_seconds,
     )
 

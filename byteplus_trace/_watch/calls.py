@@ -60,9 +60,14 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         return self.outcome in FAILED
 
 
-def is_attempt(span: Span) -> bool:
-    """Whether it is one send of a call."""
+def holds_attempt(span: Span) -> bool:
+    """Whether it has what is known of one send: an attempt's own span, or that of a call which was sent once."""
     return sc.ATTEMPT_CAUSE in span.attributes
+
+
+def is_attempt(span: Span) -> bool:
+    """Whether it is one send of a call, and no call that ended."""
+    return holds_attempt(span) and sc.OUTCOME not in span.attributes
 
 
 def call_of(span: Span) -> Call | None:

@@ -17,7 +17,7 @@ import msgspec
 
 from .._regions import REGIONS
 from .._telemetry import semconv as sc
-from .calls import Call, is_attempt
+from .calls import Call, holds_attempt
 from .spans import SPAN_KINDS, Span
 
 _MESSAGES: Final = [{"role": "user", "content": "Name three rivers."}]
@@ -113,7 +113,9 @@ def pytest_text(call: Call, spans: list[Span]) -> str:
 def _sends(call: Call, spans: list[Span]) -> Iterator[_Send]:
     """The attempts in their order, in regions that a fake can have."""
     known = [region.id for region in REGIONS]
-    attempts = [span for span in spans if is_attempt(span) and call.span_id in {span.parent_id, span.span_id}]
+    attempts = [
+        span for span in spans if holds_attempt(span) and call.span_id in {span.parent_id, span.span_id}
+    ]
     for span in sorted(attempts, key=lambda span: (span.count(sc.HTTP_RESEND_COUNT) or 0, span.start_ns)):
         region = span.text(sc.CLOUD_REGION)
         yield _Send(

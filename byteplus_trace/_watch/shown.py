@@ -20,7 +20,7 @@ from rich.text import Text
 from .._telemetry import semconv as sc
 from .._telemetry import tree
 from .breakers import Breaker
-from .calls import Call, call_of, is_attempt
+from .calls import Call, call_of, holds_attempt, is_attempt
 from .now import Now, Numbers, RegionNow
 from .plain import plain, plain_lines
 from .spans import SPAN_KINDS, Span
@@ -337,7 +337,10 @@ def _tree(call: Span, around: Sequence[Span]) -> Iterator[Text]:
         (span for span in around if is_attempt(span) and span.parent_id == call.span_id),
         key=lambda span: span.start_ns,
     )
-    for line in tree.lines(_node(call, [_node(attempt) for attempt in attempts])):
+    nodes = [_node(attempt) for attempt in attempts]
+    if not nodes and holds_attempt(call):
+        nodes = [tree.Node(call.text(sc.HTTP_METHOD), call.attributes, call.seconds)]
+    for line in tree.lines(_node(call, nodes)):
         yield Text(tree.plain(line), _KINDS[line.kind])
 
 
@@ -425,12 +428,14 @@ def _resampled(values: Sequence[float | None], width: int) -> list[float | None]
 def plots(now: Now, width: int) -> list[Text]:
     """The last minutes, one line a number: its name, its plot, what it is over all, and its highest."""
     whole, step, minutes = now.whole, now.step_seconds, now.step_seconds * len(now.steps) / 60
+    # Of few calls, so many a second is a number with nothing before its point.
+    unit, each_of = ("calls/s", 1) if whole.calls >= minutes * 60 else ("calls/min", 60)
     rows: list[tuple[str, Iterable[float | None], Callable[[float | None], str], str, str]] = [
         (
-            "calls/s",
-            (each.calls / step for each in now.steps),
+            unit,
+            (each.calls / step * each_of for each in now.steps),
             _rate,
-            _rate(whole.calls / step / len(now.steps)),
+            _rate(whole.calls / step / len(now.steps) * each_of),
             RESCUED,
         ),
         ("failed", (float(each.failed) for each in now.steps), count, _share(whole), BAD),

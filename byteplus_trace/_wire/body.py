@@ -18,7 +18,7 @@ from .._facts import Answer, WireError
 from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
-from .lenient_json import begins_object
+from .lenient_json import begins_object, object_before
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .sse import LF, EventDecoder, is_flood
 from .text_budget import LONGEST_NAME
@@ -95,7 +95,8 @@ class Body:
         is_error = status >= 400
         labelled = content_type.startswith("text/event-stream")
         self.streaming = not is_error and (labelled or (asked_stream and "json" not in content_type))
-        self._limit = LARGEST_ERROR if is_error else LARGEST_DOCUMENT
+        is_short = is_error or (family is not None and not family.listed)
+        self._limit = LARGEST_ERROR if is_short else LARGEST_DOCUMENT
         encoding = headers.get("content-encoding", "identity")
         largest = LARGEST_EXPANSION_OF_EVENTS if self.streaming else None
         self._decoder = decoder_for(encoding, largest) if encoding != "identity" else None
@@ -206,12 +207,28 @@ class Body:
             self.legible = False
         if self._decoder is not None or self._sse is not None:
             self.feed(b"", last=True)
-        if self._parts is not None and self._reader is not None and not self.events:
-            self.streaming = False
-            try:
-                self._document_read = self._reader.document(b"".join(self._parts))
-            except Exception as error:
-                self._cannot_read(error)
+        try:
+            if self._parts is not None and self._reader is not None and not self.events:
+                self.streaming = False
+                body = b"".join(self._parts)
+                self._document_read = self._reader.document(body)
+                if not self._document_read:
+                    self._read_beginning(body)
+            elif self._sse is not None and self._sse.bare and not self.ended:
+                self._read_bare(self._sse.bare)
+        except Exception as error:
+            self._cannot_read(error)
+
+    def _read_beginning(self, body: bytes) -> None:
+        """Read the error that a body begins with, where it is no document as a whole."""
+        first = object_before(body)
+        if read_error(first) is not None:
+            self._read_bare(first)
+
+    def _read_bare(self, error: bytes) -> None:
+        """Read an error that is no event, and has something else beside it, such as the mark that ends a stream."""
+        self.events += 1
+        self.failed = self._read("", error) & FAILED != 0
 
     def _note_first(self, kind: int, now: float) -> None:
         if self.first_chunk_at is None:
@@ -257,7 +274,7 @@ class Body:
 
 def _error_of_refusal(body: bytes) -> WireError | None:
     """The error of a refusal, also where it is an event: some gateways refuse a stream so."""
-    error = read_error(body)
+    error = read_error(body) or read_error(object_before(body))
     if error is None and body.lstrip(_BLANK)[:1] in _EVENTS_BEGIN:
         sse = EventDecoder()
         events = sse.feed(body) + sse.flush()

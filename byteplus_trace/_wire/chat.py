@@ -9,12 +9,14 @@ cumulative, on every chunk.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error, says_error
+from .errors import error_of, is_error_reason, is_reason, read_error, says_error
 from .lenient_json import NULL, UNREADABLE, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
@@ -70,13 +72,6 @@ class _Message(msgspec.Struct, gc=False):
     reasoning: msgspec.Raw = NULL
     reasoning_details: msgspec.Raw = NULL
 
-    @property
-    def holds_output(self) -> bool:
-        for name in self.__struct_fields__:  # noqa: SIM110  `any` would make a generator for each choice
-            if holds(getattr(self, name)):
-                return True
-        return False
-
 
 class _Finish(msgspec.Struct, gc=False):
     """A choice of a document."""
@@ -84,13 +79,62 @@ class _Finish(msgspec.Struct, gc=False):
     index: _Index = 0
     finish_reason: str | None = None
     message: _Message | None = None
+    text: msgspec.Raw = NULL
+    """Of the older API, whose choices are texts and no messages."""
 
 
 class _Document(_Reply, gc=False):
     choices: list[_Finish] | None = None
 
 
+class _OddDelta(_Message, gc=False):
+    images: msgspec.Raw = NULL
+    thinking_blocks: msgspec.Raw = NULL
+
+
+class _OddChoice(msgspec.Struct, gc=False):
+    delta: _OddDelta | None = None
+    message: _OddDelta | None = None
+    error: Any = None
+
+
+class _OddChunk(msgspec.Struct, gc=False):
+    """A chunk whose output stands where it seldom does. Not fields of `_Chunk`: every chunk would pay for them."""
+
+    choices: list[_OddChoice] | None = None
+
+
 _SHOWN = OUTPUT | VISIBLE
+_USUAL_REASONS = frozenset({"stop", "length", "tool_calls"})
+"""Nearly every choice ends with one of them, and nobody needs to look closer."""
+_ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
+_REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+
+
+def _error_of_choice(data: bytes) -> WireError | None:
+    """The error that some gateways put into a choice."""
+    chunk = _odd_chunk.read(data)
+    for choice in (chunk.choices if chunk is not None else None) or ():
+        if says_error(choice.error):
+            return error_of(choice.error)
+    return None
+
+
+def _odd_output(data: bytes) -> int:
+    """What a chunk holds in a field that deltas seldom have, or in a whole message."""
+    for name in _ODD_FIELDS:
+        if name in data:
+            break
+    else:
+        return NOTHING
+    kind = NOTHING
+    chunk = _odd_chunk.read(data)
+    for choice in (chunk.choices if chunk is not None else None) or ():
+        for held in (choice.delta, choice.message):
+            for field in _OddDelta.__struct_fields__ if held is not None else ():
+                if holds(getattr(held, field)):
+                    kind |= OUTPUT if field in _REASONING else _SHOWN
+    return kind
 
 
 def _rare_output(delta: _Delta) -> int:
@@ -102,6 +146,7 @@ def _rare_output(delta: _Delta) -> int:
 _chunk = Shape(_Chunk)
 _decode_chunk = _chunk.decode
 _document = Shape(_Document)
+_odd_chunk = Shape(_OddChunk)
 
 
 class ChatReader:
@@ -155,7 +200,7 @@ class ChatReader:
         ):
             self._note(chunk)
         if chunk.error and says_error(chunk.error):
-            self._error = error_of(chunk.error)
+            self._error = read_error(data) or error_of(chunk.error)
             return FAILED
         if chunk.choices is None:
             return self._without_choices(name, chunk, data)
@@ -163,7 +208,7 @@ class ChatReader:
         for choice in chunk.choices:
             self._seen.add(choice.index)
             if choice.finish_reason:
-                kind |= self._finish(choice.index, choice.finish_reason)
+                kind |= self._finish(choice.index, choice.finish_reason, data)
             delta = choice.delta
             if delta is None:
                 continue
@@ -173,15 +218,26 @@ class ChatReader:
                 kind |= OUTPUT
             else:
                 kind |= _rare_output(delta)
-        self._output |= kind
+        kind = kind or self._odd(data)
+        self._output |= kind & _SHOWN
         return kind
 
-    def _finish(self, index: int, reason: str) -> int:
+    def _odd(self, data: bytes) -> int:
+        """What a chunk is in which no output was found where it usually stands."""
+        if b'"error"' in data:
+            self._error = _error_of_choice(data) or self._error
+            if self._error is not None:
+                return FAILED
+        return _odd_output(data)
+
+    def _finish(self, index: int, reason: str, data: bytes) -> int:
         """Note why a choice ended. The first reason stays: a late frame does not take it back."""
-        self._finished.setdefault(index, reason[:LONGEST_NAME])
-        if reason != "error":
+        if reason not in _USUAL_REASONS and not is_reason(reason):
             return NOTHING
-        self._error = self._error or WireError()
+        self._finished.setdefault(index, reason[:LONGEST_NAME])
+        if reason in _USUAL_REASONS or not is_error_reason(reason):
+            return NOTHING
+        self._error = self._error or _error_of_choice(data) or WireError()
         return FAILED
 
     def _note(self, reply: _Reply) -> None:
@@ -213,12 +269,12 @@ class ChatReader:
         self._note(whole)
         for choice in whole.choices or ():
             self._seen.add(choice.index)
-            if choice.message is not None and choice.message.holds_output:
+            if choice.message is not None and any(map(holds, astuple(choice.message))):
                 self._output |= OUTPUT
-            if choice.finish_reason:
-                self._finish(choice.index, choice.finish_reason)
+            if choice.finish_reason and not holds(choice.text):
+                self._finish(choice.index, choice.finish_reason, body)
         if whole.error and says_error(whole.error):
-            self._error = error_of(whole.error)
+            self._error = read_error(body) or error_of(whole.error)
         elif not whole.choices:
             self._error = read_error(body)
         return True
@@ -233,18 +289,18 @@ class ChatReader:
         return Answer(
             id=self._id,
             model=self._model,
-            finish_reasons=tuple([finished.get(index, "error") for index in sorted(due)]),
+            finish_reasons=tuple(map(finished.get, sorted(due), repeat("error"))),
             usage=usage_of(self._usage, self._bot_usage),
             error=self._error,
             complete=complete,
             service_tier=self._service_tier,
-            server_fallback=server_fallback_in(self._service_status),
+            server_fallback=server_fallback_in(self._service_status) if self._service_status else None,
         )
 
 
-def server_fallback_in(status: dict[str, Any] | None) -> str | None:
+def server_fallback_in(status: dict[str, Any]) -> str | None:
     """The model asked for, where the service states that it answered with another."""
-    fallback = status.get("model_fallback") if status is not None else None
+    fallback = status.get("model_fallback")
     if not isinstance(fallback, dict) or not fallback.get("fallback_triggered"):
         return None
     original = fallback.get("original_model")

@@ -20,12 +20,13 @@ from .embeddings import EmbeddingsReader
 from .fetched import FetchedReader
 from .images import ImagesReader
 from .messages import MessagesReader
-from .plain import PlainReader
+from .plain import CountReader, LabelReader, ListReader, PlainReader, TokensReader
 from .reader import Asked, Reader
 from .request import asked
 from .responses import ResponsesReader
 from .sse import DONE
 from .tasks import TaskReader
+from .unlisted import UnlistedReader
 
 if TYPE_CHECKING:
     from .content import Collector
@@ -41,9 +42,13 @@ class Family:
     silent: bool = False
     """Its replies have no readable content."""
     counts_inputs: bool = False
+    listed: bool = True
+    """Its API is in the table. Of any other no request is read, and no large reply."""
 
     def asked(self, body: bytes, capture: bool) -> Asked:
         """Read a request's body, with its content where `capture` asks for it. An unreadable one gives an empty `Asked`."""
+        if not self.listed:
+            return Asked()
         found = asked(body, counted=self.counts_inputs)
         if not capture or self.content is None:
             return found
@@ -90,6 +95,11 @@ images = Family(ImagesReader, "images")
 embeddings = Family(EmbeddingsReader, "embeddings", silent=True, counts_inputs=True)
 tasks = Family(TaskReader)
 plain = Family(PlainReader)
+lists = Family(ListReader)
+tokens = Family(TokensReader)
+labels = Family(LabelReader)
+counts = Family(CountReader)
+unlisted = Family(UnlistedReader, listed=False)
 
 _FAMILIES: dict[FamilyName, Family] = {
     "chat": chat,
@@ -100,6 +110,11 @@ _FAMILIES: dict[FamilyName, Family] = {
     "embeddings": embeddings,
     "tasks": tasks,
     "plain": plain,
+    "lists": lists,
+    "tokens": tokens,
+    "labels": labels,
+    "counts": counts,
+    "unlisted": unlisted,
 }
 
 

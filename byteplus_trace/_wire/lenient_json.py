@@ -35,6 +35,7 @@ LARGEST_FOR_PYTHON = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 _any = msgspec.json.Decoder().decode
+_scan = json.JSONDecoder().raw_decode
 _ABSENT: Any = object()
 NULL = msgspec.Raw(b"null")
 """What a raw field is where it is absent. Its type is `Raw` alone: of `Raw | None` msgspec takes nothing but null."""
@@ -112,6 +113,19 @@ def decoded(decode: Callable[[bytes], D], data: bytes) -> D:
 def begins_object(data: bytes) -> bool:
     """Whether this begins as a JSON object does, readable or not."""
     return _OBJECT_BEGINS(data) is not None
+
+
+def object_before(data: bytes) -> bytes:
+    """The JSON object that these bytes, or a list, begin with, whatever follows it; empty where they begin with none."""
+    if len(data) > LARGEST_FOR_PYTHON:
+        return b""
+    text = data.decode("utf-8-sig", "replace").lstrip(" \t\r\n[")
+    if not text.startswith("{"):
+        return b""
+    try:
+        return text[: _scan(text, 0)[1]].encode()
+    except UNREADABLE:
+        return b""
 
 
 def _written_anew(data: bytes) -> bytes:

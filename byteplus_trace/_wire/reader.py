@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import msgspec
 
 from .._facts import Answer, Content
-from .lenient_json import Shape
+from .lenient_json import LARGEST_FOR_PYTHON, Shape, begins_object
 from .sse import DONE
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -32,14 +32,11 @@ FAILED = 8
 """It carries an error."""
 
 
-_EMPTY = frozenset({b"", b"null", b'""'})
-
-
 def unread(name: str, data: bytes) -> int:
-    """What an event is that no reader can read: output, unless it is empty. A caller may understand it."""
+    """What an event is that no reader can read: no output, for SDKs cannot read it either. A very large one may be one."""
     if name == "error":
         return FAILED
-    return NOTHING if data.strip() in _EMPTY else OUTPUT
+    return OUTPUT if len(data) > LARGEST_FOR_PYTHON and begins_object(data) else NOTHING
 
 
 MOST_UNKNOWN = 64

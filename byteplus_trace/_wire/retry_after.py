@@ -5,6 +5,9 @@ from __future__ import annotations
 import email.utils
 from collections.abc import Mapping
 
+RETRY_AFTER = ("retry-after-ms", "retry-after")
+"""The headers that are read here."""
+
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """`retry-after-ms`, or `retry-after` in seconds or as an HTTP date: seconds from now."""

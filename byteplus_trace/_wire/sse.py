@@ -6,6 +6,8 @@ Laws:
   character or the byte order mark.
 - Linear in bytes: only new bytes are searched, what waits for its end is kept in pieces.
 - Bounded: an event larger than the limit is dropped, and reading goes on after it.
+- An error that a server writes into a stream as it is, without `data:`, is an event too:
+  it says why the stream ends. No other line without a field is.
 - `flush` also returns a last event without its blank line, which services that close early
   send. An event that was cut in the middle is dropped.
 
@@ -17,10 +19,12 @@ the decoder is `idle`, its user may see that for himself.
 from __future__ import annotations
 
 import re
+from itertools import groupby
 
 import msgspec
 
-from .lenient_json import UNREADABLE, decoded
+from .errors import read_error
+from .lenient_json import UNREADABLE, decoded, object_before
 
 LARGEST_EVENT = 32 * 1024 * 1024
 MOST_LINES = 100_000
@@ -35,6 +39,7 @@ Event = tuple[str, bytes]
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LONGEST_BLANK_LINE = 4
 LF = ord("\n")
+_BARE_BEGIN = (b"{", b"[")
 _BOM = b"\xef\xbb\xbf"
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -42,7 +47,7 @@ _json = msgspec.json.Decoder(msgspec.Raw).decode
 class EventDecoder:
     """`feed` parts, get the events that they complete."""
 
-    __slots__ = ("_begun", "_border", "_limit", "_pieces", "_size", "_tail", "idle")
+    __slots__ = ("_begun", "_border", "_limit", "_pieces", "_size", "_tail", "bare", "idle")
 
     def __init__(self, limit: int = LARGEST_EVENT) -> None:
         self._limit = limit
@@ -53,8 +58,10 @@ class EventDecoder:
         self._tail = b""
         """A `\\r` that may be half of a `\\r\\n`, or the beginning of a byte order mark."""
         self._begun = False
+        self.bare = b""
+        """An error that stands in the stream as a JSON object alone, without `data:`, while no event followed it."""
         self.idle = False
-        """Nothing waits: the next byte begins an event."""
+        """Nothing waits: the next byte begins an event, and nothing stands before it."""
 
     def feed(self, part: bytes) -> list[Event]:
         """Take the next bytes; the events that are complete now."""
@@ -69,7 +76,7 @@ class EventDecoder:
         if part.endswith(b"\r"):
             part, self._tail = part[:-1], b"\r"
         events = self._search(part)
-        self.idle = not self._size and not self._tail
+        self.idle = not self._size and not self._tail and not self.bare
         return events
 
     def flush(self) -> list[Event]:
@@ -117,6 +124,7 @@ class EventDecoder:
         """Each blank line ends an event, and so does the end; one without data is none."""
         events: list[Event] = []
         name, data, size = "", list[bytes](), 0
+        has_bare = False
         for line in lines:
             if line[:6] == b"data: ":
                 data.append(line[6:])
@@ -131,10 +139,40 @@ class EventDecoder:
                     data.append(value.removeprefix(b" "))
                 elif field == b"event":
                     name = value.removeprefix(b" ").decode("utf-8", "replace")
+                elif _is_bare(line):
+                    has_bare = True
             size += len(line)
         if data and size <= self._limit:
             events.append((name, b"\n".join(data)))
+        return self._with_bare(lines) if has_bare or self.bare else events
+
+    def _with_bare(self, lines: list[bytes]) -> list[Event]:
+        """As `_events`, and the errors between them that are no events, each before the event that follows it."""
+        bare, self.bare = self.bare, b""
+        events: list[Event] = []
+        for filled, block in groupby(lines, bool):
+            if filled:
+                of_block = list(block)
+                if _is_bare(of_block[0]):
+                    bare = bare or _error_before(b"\n".join(of_block))
+                found = self._events([line for line in of_block if not _is_bare(line)])
+                if bare and found:
+                    events.append(("", bare))
+                    bare = b""
+                events += found
+        self.bare = bare
         return events
+
+
+def _is_bare(line: bytes) -> bool:
+    """Whether a line begins as a JSON object or list does, and no field."""
+    return line.lstrip()[:1] in _BARE_BEGIN
+
+
+def _error_before(block: bytes) -> bytes:
+    """The object that a block of lines begins with, where it is an error."""
+    found = object_before(block)
+    return found if read_error(found) is not None else b""
 
 
 def is_flood(part: bytes) -> bool:

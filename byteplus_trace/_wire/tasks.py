@@ -21,7 +21,7 @@ class TaskReader(PlainReader):
     __slots__ = ()
 
     def _is_answer(self, body: bytes) -> bool:
-        return bool(self._known.id or self._known.status) and not self._is_of_another(self._known)
+        return bool(self._known.id or self._known.status)
 
     def answer(self) -> Answer:
         known = self._known

@@ -61,13 +61,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"needs the server {name}: see .ci/install-backends")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist's `--dist loadgroup`, one worker has the servers."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("backends"))
-
-
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

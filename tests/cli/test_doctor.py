@@ -1,6 +1,7 @@
 """`byteplus-trace doctor` for an environment, and for an application."""
 
 import re
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from byteplus_trace import Breaker, Policy, Target
 from byteplus_trace._cli import main
 from byteplus_trace._cli.checks import (
     Surroundings,
+    _clients,
     _key,
     _meter_provider,
     _multiprocess,
@@ -24,10 +26,13 @@ from byteplus_trace._cli.checks import (
 from byteplus_trace._cli.findings import Finding, Report
 
 
-def test_a_bare_environment_has_warnings_and_no_failure(command):
+def test_a_bare_environment_has_warnings_and_no_failure_and_is_not_the_application(command):
     ended = command("doctor", "--offline")
 
     assert 0 == ended.returncode, ended.stdout
+    assert ended.stdout.startswith("This examines the environment, not your application.")
+    assert "byteplus_trace.doctor()" in ended.stdout
+    assert "byteplus-trace doctor http://localhost:9464/metrics" in ended.stdout
     assert "httpx calls" in ended.stdout
     assert "a call to the loopback was seen" in ended.stdout
     assert "0 to mend" in ended.stdout
@@ -133,12 +138,58 @@ def test_a_check_that_breaks_is_itself_a_finding(monkeypatch):
     assert ("warn", "broken check") == (finding.status, finding.subject)
 
 
-def test_it_says_that_it_examines_the_environment(command):
-    out = command("doctor", "--offline").stdout
+@pytest.fixture
+def only_installed(monkeypatch, tmp_path):
+    """only_installed(name="version", ...): an environment that has these distributions, and none else."""
 
-    assert out.startswith("This examines the environment, not your application.")
-    assert "byteplus_trace.doctor()" in out
-    assert "byteplus-trace doctor http://localhost:9464/metrics" in out
+    def begin(**distributions):
+        for name, version in distributions.items():
+            stub = tmp_path / f"{name}-{version}.dist-info"
+            stub.mkdir()
+            title = name.replace("_", "-")
+            (stub / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {title}\nVersion: {version}\n")
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+
+    return begin
+
+
+@pytest.mark.parametrize("version", ["3.4.0", "3.4rc1", "3.10.0", "4.0"])
+def test_a_dspy_with_sockets_of_its_own_is_a_warning_with_the_engine_to_use(only_installed, version):
+    only_installed(dspy=version)
+
+    (finding,) = _clients(Surroundings({}))
+
+    assert ("warn", "dspy") == (finding.status, finding.subject)
+    assert finding.found.startswith(f"{version} calls openai/... models over sockets of its own")
+    assert 'dspy.LM(..., engine="litellm")' == finding.advice
+
+
+def test_a_dspy_over_httpx_is_no_finding(only_installed):
+    only_installed(dspy="3.3.9")
+
+    assert [] == list(_clients(Surroundings({})))
+
+
+def test_an_ark_sdk_that_cannot_be_imported_is_a_warning_with_the_extra(only_installed):
+    only_installed(byteplus_python_sdk_v2="3.0.63")
+
+    (finding,) = _clients(Surroundings({}))
+
+    assert ("warn", "byteplus-python-sdk-v2") == (finding.status, finding.subject)
+    assert "cannot be imported without sniffio" == finding.found
+    assert "pip install 'byteplus-trace[ark]'" == finding.advice
+
+
+def test_an_ark_sdk_with_what_it_imports_is_no_finding(only_installed):
+    only_installed(byteplus_python_sdk_v2="3.0.63", sniffio="1.3.1")
+
+    assert [] == list(_clients(Surroundings({})))
+
+
+def test_clients_that_are_observed_and_never_moved_are_named(only_installed):
+    only_installed(aiohttp="3.13.0", requests="2.32.5")
+
+    assert [("ok", "aiohttp"), ("ok", "requests")] == [(each.status, each.subject) for each in _clients(Surroundings({}))]  # fmt: skip
 
 
 @contextmanager

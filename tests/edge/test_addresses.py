@@ -47,14 +47,14 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        self.answer(MESSAGE if "messages" in self.path else CHAT)
+        sent = self.rfile.read(int(self.headers["content-length"]))
+        self.answer(MESSAGE if "messages" in self.path else CHAT, sent)
 
     def do_GET(self):
-        self.answer(TASKS)
+        self.answer(TASKS, b"")
 
-    def answer(self, document):
-        self.server.asked.append((f"http://{self.headers['host']}{self.path}", dict(self.headers)))
+    def answer(self, document, sent):
+        self.server.asked.append((f"http://{self.headers['host']}{self.path}", dict(self.headers), sent))
         body = b'{"error":{"code":"ServerOverloaded"}}' if self.server.down else json.dumps(document).encode()
         self.send_response(503 if self.server.down else 200)
         self.send_header("content-type", "application/json")
@@ -126,7 +126,8 @@ CALLS = [(sdk, base) for sdk, bases in BASES.items() for base in bases]
 @pytest.mark.parametrize("private", [False, True])
 def test_a_call_that_moves_leaves_as_its_sdk_would_send_it_there(instrument, home, away, sdk, base, private):
     SDKS[sdk](away.at(EU) + base)
-    built = [url for url, _ in away.asked]
+    built = [url for url, *_ in away.asked]
+    asked = [sent for *_, sent in away.asked]
     there = {"base_url": f"{away.at(EU)}/api/v3"}
     if base in {"/api/coding/v3", "/api/coding"}:
         there["base_url"] = f"{away.at(EU)}/api/coding/v3"
@@ -134,7 +135,7 @@ def test_a_call_that_moves_leaves_as_its_sdk_would_send_it_there(instrument, hom
         there["base_url"] = f"{away.at(EU)}/api/plan/v3"
     if private:
         SDKS[sdk](f"http://ark.example:{away.server_port}/ark")
-        built = [url for url, _ in away.asked[len(built) :]]
+        built = [url for url, *_ in away.asked[len(built) :]]
         there = {"base_url": f"http://ark.example:{away.server_port}/ark"}
         if sdk == "anthropic":
             there = {"messages_base_url": there["base_url"]}
@@ -153,9 +154,10 @@ def test_a_call_that_moves_leaves_as_its_sdk_would_send_it_there(instrument, hom
 
     SDKS[sdk](home.at(SG) + base)
 
-    assert built == [url for url, _ in away.asked]
-    assert {"Bearer key-eu"} == {headers.get("Authorization") for _, headers in away.asked}
-    assert not [headers for _, headers in away.asked if "callers" in str(headers)]
+    assert built == [url for url, *_ in away.asked]
+    assert asked == [sent for *_, sent in away.asked]
+    assert {"Bearer key-eu"} == {headers.get("Authorization") for _, headers, _ in away.asked}
+    assert not [headers for _, headers, _ in away.asked if "callers" in str(headers)]
 
 
 @pytest.mark.parametrize(("sdk", "base"), CALLS)
@@ -179,6 +181,10 @@ def test_the_first_send_to_the_callers_own_base_is_what_leaves_without_a_policy(
     assert [_steady(*each) for each in plain] == [_steady(*each) for each in home.asked]
 
 
-def _steady(url, headers):
+def _steady(url, headers, sent):
     """A request without what its SDK makes anew for each."""
-    return url, {name: value for name, value in headers.items() if name.lower() != "x-client-request-id"}
+    return (
+        url,
+        {name: value for name, value in headers.items() if name.lower() != "x-client-request-id"},
+        sent,
+    )

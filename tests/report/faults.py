@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import itertools
 import json
 import logging
 import socket
@@ -37,10 +36,7 @@ def run(thorough: bool) -> Iterator[Figures]:
             ((name,), colour, routed) for name in names for colour in colours for routed in (False, True)
         ]
         yield broken("each seam alone", fake, alone)
-        pairs = list(itertools.combinations(names, 2))
-        # Each pair in one of four ways to call; every ninth of them where time is short.
-        ways = [(pair, ("sync", "asyncio")[n % 2], n // 2 % 2 == 0) for n, pair in enumerate(pairs)]
-        yield broken("seams in pairs", fake, ways if thorough else ways[::9])
+        yield broken("seams in pairs", fake, list(seams.pairs()))
     for name, reply in REPLIES.items():
         yield cut_everywhere(name, reply, 1 if thorough else 4)
     for name in ("a document", "a stream"):

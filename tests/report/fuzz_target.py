@@ -14,9 +14,19 @@ import atheris  # type: ignore[import-not-found, unused-ignore]
 
 with atheris.instrument_imports(include=["byteplus_trace._wire"]):
     from byteplus_trace._wire.body import Body
-    from byteplus_trace._wire.families import chat, embeddings, images, messages, plain, responses, tasks
+    from byteplus_trace._wire.families import (
+        chat,
+        embeddings,
+        images,
+        lists,
+        messages,
+        plain,
+        responses,
+        tasks,
+        unlisted,
+    )
 
-FAMILIES = (chat, responses, embeddings, images, messages, tasks, plain)
+FAMILIES = (chat, responses, embeddings, images, messages, tasks, plain, lists, unlisted)
 CODINGS = ("identity", "identity", "identity", "gzip", "deflate", "x-unknown")
 
 

@@ -22,7 +22,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from byteplus_trace._wire.body import Body
-from byteplus_trace._wire.families import chat, embeddings, images, messages, plain, responses, tasks
+from byteplus_trace._wire.families import (
+    chat,
+    embeddings,
+    images,
+    lists,
+    messages,
+    plain,
+    responses,
+    tasks,
+    unlisted,
+)
 from byteplus_trace.testing import capture
 
 from .calls import READINGS, WAYS, Case, as_for_users, make
@@ -184,7 +194,7 @@ def compared(inputs: list[Case], library: Any, colour: str) -> Figures:
     return figures
 
 
-FAMILIES = (chat, responses, embeddings, images, messages, tasks, plain)
+FAMILIES = (chat, responses, embeddings, images, messages, tasks, plain, lists, unlisted)
 
 
 def read_apart(count: int) -> Figures:

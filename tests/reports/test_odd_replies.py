@@ -242,6 +242,10 @@ ODD_STREAMS = {
     "nulls": [None, None],
     "choices of null": [{"choices": None}, "[DONE]"],
     "no choices": [{"id": "1", "choices": []}, "[DONE]"],
+    "an event that cannot be read": ["busy", "[DONE]"],
+    "an event that is a page": ["<html>busy</html>", "[DONE]"],
+    "an event that is cut": ['{"id": "1", "choices": [{"index": 0, "delta": {"content": "Rh', "[DONE]"],
+    "an event that is a list": [[], "[DONE]"],
     "choices without output": [
         {"id": "1", "choices": [{"index": 0, "delta": {"role": "assistant"}}]},
         "[DONE]",
@@ -348,6 +352,48 @@ def test_a_stream_is_an_answer_whatever_its_label(ends, api, content_type):
     assert {stream(STREAMS[api])[2]} == {end.text for end in seen.values()}
 
 
+BUSY = json.dumps({"error": {"code": "ServerOverloaded", "message": "the first"}}).encode()
+REFUSED = 503, "application/json", BUSY
+LAST_DOCUMENTS = [
+    "nothing",
+    "a line end",
+    "an empty object",
+    "a page",
+    "a text",
+    "an error",
+    "a gateway's code",
+    "no success",
+]
+LAST_STREAMS = [
+    "nothing",
+    "only the end",
+    "an error first",
+    "usage and the end",
+    "an event that is a page",
+    "empty objects",
+]
+
+
+@pytest.mark.parametrize("odd", LAST_DOCUMENTS)
+@pytest.mark.parametrize("api", ["chat", "bot", "responses unstored", "messages", "embeddings", "images"])
+def test_no_odd_document_at_last_hides_a_refusal(ends, api, odd):
+    seen = ends(api, [REFUSED, document(ODD_DOCUMENTS[odd])])
+
+    assert all_of(seen, ("error", BUSY, 1), ("error", BUSY, 2)) == {
+        key: (end.outcome, end.text, end.sends) for key, end in seen.items()
+    }
+
+
+@pytest.mark.parametrize("odd", LAST_STREAMS)
+@pytest.mark.parametrize("api", ["chat", "bot", "responses unstored", "messages", "images"])
+def test_no_odd_stream_at_last_hides_a_refusal(ends, api, odd):
+    seen = ends(api, [REFUSED, stream(ODD_STREAMS[odd])], stream=True)
+
+    assert all_of(seen, ("error", BUSY, 1), ("error", BUSY, 2)) == {
+        key: (end.outcome, end.text.strip(), end.sends) for key, end in seen.items()
+    }
+
+
 # Paths that the service does not have, or that have no body of their own.
 ABSENT = [
     ("POST", "/api/v3/images/edits", {}),
@@ -382,6 +428,121 @@ def test_a_404_from_a_path_that_is_not_there_moves_nowhere(ends, api):
     seen = ends(api, [refused, document({"id": "x"})])
 
     assert {("error", 1)} == {(end.outcome, end.sends) for end in seen.values()}
+
+
+# What a path that is not in the table may reply with, where nobody here knows what it should be.
+PAGES = {
+    "a page": b"<html>busy</html>",
+    "a page with a doctype": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html lang=en><title>Just a moment...</title></html>",
+    "a page without a root": b"<head><title>502 Bad Gateway</title></head>",
+    "a page after a comment": b"<!-- error -->\n<html></html>",
+    "an error as XML": b'<?xml version="1.0"?>\n<Error><Code>NoSuchKey</Code></Error>',
+    "null": b"null",
+    "an empty text": b'""',
+    "an empty object": b"{}",
+}
+REFUSALS = {
+    "an error": (ERROR, "InternalServiceError"),
+    "an error as text": ({"error": "busy"}, "stream_error"),
+    "an error and what it was asked for": ({"id": "x", **ERROR}, "InternalServiceError"),
+    "an error of messages": ({"type": "error", **ERROR}, "InternalServiceError"),
+    "a gateway's code": ({"code": 500, "msg": "upstream busy", "data": None}, "500"),
+    "a gateway's code as text": ({"code": "NoChannel", "message": "no channel"}, "NoChannel"),
+    "a code of another name": ({"statusCode": 502, "message": "Bad Gateway"}, "502"),
+    "a status": ({"status": 503, "message": "busy"}, "503"),
+    "a status of error": ({"status": "error", "message": "busy"}, "stream_error"),
+    "no success": ({"success": False}, "stream_error"),
+    "a list of errors": ({"success": False, "errors": [{"code": 10000, "message": "no"}]}, "10000"),
+    "errors by name": ({"errors": {"code": "Busy", "message": "m"}}, "Busy"),
+    "a problem": ({"type": "about:blank", "title": "Bad Gateway", "status": 502}, "502"),
+    "a list of one error": ([ERROR], "InternalServiceError"),
+    "a detail": ({"detail": "Not Found"}, "stream_error"),
+    "the control plane's error": ({"ResponseMetadata": {"Error": {"Code": "NotFound"}}}, "NotFound"),
+}
+ANSWERS = {
+    "an object": {"id": "x"},
+    "an object with a detail": {"id": "x", "object": "image", "detail": "high"},
+    "an object that holds no error": {"id": "x", "error": None, "success": True},
+    "an object that failed": {
+        "id": "x",
+        "status": "failed",
+        "error": {"code": "OutOfBudget", "message": "m"},
+    },
+    "a list": [{"id": "x"}],
+    "an empty list": {"object": "list", "data": []},
+    "nothing found": [],
+    "a number": 0,
+    "a gateway's envelope": {"code": 0, "msg": "success", "data": {"id": "x"}},
+    "an envelope in texts": {"code": "0", "msg": "ok", "data": {"id": "x"}},
+    "a program": {"object": "snippet", "code": "print(1)", "message": "a program"},
+    "no errors": {"id": "x", "errors": [], "error": False},
+    "another's envelope": {"code": 200, "message": "OK", "data": {"id": "x"}},
+    "a result": {"results": [{"index": 0, "relevance_score": 0.5}]},
+    "sound": b"ID3\x04\x00\x00\xff\xfb\x90",
+    "a text": b"WEBVTT\n\n00:00.000 --> 00:01.000\nRhine",
+    "a drawing": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "a large recording": b"RIFF" + bytes(3 * 1024 * 1024),
+}
+
+
+@pytest.mark.parametrize("label", ["application/json", "text/html", "text/event-stream"])
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("api", ABSENT[2:4], ids=lambda api: api[1])
+def test_a_page_from_a_path_that_is_not_there_is_an_error_and_moves_nowhere(ends, api, page, label):
+    seen = ends(api, [document(PAGES[page], label), document({"id": "x"})])
+
+    assert {("error", "empty", 1)} == {(end.outcome, end.reason, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
+def test_an_error_document_from_a_path_that_is_not_there_is_an_error_and_moves_nowhere(ends, api, refusal):
+    body, code = REFUSALS[refusal]
+    seen = ends(api, [document(body), document({"id": "x"})])
+
+    assert {("error", code, 1)} == {(end.outcome, end.error_type, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize("label", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("rest", [b"\n\ndata: [DONE]\n\n", b"<html>busy</html>"])
+def test_an_error_document_from_a_path_that_is_not_there_may_have_something_after_it(ends, rest, label):
+    seen = ends(ABSENT[0], [document(json.dumps(ERROR).encode() + rest, label)])
+
+    assert {("error", "InternalServiceError")} == {(end.outcome, end.error_type) for end in seen.values()}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("api", [api for api in ABSENT if "/models/" not in api[1]], ids=lambda api: api[1])
+def test_an_answer_of_an_api_that_is_new_is_one(ends, api, answer):
+    seen = ends(api, [document(ANSWERS[answer], "")])
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)
+
+
+@pytest.mark.parametrize(
+    ("events", "outcome"),
+    [
+        ([{"type": "speech.started"}, {"type": "speech.delta", "audio": "aGk="}], "ok"),
+        (["plain text", "[DONE]"], "ok"),
+        (["[DONE]"], "error"),
+        ([ERROR], "error"),
+        ([{"type": "speech.started"}, ERROR, "[DONE]"], "error"),
+        ([{"code": 500, "msg": "busy"}], "error"),
+        (["<html>busy</html>", "[DONE]"], "error"),
+    ],
+)
+@pytest.mark.parametrize("api", ABSENT[:2], ids=lambda api: api[1])
+def test_a_stream_of_an_api_that_is_new_is_an_answer_without_an_error_in_it(ends, api, events, outcome):
+    seen = ends(api, [stream(events)])
+
+    assert {(outcome, 1)} == {(end.outcome, end.sends) for end in seen.values()}
+
+
+def test_a_stream_of_an_api_that_is_new_is_cancelled_where_its_caller_closes_it(ends):
+    events = stream([{"type": "speech.started"}, {"type": "speech.delta"}, {"type": "speech.ended"}])
+    seen = ends(ABSENT[1], [events], stream=True, read_parts=1)
+
+    assert all_of(seen, "cancelled", "cancelled") == outcomes(seen)
 
 
 @pytest.mark.parametrize("blank", [b" ", b"\r\n\r\n", b"\xef\xbb\xbf"])
@@ -452,3 +613,118 @@ def test_an_error_keeps_its_code_in_whichever_envelope(ends, api, error):
     seen = ends(api, [stream([error]), stream(STREAMS[api])], stream=True)
 
     assert "InternalServiceError" == seen["sync", "alone"].error_type
+
+
+MARKS = {
+    "a mark": b"\n\ndata: [DONE]\n\n",
+    "a mark in the next line": b"\ndata: [DONE]\n\n",
+    "a mark and no line end": b"\r\n\r\ndata: [DONE]",
+    "a comment and a mark": b"\n\n: bye\n\ndata: [DONE]\n\n",
+    "an empty object and a mark": b"\n\ndata: {}\n\ndata: [DONE]\n\n",
+}
+BARE_ERRORS = {
+    "an error": json.dumps(ERROR).encode(),
+    "an error in many lines": json.dumps(ERROR, indent=2).encode(),
+    "an error after blanks": b"\r\n " + json.dumps(ERROR).encode(),
+    "a gateway's code": b'{"code": "InternalServiceError", "msg": "busy"}',
+}
+
+
+def marked_errors():
+    """Each mark after each error for a chat, and one of each for the others."""
+    yield from (("chat", error, mark) for error in BARE_ERRORS for mark in MARKS)
+    yield from ((api, "an error", "a mark") for api in STREAMS if api not in ("chat", "fetched"))
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", ""])
+@pytest.mark.parametrize(("api", "error", "mark"), list(marked_errors()))
+def test_an_error_document_keeps_its_code_with_the_mark_of_an_end_after_it(
+    ends, api, error, mark, content_type
+):
+    first = 200, content_type, BARE_ERRORS[error] + MARKS[mark]
+    for asked in (True, False):
+        right = stream(STREAMS[api]) if asked else document(DOCUMENTS[api])
+        seen = ends(api, [first, right], stream=asked)
+
+        assert all_of(seen, "error", "rescued_fallback" if api in MOVES else "error") == outcomes(seen)
+        assert "InternalServiceError" == seen["sync", "alone"].error_type
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("error", BARE_ERRORS)
+def test_a_refusal_keeps_its_code_with_the_mark_of_an_end_after_it(ends, error, mark):
+    refusal = BARE_ERRORS[error].replace(b"InternalServiceError", b"AccountQuotaExceeded") + MARKS[mark]
+    seen = ends("chat", [(429, "text/event-stream", refusal), stream(STREAMS["chat"])], stream=True)
+
+    assert ("AccountQuotaExceeded", "quota") == (
+        seen["sync", "alone"].error_type,
+        seen["sync", "alone"].reason,
+    )
+
+
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\n\n", b"\n\ndata: [DONE]\n\n"])
+@pytest.mark.parametrize("api", ["chat", "bot", "responses", "messages", "images"])
+def test_an_error_that_is_written_bare_into_a_stream_keeps_its_code(ends, api, rest):
+    """As proxies write that find out in the middle of a stream."""
+    begun = stream(STREAMS[api][:-2] if api != "images" else [])[2]
+    seen = ends(api, [(200, "text/event-stream", begun + json.dumps(ERROR).encode() + rest)])
+
+    assert {"error"} == {end.outcome for (_, setting), end in seen.items() if setting == "alone"}
+    assert "InternalServiceError" == seen["sync", "alone"].error_type
+
+
+LISTS = {
+    "models": [{"object": "list", "data": []}, {"data": []}, {"object": "list", "data": None}],
+    "tasks": [{"total": 0, "items": []}, {"items": []}, {"total": 0, "items": None}],
+    "input_items": [{"object": "list", "data": [], "has_more": False}],
+    "files": [{"object": "list", "data": [], "has_more": False}, {"object": "file", "data": []}],
+}
+NO_LISTS = {
+    "embeddings": [{"object": "list", "data": []}, {"data": [{"embedding": [None, None]}]}],
+    "multimodal": [{"object": "list", "data": []}, {"data": {"embedding": [], "sparse_embedding": []}}],
+    "images": [{"data": []}],
+    "tokenization": [{"id": "1", "object": "list", "data": []}, {"object": "list"}, {"id": "1"}],
+    "classification": [{"label": ""}, {"data": []}, {"id": "1"}, {"label": None, "label_logprobos": {}}],
+    "count_tokens": [{"data": []}, {"id": "1"}, {"input_tokens": None}, {"label": "a"}],
+    "file": [{"object": "list", "data": []}, {"data": []}, {"input_tokens": 3}],
+    "models": [{"id": "1"}, {"label": "a"}, {"object": "list_of_errors"}],
+    "tasks": [{"total": 3, "items": None}, {"id": "cgt-1"}],
+    "context made": [{"data": []}, {"object": "list", "data": []}],
+}
+OTHERS = {
+    "files": ("GET", "/api/v3/files", None),
+    "context made": ("POST", "/api/v3/context/create", {"model": MODEL, "messages": []}),
+}
+
+
+@pytest.mark.parametrize(
+    ("api", "body"), [(api, body) for api, bodies in LISTS.items() for body in bodies], ids=str
+)
+def test_a_list_without_items_is_an_answer_where_a_list_was_asked_for(ends, api, body):
+    seen = ends(OTHERS.get(api, api), [document(body)])
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)
+
+
+@pytest.mark.parametrize(
+    ("api", "body"), [(api, body) for api, bodies in NO_LISTS.items() for body in bodies], ids=str
+)
+def test_a_list_is_no_answer_where_something_else_was_asked_for(ends, api, body):
+    seen = ends(OTHERS.get(api, api), [document(body), document(DOCUMENTS.get(api, {"id": "ctx-1"}))])
+
+    assert all_of(seen, "error", "rescued_fallback" if api in MOVES else "error") == outcomes(seen)
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("count_tokens", {"input_tokens": 0}),
+        ("file", {"id": "file-1", "status": "failed", "error": {"code": "C", "message": "m"}}),
+        ("classification", {"label": "a", "label_logprobos": None}),
+    ],
+    ids=str,
+)
+def test_a_small_answer_is_one(ends, api, body):
+    seen = ends(api, [document(body)])
+
+    assert all_of(seen, "ok", "ok") == outcomes(seen)

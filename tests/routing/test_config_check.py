@@ -54,6 +54,14 @@ def test_a_file_that_cannot_be_followed_says_what_to_write(written, capsys):
     assert "the environment variable KEY is not set" in capsys.readouterr().err
 
 
+def test_settings_that_cannot_both_be_followed_say_what_to_write(written, capsys):
+    assert 2 == check(written({"attempt_spans": "when_retried", "propagate": True}), {})
+
+    said = capsys.readouterr().err
+    assert "attempt_spans='when_retried' cannot hold with propagate=True" in said
+    assert "write propagate=False, or leave attempt_spans out" in said
+
+
 @pytest.mark.parametrize("content", [None, "not = [toml", "[1, 2]", "{", '{"metrics_prt": 9464}'])
 def test_what_is_wrong_with_the_file_is_told_of_the_file_and_of_no_variable(written, content, capsys):
     file = written(content) if content is not None else "nowhere/policy.toml"
@@ -77,6 +85,8 @@ def test_without_secrets_only_what_they_hold_is_not_checked(written, capsys):
     file = written(TABLE)
 
     assert 0 == main(["config", "check", file, "--without-secrets"])
+    assert "key        not checked: its variable is not set here" in capsys.readouterr().out
+    assert 0 == check(file, {"KEY": SECRET}, without_secrets=True)
     assert "key        set" in capsys.readouterr().out
     assert 2 == check(written({**TABLE, "deadline": 30}), {}, without_secrets=True)
     assert "Write deadline.total = 30" in capsys.readouterr().err

@@ -60,17 +60,18 @@ def test_it_is_forgotten_after_a_while(resends, clock):
 def test_the_registry_is_bounded_and_keeps_no_expired_exception_alive(resends, clock):
     for at in range(REMEMBERED + 5):
         resends.remember(KEY._replace(digest=bytes([at % 256, at // 256])), PRIOR)
-    assert REMEMBERED == len(resends)
+    assert REMEMBERED == len(resends.ended)
     clock.now += REMEMBERED_FOR_SECONDS + 1
 
     resends.remember(KEY, PRIOR)
 
-    assert 1 == len(resends)
+    assert 1 == len(resends.ended)
 
 
 def test_what_expired_is_forgotten_without_another_failure(resends, clock):
     resends.remember(KEY, PRIOR)
     clock.now += REMEMBERED_FOR_SECONDS + 1
 
-    assert not resends
-    assert {} == resends._ended
+    resends.recall(KEY._replace(caller="another task"))
+
+    assert {} == resends.ended

@@ -1,11 +1,19 @@
 """Other instrumentations beside us, active before or after: no call is told twice, and ours is outermost over HTTP."""
 
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import openai
 import pytest
 import wrapt
-from opentelemetry import baggage, context
+from opentelemetry import baggage, context, trace
+from opentelemetry.instrumentation import httpx as otel_httpx
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import byteplus_trace
 
@@ -157,6 +165,195 @@ def test_another_wrapper_of_the_transport_is_not_taken_for_opentelemetrys(
     http.run(*asking(http, sg + "/models"), transport=transport)
 
     assert 1 == len(seen) == len([span for span in told.spans if "httpx" in span.instrumentation_scope.name])
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The inner transports for which OpenTelemetry's own were made."""
+    found = []
+    for name in dir(otel_httpx):
+        kind = getattr(otel_httpx, name)
+        if name.startswith(("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport")):
+
+            def noted(self, transport, *args, begin=kind.__init__, **kwargs):
+                found.append(transport)
+                begin(self, transport, *args, **kwargs)
+
+            monkeypatch.setattr(kind, "__init__", noted)
+    return found
+
+
+def http_spans(told):
+    return [
+        span
+        for span in told.spans
+        if "opentelemetry.instrumentation.httpx" in span.instrumentation_scope.name
+    ]
+
+
+def asks(http, url, times):
+    """A call, several times, over one client."""
+    if http.colour == "sync":
+
+        def work(client):
+            for _ in range(times):
+                client.get(url)
+
+        return work
+
+    async def awork(client):
+        for _ in range(times):
+            await client.get(url)
+
+    return awork
+
+
+def test_opentelemetrys_transport_is_made_once_for_each_of_the_clients(instrument, http, told, sg, made):
+    instrument(http_spans="otel")
+
+    for _ in range(2):
+        http.run(asks(http, sg + "/models", 3))
+
+    assert 2 == len(made)
+    assert 6 == len(http_spans(told))
+
+
+def test_a_transport_that_was_sent_through_is_not_kept_alive(instrument, http, library, told, sg):
+    instrument(http_spans="otel")
+    transport = wrapping(http, library, [])
+    alive = weakref.ref(transport)
+    http.run(*asking(http, sg + "/models"), transport=transport)
+
+    del transport
+    gc.collect()
+
+    assert 1 == len(http_spans(told))
+    assert alive() is None
+
+
+def test_transports_that_are_equal_send_to_their_own_places(instrument, http, library, told, ark):
+    """Such as dataclasses whose pools are not compared."""
+    instrument(http_spans="otel")
+    sent = []
+
+    def equal(place):
+        def note(self):
+            sent.append(place)
+            return library.Response(200, json={"data": []})
+
+        async def anote(self):
+            return note(self)
+
+        base = library.BaseTransport if http.colour == "sync" else library.AsyncBaseTransport
+        name = "handle_request" if http.colour == "sync" else "handle_async_request"
+        send = note if http.colour == "sync" else anote
+        return type(
+            "Equal",
+            (base,),
+            {
+                "__eq__": lambda self, other: True,
+                "__hash__": lambda self: 1,
+                name: lambda self, _: send(self),
+            },
+        )()
+
+    transports = [equal(place) for place in ("sg", "eu", "sg")]
+    for transport in transports:
+        http.run(*asking(http, ark.base_url("ap-southeast-1") + "/models"), transport=transport)
+
+    assert ["sg", "eu", "sg"] == sent
+
+
+def test_a_transport_that_allows_no_weak_reference_is_sent_through(instrument, http, library, told, sg):
+    instrument(http_spans="otel")
+
+    class Slotted:
+        __slots__ = ("inner",)
+
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.inner.close()
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            await self.inner.aclose()
+
+    transport = Slotted(wrapping(http, library, []))
+    with pytest.raises(TypeError):
+        weakref.ref(transport)
+    http.run(asks(http, sg + "/models", 2), transport=transport)
+
+    assert 2 == len(http_spans(told))
+
+
+@pytest.mark.parametrize("colour", ["sync"])
+def test_http_spans_go_to_the_provider_of_now(told, http, library, instrument, ark, sg, monkeypatch):
+    """An application sets its provider when it likes, and what was made for the one before is not kept."""
+    other = TracerProvider(shutdown_on_exit=False)
+    exported = InMemorySpanExporter()
+    other.add_span_processor(SimpleSpanProcessor(exported))
+
+    def calls(client):
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: told.provider)
+        instrument(http_spans="otel", tracer_provider=None)
+        client.get(sg + "/models")
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: other)
+        client.get(sg + "/models")
+        byteplus_trace.uninstrument()
+        instrument(tracer_provider=other)
+        client.get(sg + "/models")
+
+    http.run(calls)
+
+    assert 1 == len(http_spans(told))
+    assert ["opentelemetry.instrumentation.httpx", "byteplus_trace"] == [
+        span.instrumentation_scope.name for span in exported.get_finished_spans()
+    ]
+
+
+@pytest.mark.parametrize("colour", ["sync"])
+def test_an_instrumentor_that_comes_and_goes_between_calls_doubles_no_span(
+    instrument, told, http, library, sg
+):
+    instrument(http_spans="otel")
+    instrumentor, hooked = http_instrumentor(library), []
+
+    def calls(client):
+        client.get(sg + "/models")
+        instrumentor.instrument(
+            tracer_provider=told.provider, request_hook=lambda span, request: hooked.append(request)
+        )
+        client.get(sg + "/models")
+        instrumentor.uninstrument()
+        client.get(sg + "/models")
+
+    http.run(calls)
+
+    assert 3 == len(http_spans(told))
+    assert 1 == len(hooked)
+
+
+@pytest.mark.parametrize("colour", ["sync"])
+def test_threads_that_share_a_client_have_a_span_for_each_of_their_sends(instrument, told, http, sg):
+    instrument(http_spans="otel")
+
+    def calls(client):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: client.get(sg + "/models"), range(40)))
+
+    http.run(calls)
+
+    assert 40 == len(http_spans(told))
 
 
 def test_the_hooks_that_an_application_gave_opentelemetry_are_called(instrument, http, library, told, sg):

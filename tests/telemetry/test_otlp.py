@@ -101,10 +101,10 @@ def a_day(sink, exchange, attempt):
         exchange("embeddings"),
     ]
     for call in calls:
-        sink.begins(call.call, id(call), STARTED_NS)
+        sink.in_flight(call.call).begins(id(call), STARTED_NS)
         sink.record(call, points(call), EXEMPLAR, [EXEMPLAR])
-        sink.ends(call.call.operation, id(call))
-    sink.begins(exchange().call, "one that hangs", STARTED_NS)
+        sink.in_flight(call.call).ends(id(call))
+    sink.in_flight(exchange().call).begins("one that hangs", STARTED_NS)
 
 
 def test_both_places_have_the_same_series_with_the_same_values(reader, meters, exchange, attempt):
@@ -252,9 +252,9 @@ exchange = Exchange(
 
 def count(times):
     for n in range(times):
-        sink.begins(exchange.call, n, 1)
+        sink.in_flight(exchange.call).begins(n, 1)
         sink.record(exchange, points(exchange))
-        sink.ends("chat", n)
+        sink.in_flight(exchange.call).ends(n)
 
 count(3)
 if hasattr(os, "fork"):

@@ -192,8 +192,8 @@ def test_one_unencodable_value_does_not_spoil_the_scrape(registry, exchange):
 def test_series_with_a_target_start_at_zero_when_a_model_is_first_called(registry, exchange):
     sink = Sink(registry)
     sink.start_targets([("sg", "ap-southeast-1"), ("eu", "eu-west-1")])
-    sink.begins(exchange().call, "a call", STARTED_NS)
-    sink.begins(exchange("embeddings").call, "another", STARTED_NS)
+    sink.in_flight(exchange().call).begins("a call", STARTED_NS)
+    sink.in_flight(exchange("embeddings").call).begins("another", STARTED_NS)
 
     fallbacks = values(
         registry, "modelark_fallbacks_total", "operation", "from_target", "to_target", "reason", "result"
@@ -229,27 +229,27 @@ def test_calls_under_way_are_counted_from_their_begin_to_their_end(registry, exc
         )
 
     assert under_way() == (0, inf)
-    sink.begins(call, "first", 10_000_000_000)
-    sink.begins(call, "second", 20_000_000_000)
-    sink.begins(call, "third", 30_000_000_000)
+    sink.in_flight(call).begins("first", 10_000_000_000)
+    sink.in_flight(call).begins("second", 20_000_000_000)
+    sink.in_flight(call).begins("third", 30_000_000_000)
     assert under_way() == (3, 10)
-    sink.ends("chat", "second")
+    sink.in_flight(call).ends("second")
     assert under_way() == (2, 10)
-    sink.ends("chat", "first")
+    sink.in_flight(call).ends("first")
     assert under_way() == (1, 30)
-    sink.ends("chat", "third")
-    sink.ends("chat", "third")
+    sink.in_flight(call).ends("third")
+    sink.in_flight(call).ends("third")
     assert under_way() == (0, inf)
     assert values(registry, "modelark_oldest_operation_start_seconds")["embeddings",] == inf
 
 
 def test_a_sink_after_the_first_keeps_the_calls_under_way(registry, exchange):
     first = Sink(registry)
-    first.begins(exchange().call, "call", STARTED_NS)
+    first.in_flight(exchange().call).begins("call", STARTED_NS)
     second = Sink(registry)
     second.start_targets()
-    second.begins(exchange().call, "another", STARTED_NS)
-    first.ends("chat", "call")
+    second.in_flight(exchange().call).begins("another", STARTED_NS)
+    first.in_flight(exchange().call).ends("call")
 
     assert values(registry, "modelark_operations_in_flight")["chat",] == 1
 
@@ -265,7 +265,7 @@ def test_a_scrape_before_the_first_call_is_short(registry):
 
 def test_a_model_that_is_called_stands_at_zero_before_the_call_ends(registry, exchange):
     sink = Sink(registry, metadata_labels=("team",))
-    sink.begins(exchange(metadata={"team": "search"}).call, "call", STARTED_NS)
+    sink.in_flight(exchange(metadata={"team": "search"}).call).begins("call", STARTED_NS)
 
     operations = values(registry, "modelark_operations_total", "operation", "api", "model", "outcome", "team")
     assert operations["chat", "chat_completions", MODEL, "ok", "search"] == 0
@@ -276,7 +276,7 @@ def test_a_model_that_is_called_stands_at_zero_before_the_call_ends(registry, ex
 def test_models_beyond_the_bound_start_once_as_other(registry, exchange):
     sink = Sink(registry, max_models=1)
     for model in ("first", "second", "third"):
-        sink.begins(exchange(model=model).call, model, STARTED_NS)
+        sink.in_flight(exchange(model=model).call).begins(model, STARTED_NS)
 
     assert {model for (model,) in values(registry, "modelark_cost_usd_total", "model")} == {"first", "other"}
 
@@ -510,14 +510,14 @@ exemplar = {"trace_id": "a" * 32, "span_id": "b" * 16}
 sink = Sink()
 sink.build_info(version="0.1.0", httpx="", httpx2="", opentelemetry="")
 sink.start_targets([("eu", "eu-west-1")])
-sink.begins(call, "first", 70_000_000_000)
-sink.begins(call, "second", 80_000_000_000)
+sink.in_flight(call).begins("first", 70_000_000_000)
+sink.in_flight(call).begins("second", 80_000_000_000)
 
 def work(n):
     sink.record(exchange, points(exchange), exemplar)
     for _ in range(n):
         sink.record(exchange, points(exchange), exemplar)
-    sink.begins(call, n, (50 + n) * 1_000_000_000)
+    sink.in_flight(call).begins(n, (50 + n) * 1_000_000_000)
     sink.breaker("eu", "chat", n % 3)
 
 workers = []

@@ -24,10 +24,10 @@ exchange = Exchange(call, (), Answer(), "ok", 0, 0.5)
 def count(sink, times=1, begins=True):
     for n in range(times):
         if begins:
-            sink.begins(call, n, 10**9)
+            sink.in_flight(call).begins(n, 10**9)
         sink.record(exchange, points(exchange))
         if begins:
-            sink.ends("chat", n)
+            sink.in_flight(exchange.call).ends(n)
 
 def forked(work):
     sys.stdout.flush()
@@ -178,9 +178,9 @@ for n in range(3000):
         Call("chat", "chat_completions", "POST", "", "ark", 443, "", "eu-west-1", model=f"model-{n % 90}-" + "x" * 200),
         (), Answer(), "error", 0, 0.5, error_type=f"E{n % 60}"
     )
-    sink.begins(exchange.call, n, 10**9)
+    sink.in_flight(exchange.call).begins(n, 10**9)
     sink.record(exchange, points(exchange))
-    sink.ends("chat", n)
+    sink.in_flight(exchange.call).ends(n)
 sink.telemetry_error("flushing")
 sink.breaker("eu", "chat", 2)
 theirs.labels("before").inc()
@@ -246,13 +246,14 @@ def test_children_that_count_where_nobody_looks_are_warned_of_once(
 CHILD_IN_FLIGHT = """
 sink = Sink()
 sink.start_targets()
-sink.begins(call, "the parent's", 5 * 10**9)
+under_way = sink.in_flight(call)
+under_way.begins("the parent's", 5 * 10**9)
 
 def work():
-    sink.ends("chat", "the parent's")
-    sink.begins(call, "own", 7 * 10**9)
+    under_way.ends("the parent's")
+    sink.in_flight(call).begins("own", 7 * 10**9)
     print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
-    sink.ends("chat", "own")
+    under_way.ends("own")
     print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
 
 forked(work)

@@ -76,6 +76,7 @@ byteplus_trace.instrument(
     base_urls={"https://ark.private.example/api/v3": "ap-southeast-1"},
     capture_content=True,
     http_spans="own",
+    attempt_spans="when_retried",
     propagate=False,
     include_usage=True,
     on_exchange=sink,
@@ -86,6 +87,7 @@ byteplus_trace.instrument(prices={"discount": [{"off": 0.15}]})
 byteplus_trace.instrument(policy=Path("policy.toml"))
 byteplus_trace.instrument(policy={"targets": [{"name": "sg", "region": "ap-southeast-1"}]})
 byteplus_trace.instrument(sevice_name="shop")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+byteplus_trace.instrument(attempt_spans="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 byteplus_trace.instrument(http_spans="mine")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 byteplus_trace.instrument(metrics_port="9464")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Target("sg")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

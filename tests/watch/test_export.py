@@ -46,8 +46,8 @@ def policy(ark, **settings):
 def seen(ark, instrument, exported):
     """seen(path, body, ...): the call that was made, and the spans around it, as a viewer has them."""
 
-    def make(path="/chat/completions", body=CHAT, *, routed=False, leave=False, timeout=5):
-        instrument(**({"policy": policy(ark)} if routed else {}))
+    def make(path="/chat/completions", body=CHAT, *, routed=False, leave=False, timeout=5, **settings):
+        instrument(**({"policy": policy(ark)} if routed else {}), **settings)
         with (
             httpx.Client(headers={"authorization": "Bearer any"}, timeout=timeout, trust_env=False) as client,
             contextlib.suppress(httpx.TransportError),
@@ -105,6 +105,13 @@ def test_a_fault_becomes_a_test_that_passes(ark, instrument, seen, fault):
     FAULTS[fault](ark)
 
     run(pytest_text(*seen(timeout=0.3 if fault == "silent" else 5)), instrument)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_call_whose_span_holds_its_only_attempt_becomes_a_test_that_passes(ark, instrument, seen, fault):
+    FAULTS[fault](ark)
+
+    run(pytest_text(*seen(timeout=0.3 if fault == "silent" else 5, attempt_spans="when_retried")), instrument)
 
 
 @pytest.mark.parametrize("fault", [*STREAM_FAULTS, "nothing", "overloaded"])

@@ -14,6 +14,7 @@ from byteplus_trace._watch import otlp
 from byteplus_trace._watch.breakers import Breakers, Reading
 from byteplus_trace._watch.calls import call_of
 from byteplus_trace._watch.plain import plain, plain_lines
+from byteplus_trace._watch.shown import details
 from byteplus_trace._watch.waterfall import waterfall
 
 SKIPPED = ("target.skipped", {"target": "sg", "reason": "breaker_open"})
@@ -36,6 +37,57 @@ def test_a_waterfall_is_a_tree_in_time(make):
     assert [(0, 1), (0.2, 0.8), (0.2, 0.4), (0.6, 0.8), (0.9, 1)] == [
         (pytest.approx(bar.begins), pytest.approx(bar.ends)) for bar in bars
     ]
+
+
+ONLY_ATTEMPT = {"byteplus.modelark.attempt.cause": "initial", "http.request.method": "POST"}
+
+
+def test_a_call_that_holds_its_only_attempt_is_a_call(make):
+    spans = make.spans(
+        {"id": 1, "name": "checkout", "at": 0.0, "lasts": 1.0},
+        make.call(2, trace=1, parent=1, at=0.2, lasts=0.6, **ONLY_ATTEMPT),
+        make.call(3, trace=1, parent=1, at=0.9, lasts=0.1, **ONLY_ATTEMPT),
+    )
+
+    assert ["around", "call", "other call"] == [bar.role for bar in waterfall(spans[1].key, spans)]
+
+
+@pytest.mark.parametrize(
+    ("ended", "line"),
+    [
+        ({"target": "ap-southeast-1", "http.response.status_code": 200}, "└─ POST, initial, 200"),
+        (
+            {
+                "target": "sg",
+                "http.response.status_code": 503,
+                "error.type": "ServerOverloaded",
+                "outcome": "error",
+            },
+            "└─ POST sg, initial, 503 ServerOverloaded",
+        ),
+        (
+            {"target": "sg", "error.type": "ConnectError", "outcome": "error"},
+            "└─ POST sg, initial, ConnectError",
+        ),
+    ],
+)
+def test_the_tree_of_a_call_that_holds_its_only_attempt_shows_how_it_was_sent(make, ended, line):
+    (span,) = make.spans(make.call(1, **ONLY_ATTEMPT, **ended))
+
+    text = "\n".join(each.plain for each in details(span, [span]))
+
+    assert line in text
+    assert "nothing was sent" not in text
+
+
+def test_a_call_that_holds_its_only_attempt_closes_a_breaker_that_was_open(make):
+    breakers = Breakers()
+    breakers.infer(*make.spans(make.call(1, events=[SKIPPED], target="eu", **ONLY_ATTEMPT)))
+    breakers.infer(*make.spans(make.call(2, at=1, target="sg", outcome="error", **ONLY_ATTEMPT)))
+    assert {"sg": "open"} == {name: each.state for name, each in breakers.states().items()}
+
+    breakers.infer(*make.spans(make.call(3, at=2, target="sg", **ONLY_ATTEMPT)))
+    assert {"sg": "closed"} == {name: each.state for name, each in breakers.states().items()}
 
 
 def test_a_span_without_its_parent_is_a_root(make):

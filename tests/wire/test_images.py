@@ -28,7 +28,7 @@ COMPLETED = {"type": "image_generation.completed", "usage": {"generated_images":
         ({"type": "error", "code": "C"}, FAILED),
         ({"type": "image_generation.new"}, NOTHING),
         ({}, NOTHING),
-        (b"?", OUTPUT),
+        (b"?", NOTHING),
         (b"", NOTHING),
         (b"[DONE]", END),
     ],

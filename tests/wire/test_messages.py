@@ -43,7 +43,7 @@ def delta(type_, **fields):
         ({"error": {"type": "overloaded_error"}}, FAILED),
         ({"type": "new"}, NOTHING),
         ({}, NOTHING),
-        (b"?", OUTPUT),
+        (b"?", NOTHING),
         (b"", NOTHING),
         (b"[DONE]", END),
     ],

@@ -59,8 +59,8 @@ def test_what_an_event_is_with_and_without_its_name(read_events, type_, kind, be
     [
         (b"[DONE]", END),
         (b"", NOTHING),
-        (b"?", OUTPUT),
-        ([], OUTPUT),
+        (b"?", NOTHING),
+        ([], NOTHING),
         ({}, NOTHING),
         ({"type": 5}, NOTHING),
         ({"type": []}, NOTHING),

@@ -159,6 +159,8 @@ def by_the_standard(stream):
 class Listening:
     """A reader, and its own family, that keeps the events it receives."""
 
+    listed = True
+
     def __init__(self):
         self.read_events = []
         self.reader = lambda _capture: self

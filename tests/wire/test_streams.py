@@ -10,12 +10,38 @@ from hypothesis import strategies as st
 
 from byteplus_trace._facts import Images, Usage
 from byteplus_trace._wire.errors import read_error
-from byteplus_trace._wire.families import chat, embeddings, images, messages, plain, responses, tasks
+from byteplus_trace._wire.families import (
+    chat,
+    counts,
+    embeddings,
+    images,
+    labels,
+    lists,
+    messages,
+    plain,
+    responses,
+    tasks,
+    tokens,
+    unlisted,
+)
 from byteplus_trace._wire.reader import END, NOTHING, OUTPUT, VISIBLE
 from byteplus_trace._wire.sse import EventDecoder
 
 TEXT = OUTPUT | VISIBLE
-FAMILIES = [chat, responses, embeddings, images, messages, tasks, plain]
+FAMILIES = [
+    chat,
+    responses,
+    embeddings,
+    images,
+    messages,
+    tasks,
+    plain,
+    lists,
+    tokens,
+    labels,
+    counts,
+    unlisted,
+]
 STREAMS = [
     (chat, "volc_live_chat_stream_doubao-1-5-pro-32k_head.sse"),
     (chat, "byteplus_doc_chat_stream_seed-1-6_excerpt.sse"),
