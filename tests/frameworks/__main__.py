@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "frameworks.md"
 ROUTING = ROOT / "docs" / "routing.md"
 REPEATS = re.compile(r"(?s)(?<=<!-- the repeats -->\n).*?(?=<!-- that was the repeats -->)")
+LONGEST = 300
 SURROUNDINGS = {
     "PYTHONPATH": str(ROOT),
     "OTEL_TRACES_EXPORTER": "none",
@@ -86,15 +87,18 @@ def run(framework: Framework, environment: Path) -> dict[str, Any]:
         installed.write_text("\n".join(requirements))
     distributions = [re.split(r"[\[<>=]", each)[0] for each in requirements]
     streams = "no streams" if framework.no_streams else "streams"
-    done = subprocess.run(
-        [python, "-m", "tests.frameworks.inside", framework.name, streams, *distributions],
-        cwd=ROOT,
-        env={**os.environ, **SURROUNDINGS},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [python, "-m", "tests.frameworks.inside", framework.name, streams, *distributions],
+            cwd=ROOT,
+            env={**os.environ, **SURROUNDINGS},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"without": f"did not come to its end in {LONGEST} s"}
     if done.returncode:
         print(done.stderr, file=sys.stderr)
         return {"without": f"did not come to its end: {done.stderr.strip().splitlines()[-1]}"}

@@ -143,6 +143,23 @@ def dspy(base_url: str, retries: int, stream: bool) -> str:
     raise NotImplementedError("DSPy streams through its programs, and asks for no usage")
 
 
+def instructor(base_url: str, retries: int, stream: bool) -> str:
+    import instructor as library
+    import openai
+    from pydantic import BaseModel
+
+    class Rivers(BaseModel):
+        names: str
+
+    asked = {"model": MODEL, "messages": ASKED, "response_model": Rivers, "max_retries": retries}
+    with openai.OpenAI(base_url=base_url, api_key="key", max_retries=retries) as client:
+        structured = library.from_openai(client)
+        if not stream:
+            return structured.chat.completions.create(**asked).names
+        parts = [*structured.chat.completions.create_partial(**asked, stream_options=USAGE)]
+        return parts[-1].names
+
+
 def pydantic_ai(base_url: str, retries: int, stream: bool) -> str:
     import openai
     from pydantic_ai import Agent
@@ -253,6 +270,37 @@ def autogen(base_url: str, retries: int, stream: bool) -> str:
         return "".join(
             [each.content async for each in events if isinstance(each, ModelClientStreamingChunkEvent)]
         )
+
+    return asyncio.run(run())
+
+
+def veadk(base_url: str, retries: int, stream: bool) -> str:
+    from google.adk.agents import RunConfig
+    from google.adk.agents.run_config import StreamingMode
+    from google.genai.types import Content, Part
+    from veadk import Agent, Runner
+
+    agent = Agent(
+        name="rivers",
+        model_name=MODEL,
+        model_api_base=base_url,
+        model_api_key="key",
+        model_extra_config={"num_retries": retries},
+    )
+    runner = Runner(agent=agent, app_name="rivers")
+
+    async def run() -> str:
+        await runner.session_service.create_session(app_name="rivers", user_id="u", session_id="s")
+        parts: list[str] = []
+        async for event in runner.run_async(
+            user_id="u",
+            session_id="s",
+            new_message=Content(role="user", parts=[Part(text=QUESTION)]),
+            run_config=RunConfig(streaming_mode=StreamingMode.SSE if stream else StreamingMode.NONE),
+        ):
+            if event.content and bool(event.partial) == stream:
+                parts += [part.text or "" for part in event.content.parts]
+        return "".join(parts)
 
     return asyncio.run(run())
 

@@ -137,6 +137,10 @@ def dspy() -> Any:
     return _instrumentor("openinference.instrumentation.dspy", "DSPyInstrumentor")
 
 
+def instructor() -> Any:
+    return _instrumentor("openinference.instrumentation.instructor", "InstructorInstrumentor")
+
+
 @contextmanager
 def pydantic_ai() -> Iterator[None]:
     from pydantic_ai import Agent
@@ -209,6 +213,7 @@ def strands() -> Iterator[None]:
 
 
 autogen = strands
+veadk = strands
 
 
 def agno() -> Any:

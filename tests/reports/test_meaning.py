@@ -155,6 +155,18 @@ def test_sound_and_a_whole_message_in_a_chunk_are_output(read, choice, chunks):
     assert ("ok", chunks) == (exchange.outcome, exchange.chunks)
 
 
+@pytest.mark.parametrize("before", [[], [chunk({"content": "hi"})]], ids=len)
+def test_a_whole_message_in_a_chunk_is_captured_once(make_caller, before):
+    whole = {"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in [*before, whole])
+    exchange, _ = make_caller(httpx, "sync").call(
+        "chat", [(200, "text/event-stream", body)], stream=True, capture_content=True
+    )
+
+    (message,) = exchange.answer.content.messages
+    assert [{"type": "text", "content": "hi"}] == message["parts"]
+
+
 def test_a_stream_of_one_whole_message_is_an_answer(read):
     whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "hi"}}]}
 
@@ -493,3 +505,68 @@ def test_what_a_filter_refuses_is_moderation_whoever_filters(make_caller, code):
     refusal = 400, "application/json", json.dumps({"error": {"code": code, "message": "m"}}).encode()
 
     assert "moderation" == make_caller(httpx, "sync").call("chat", [refusal])[0].reason
+
+
+def a_call(identity, name, arguments, **more):
+    return {"id": identity, "function": {"name": name, "arguments": arguments}, **more}
+
+
+def done(name, arguments, index):
+    item = {"type": "function_call", "call_id": name, "name": name, "arguments": arguments}
+    return {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+@pytest.mark.parametrize(
+    ("api", "events"),
+    [
+        ("chat", [chunk({"tool_calls": [a_call("1", "f", '{"a": 1}'), a_call("2", "g", '{"b": 2}')]})]),
+        ("chat", [chunk({"tool_calls": [a_call("1", "f", '{"a": 1}')]}), chunk({"tool_calls": [a_call("2", "g", '{"b": 2}')]})]),
+        ("chat", [chunk({"tool_calls": [a_call(None, "f", '{"a": 1}', index=0)]}), chunk({"tool_calls": [a_call(None, "g", '{"b": 2}', index=0)]})]),
+        ("chat", [chunk({"tool_calls": [a_call("1", "f", "", index=0), a_call("2", "g", "", index=1)]}), chunk({"tool_calls": [{"index": 1, "function": {"arguments": '{"b": 2}'}}, {"index": 0, "function": {"arguments": '{"a": 1}'}}]})]),
+        ("responses", [CREATED, done("f", '{"a": 1}', 0), done("g", '{"b": 2}', 1), {"type": "response.completed", "response": {"id": "r", "status": "completed"}}]),
+    ],
+    ids=["in one chunk", "without an index", "without ids", "in turns", "in done items"],
+)  # fmt: skip
+def test_calls_of_tools_are_captured_apart(make_caller, api, events):
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    exchange, _ = make_caller(httpx, "sync").call(
+        api, [(200, "text/event-stream", body)], stream=True, capture_content=True
+    )
+
+    parts = [part for message in exchange.answer.content.messages for part in message["parts"]]
+    calls = [(part["name"], part["arguments"]) for part in parts if part["type"] == "tool_call"]
+    assert [("f", {"a": 1}), ("g", {"b": 2})] == calls
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"status": "failed", "error": {"code": "OutputVideoSensitiveContentDetected", "message": "m"}},
+        {"status": "failed", "error": None},
+        {"status": "failed"},
+        {"status": "expired", "error": {"message": "m"}},
+        {"status": "cancelled", "error": "cancelled by its user"},
+        {"status": "succeeded", "content": {"video_url": "https://h/1"}, "usage": {"completion_tokens": 9}},
+    ],
+    ids=str,
+)
+def test_a_task_ends_once_however_often_it_is_asked_for(make_caller, request, task):
+    caller, body = make_caller(httpx, "sync"), json.dumps({"id": request.node.name, **task}).encode()
+    asked = [caller.call("task read", [(200, "application/json", body)])[0] for _ in range(3)]
+
+    assert ["ok"] * 3 == [exchange.outcome for exchange in asked]
+    assert [task["status"], None, None] == [exchange.task_ended for exchange in asked]
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"choices": [], "usage": None, "bot_usage": {"model_usage": [USED["usage"]]}},
+        {"choices": [], "bot_usage": {"model_usage": [USED["usage"]], "action_usage": [{"name": "search", "count": 1}]}},
+        {"choices": [], "usage": {"prompt_tokens": 1}, "bot_usage": {"model_usage": [USED["usage"]]}},
+    ],
+)  # fmt: skip
+def test_a_bots_usage_is_what_its_models_used(read, used):
+    usage = read("bot", STOP, used, "[DONE]").answer.usage
+
+    assert (5, 2) == (usage.input_tokens, usage.output_tokens)
