@@ -43,6 +43,13 @@ def url(sg):
     return sg + "/chat/completions"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_these_tests_are_collected():
+    """Each of them collects garbage; what tests before them still hold is none."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(caplog):
     """No line of OpenTelemetry's about contexts, and the caller's context as it was."""
