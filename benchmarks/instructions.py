@@ -357,13 +357,13 @@ def grown(committed: dict[str, dict[str, float]], current: dict[str, dict[str, f
         current: the same, counted now.
     """
     limits = {"call": CALL_LIMIT, "chunk": CHUNK_LIMIT + CHUNK_NOISE}
-    return [
+    return [f"{scenario}: no figure is committed" for scenario in current.keys() - committed.keys()] + [
         f"{scenario}: a {unit} adds {now[unit]:.2f}%, {now[unit] - committed[scenario][unit]:.2f} points more "
         f"than committed (limit {limit})"
         for scenario, now in current.items()
         for unit, limit in limits.items()
         # The shares have two decimals: half of one more is float rounding, not growth.
-        if scenario not in committed or now[unit] - committed[scenario][unit] > limit + 0.005
+        if scenario in committed and now[unit] - committed[scenario][unit] > limit + 0.005
     ]
 
 

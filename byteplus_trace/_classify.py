@@ -89,16 +89,16 @@ CALLERS_OWN = (CALLERS, MODERATION)
 MODEL_GONE = (UNAVAILABLE, ENDPOINT_CLOSED)
 
 _CODES: tuple[tuple[Verdict, tuple[str, ...]], ...] = (
-    (MODERATION, ("*SensitiveContent*", "*RiskDetection", "*ExistRisk", "ContentSecurityDetectionError", "ContentFilter*")),
+    (MODERATION, ("*SensitiveContent*", "*RiskDetection", "*ExistRisk", "ContentSecurityDetectionError", "ContentFilter*", "ContentPolicy*", "content_filter*", "content_policy*")),
     (ENDPOINT_CLOSED, ("InvalidEndpoint.ClosedEndpoint",)),
     (CREDENTIAL, ("AuthenticationError", "AccountOverdueError", "*InvalidSubscription", "InvalidApiKey")),
     (FORBIDDEN, ("AccessDenied", "OperationDenied")),
-    # A limit of a day is a quota, whatever stands before it: it does not come back within the minute.
-    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*quota_exceeded", "insufficient_quota", "*PDExceeded", "*[IRT]PD*", "*[IRT]pd*", "*PerDay*", "*Daily*", "SetLimitExceeded")),
+    # A limit of a day or longer is a quota, whatever stands before it: it does not come back within the minute.
+    (QUOTA, ("*QuotaExceeded", "QuotaExceeded*", "*quota_exceeded", "insufficient_quota", "*PDExceeded", "*[IRT]PD*", "*[IRT]pd*", "*PerDay*", "*Daily*", "*Weekly*", "*Monthly*", "SetLimitExceeded")),
     (UNAVAILABLE, ("InvalidEndpointOrModel", "ModelNotOpen", "*UnsupportedModel")),
     (ACCOUNT_RATE, ("*Account*RateLimitExceeded",)),
-    (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "rate_limit_exceeded", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
-    (OVERLOADED, ("ServerOverloaded",)),
+    (RATE, ("RateLimitExceeded", "*RateLimitExceeded", "rate_limit_exceeded", "rate_limit_error", "RequestBurstTooFast", "InflightBatchsizeExceeded")),
+    (OVERLOADED, ("ServerOverloaded", "overloaded_error")),
     (SERVER_ERROR, ("InternalServiceError", "InternalError", "InternalServerError")),
     (CALLERS, ("InvalidParameter", "MissingParameter", "InvalidArgumentError", "OutofContextError", "InvalidImageURL")),
 )  # fmt: skip

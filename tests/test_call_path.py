@@ -9,7 +9,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import json, sys
+import gc, json, sys
 from pathlib import Path
 
 import httpcore, httpx
@@ -57,6 +57,8 @@ def note(frame, event, argument):
 
 for _ in range(3):
     call()  # the first ones import, and fill what is remembered
+gc.collect()
+gc.disable()  # what earlier calls left is not this one's
 sys.setprofile(note)
 call()
 sys.setprofile(None)

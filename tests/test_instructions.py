@@ -28,6 +28,11 @@ def test_a_share_that_grew_by_more_than_its_limit_fails(call, chunk, unit):
     assert f"metered: a {unit} adds" in failure
 
 
+def test_a_scenario_without_a_committed_figure_fails():
+    current = {**COMMITTED, "new": {"call": 1.0, "chunk": 1.0}}
+    assert instructions.grown(COMMITTED, current) == ["new: no figure is committed"]
+
+
 def test_another_version_is_named():
     committed = {"python": "3.11.7", "packages": {"openai": "3.57.0"}}
     current = {"python": "3.11.7", "packages": {"openai": "3.58.0"}}

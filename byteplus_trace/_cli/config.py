@@ -44,11 +44,14 @@ def run(args: argparse.Namespace) -> int:
     return check(args.file, os.environ, strict=args.strict, without_secrets=args.without_secrets)
 
 
+_STAND_IN = "stand-in"
+
+
 class _StandIns(dict[str, str]):
     """An environment in which every variable has a value."""
 
     def get(self, name: str, default: Any = None) -> Any:
-        return super().get(name) or (default if name.startswith(("OTEL_", PREFIX)) else "stand-in")
+        return super().get(name) or (default if name.startswith(("OTEL_", PREFIX)) else _STAND_IN)
 
 
 def check(
@@ -129,6 +132,12 @@ def _members(group: Policy | Group, depth: int) -> Iterator[str]:
             yield from (f"{margin}     {name:<11}{value}" for name, value in _facts(member))
 
 
+def _key(api_key: str | None) -> str:
+    if api_key is None:
+        return "none: the caller's own, for calls addressed to it"
+    return "set" if api_key != _STAND_IN else "not checked: its variable is not set here"
+
+
 def _facts(target: Target) -> Iterator[tuple[str, str]]:
     yield "region", target.region
     base_url = as_written(target.base_url) if target.base_url is not None else None
@@ -136,7 +145,7 @@ def _facts(target: Target) -> Iterator[tuple[str, str]]:
     if target.messages_base_url is not None:
         yield "messages", as_written(target.messages_base_url)
     yield "plan", target.bases.plan or "the caller's"
-    yield "key", "set" if target.api_key is not None else "none: the caller's own, for calls addressed to it"
+    yield "key", _key(target.api_key)
     if target.models:
         yield (
             "models",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._apis import MAKE_OBJECTS
-from .._facts import Call, Exchange
+from .._facts import Call, Exchange, SkipReason
 from .._log import logger
 from .._policy.policy import Policy
 from .._policy.replay import breaker_operation, only_reads
@@ -123,7 +123,9 @@ class Router:
         if prior is not None and not call.sdk_retry:
             # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.
             resent, prior = prior.failure.reached and not only_reads(call), None
-        self._log_why_it_stays(headers)
+        stays = why_it_stays(headers)
+        if stays is not None:
+            self._log_why_it_stays(stays)
         decided = plan(
             call,
             self.policy,
@@ -131,6 +133,7 @@ class Router:
             self.health,
             Request(
                 headers,
+                stays,
                 self._addressed(call),
                 replayable=body is not None,
                 body_params=lambda: _fields(body),
@@ -140,10 +143,9 @@ class Router:
         )
         return Routed(self, decided, key, resent)
 
-    def _log_why_it_stays(self, headers: Mapping[str, str]) -> None:
+    def _log_why_it_stays(self, reason: SkipReason) -> None:
         """Say once of each reason that calls are not moved for it."""
-        reason = why_it_stays(headers)
-        if reason is not None and reason not in self._stays_logged and len(self.policy.leaves) > 1:
+        if reason not in self._stays_logged and len(self.policy.leaves) > 1:
             self._stays_logged.add(reason)
             logger.warning("byteplus_trace policy: %s", _STAYS[reason])
 

@@ -34,6 +34,15 @@ def _error_last(reply: FakeReply, request: Received, _after: int) -> FakeReply:
     return Stream((*output, error_event(_CODE, _MESSAGE, len(output), request)))
 
 
+def _error_and_end(_reply: FakeReply, request: Received, _after: int) -> FakeReply:
+    refused = refusal(RefusedError(500, _CODE, _MESSAGE), request)
+    return Document(refused.body + b"\n\ndata: [DONE]\n\n", content_type="text/event-stream")
+
+
+def _unreadable_first(reply: FakeReply, _request: Received, _after: int) -> FakeReply:
+    return Stream((b"data: upstream busy\n\n", *reply.events[-1:])) if isinstance(reply, Stream) else reply
+
+
 def _ends_early(reply: FakeReply, _request: Received, after: int) -> FakeReply:
     return Stream(reply.events[:after]) if isinstance(reply, Stream) else reply
 
@@ -81,11 +90,15 @@ ODD_REPLIES: Mapping[str, Callable[[FakeReply, Received, int], FakeReply]] = {
     "only_end": _only_end,
     "error_first": _error_first,
     "error_last": _error_last,
+    "error_and_end": _error_and_end,
+    "unreadable_first": _unreadable_first,
     "ends_early": _ends_early,
     "wrong_content_type": _wrong_content_type,
 }
 
-OF_STREAMS = frozenset({"only_end", "error_first", "error_last", "ends_early"})
+OF_STREAMS = frozenset(
+    {"only_end", "error_first", "error_last", "error_and_end", "unreadable_first", "ends_early"}
+)
 """These meet only requests for a stream."""
 
 _ENDS = (b"[DONE]", b'"response.completed"', b'"response.incomplete"', b'"image_generation.completed"', b'"message_stop"')  # fmt: skip

@@ -208,7 +208,8 @@ class FakeRegion:
         Answer 200 with a reply that is none: one of `ODD_REPLIES`.
 
         Args:
-            name: `only_end`, `error_first`, `error_last` and `ends_early` meet only requests for a stream.
+            name: `only_end`, `error_first`, `error_last`, `error_and_end`, `unreadable_first` and `ends_early`
+                meet only requests for a stream.
             after_events: for `ends_early`, the events before the end. The connection ends well, unlike in `cuts()`.
 
         Raises:

@@ -256,6 +256,8 @@ class Health:
 
     def cool_until(self, *keys: tuple[str, ...]) -> float:
         """When the last of these cooldowns ends; 0 where none is on."""
+        if not self._cool_until:
+            return 0.0
         with self._lock:
             now = self.clock()
             until = max((self._cool_until.get(key, 0.0) for key in keys), default=0.0)
@@ -271,7 +273,7 @@ class Health:
 
     def dead_until(self, credential: str | None) -> float:
         """When a refused credential may be tried again; 0 for one that was not refused lately."""
-        if credential is None:
+        if credential is None or not self._dead_until:
             return 0.0
         with self._lock:
             until = self._dead_until.get(credential, 0.0)

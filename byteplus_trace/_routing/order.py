@@ -35,6 +35,8 @@ class Request(msgspec.Struct, frozen=True):
 
     headers: Mapping[str, str]
     """Those that are looked at, with lower-case names."""
+    stays: SkipReason | None
+    """Why the call may not leave the place that its caller addressed; None where it may."""
     origin: str | None
     """The name of the target that the caller addressed; None where it was only its region."""
     replayable: bool
@@ -48,6 +50,8 @@ class Request(msgspec.Struct, frozen=True):
 class Candidate(msgspec.Struct, frozen=True):
     """A target, and how this call would travel to it."""
 
+    name: str
+    """Of the target."""
     target: Target
     groups: tuple[Policy | Group, ...]
     """The groups it stands in, outermost first."""
@@ -62,10 +66,6 @@ class Candidate(msgspec.Struct, frozen=True):
     """What stands before the API's path there."""
     path: str
     """What follows it, as the caller wrote it."""
-
-    @property
-    def name(self) -> str:
-        return str(self.target.name)
 
     @property
     def quota_group(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def candidates(
     request: Request,
 ) -> tuple[list[Candidate], list[Skip]]:
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
-    caller = _Caller(call, policy, addresses, request.headers, request.origin)
+    caller = _Caller(call, policy, addresses, request)
     # Where there is one target, nobody needs to know what the call continues.
     objects = list(_objects(call, request.file_ids)) if len(addresses.targets) > 1 else []
     # Such a call goes where it must: a mode that draws lots or leaves targets out could leave out the only one.
@@ -111,9 +111,10 @@ def candidates(
     skipped: list[Skip] = []
     for target, groups in placed:
         base = caller.bases[target.name]
-        reason = caller.why_not(target, base)
+        mapped = caller.mapped(target)
+        reason = caller.why_not(target, base, mapped)
         if reason is None and base is not None:
-            found.append(caller.candidate(target, groups, base))
+            found.append(caller.candidate(target, groups, base, mapped))
         elif reason is not None:
             skipped.append(Skip(str(target.name), reason, target.region))
     # An object's home is asked last, for it is among those that can serve the call, or unknown.
@@ -159,17 +160,16 @@ class _Caller:
         call: Call,
         policy: Policy,
         addresses: Addresses,
-        headers: Mapping[str, str],
-        origin: str | None,
+        request: Request,
     ) -> None:
         self.call = call
         self.kind = kind_of(call)
         self.retry = policy.retry
-        self.origin = origin
+        self.origin = origin = request.origin
         self.place = origin_of(call.url)
         self.address, self.bases = addresses.of(call)
-        self.stays = why_it_stays(headers)
-        sent = credential(headers)
+        self.stays = request.stays
+        sent = credential(request.headers)
         self.credential = digest_of(sent) if sent else None
         self.named, self.model = unprefixed(call.model, policy)
         addressed = [target for target in addresses.targets if target.name == origin]
@@ -187,46 +187,43 @@ class _Caller:
         """Whether the caller addressed this target."""
         return target.name == self.origin or self.bases[target.name] == self.address.base
 
-    def why_not(self, target: Target, base: str | None) -> SkipReason | None:
-        """Why a target, where such a call has this base, cannot serve it at all; None where it can."""
+    def why_not(self, target: Target, base: str | None, mapped: str | None) -> SkipReason | None:
+        """Why a target, where such a call has this base and this model, cannot serve it at all; None where it can."""
         if base is None or (target.only is not None and self.kind not in target.only):
             return "operation"
         if self.zones and target.zone not in self.zones:
             return "zone"
         # An endpoint `ep-...` exists in one region, unless the policy says what it is called in another.
-        if self._is_foreign_endpoint(target):
+        if mapped is not None and mapped.startswith("ep-") and self._is_foreign(target, mapped):
             return "model"
         # A key belongs to the origin that it was given for: elsewhere the call would arrive without one.
         if target.api_key is None and not (target.region == self.region and origin_of(base) == self.place):
             return "dead_credential"
         return None
 
-    def candidate(self, target: Target, groups: tuple[Policy | Group, ...], base: str) -> Candidate:
+    def candidate(
+        self, target: Target, groups: tuple[Policy | Group, ...], base: str, mapped: str | None
+    ) -> Candidate:
         return Candidate(
+            name=str(target.name),
             target=target,
             groups=groups,
             retry=target.retry or self.retry,
-            model=self._mapped(target),
+            model=mapped,
             credential=_digest_of_own(target.api_key) if target.api_key is not None else self.credential,
             here=base == self.address.base,
             base_url=base,
             path=self.address.path,
         )
 
-    def _mapped(self, target: Target) -> str | None:
+    def mapped(self, target: Target) -> str | None:
+        """What the model of the call is called at a target."""
         if self.model is None:
             return None
         return str(target.models.get(self.model) or target.models.get("*") or self.model)
 
-    def _is_foreign_endpoint(self, target: Target) -> bool:
-        mapped = self._mapped(target)
-        return (
-            mapped is not None
-            and mapped == self.model
-            and mapped not in target.models
-            and mapped.startswith("ep-")
-            and target.region != self.region
-        )
+    def _is_foreign(self, target: Target, endpoint: str) -> bool:
+        return endpoint == self.model and endpoint not in target.models and target.region != self.region
 
 
 _Members = Callable[[Policy | Group], Sequence[Target | Group]]

@@ -25,8 +25,7 @@ import msgspec
 from .._facts import Cause, FailureKind, Reason, Skip
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send the call to a target."""
 
     target: str
@@ -40,8 +39,8 @@ class Send:
     """What follows `base_url`."""
     model: str | None = None
     """The model to write into the body; None: the caller's own."""
-    override_params: Mapping[str, Any] = field(default_factory=dict)
-    api_key: str | None = field(default=None, repr=False)
+    override_params: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    api_key: str | None = None
     """The credential to send; None: the caller's own."""
     timeout_seconds: float | None = None
     """The most that this attempt may take to its response headers; None: only the caller's timeouts."""
@@ -54,6 +53,10 @@ class Send:
     """The copy before this one may have run: a second charge is risked."""
     idle_seconds: float | None = None
     """The longest silence of a stream; None: as the caller's own timeouts say."""
+
+    def __repr__(self) -> str:
+        """Without the credential: reports of crashes show what a frame held."""
+        return f"Send(target={self.target!r}, cause={self.cause!r}, number={self.number})"
 
 
 class Peek(msgspec.Struct, frozen=True):

@@ -423,9 +423,14 @@ class Watch(App[None]):
             return Text(f"No call fits the filter, of {len(self._shown):,}. escape clears it.", shown.QUIET)
         if not self._live:
             return Text("There are no calls in this file.", shown.QUIET)
-        place = plain(self.source.status().place)
+        status = self.source.status()
+        if status.exit_status is not None:
+            return Text.assemble(
+                f"{plain(status.program)}.\n\n",
+                "No call of it was seen. 3 shows what it wrote.",
+            )
         return Text.assemble(
-            f"Waiting for spans on {place}.\n\n",
+            f"Waiting for spans on {plain(status.place)}.\n\n",
             "In your program:\n\n    import byteplus_trace\n    byteplus_trace.instrument()\n\n",
             ("Spans go here by default. ", shown.QUIET),
             (

@@ -115,6 +115,7 @@ class Receiver:
             refusal=self._refusal,
             troubles=[each for each in troubles if each is not None],
             program=self.program.state if self.program is not None else "",
+            exit_status=self.program.exit_status if self.program is not None else None,
         )
 
     def output(self) -> list[str]:
@@ -139,7 +140,8 @@ class Receiver:
         ])  # fmt: skip
         app.on_response_prepare.append(_sign)
         # Its own decompression has no bound.
-        runner = web.AppRunner(app, auto_decompress=False, access_log=None)
+        # What is left of a body that was refused is waited for in vain, and the view's end with it.
+        runner = web.AppRunner(app, auto_decompress=False, access_log=None, lingering_time=1.0)
         await runner.setup()
         try:
             site = web.TCPSite(runner, HOST, self.port)

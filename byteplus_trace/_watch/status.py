@@ -28,6 +28,8 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     """What does not work: keeping, forwarding, a receiver that is gone."""
     program: str = ""
     """The program that runs here, and how it goes."""
+    exit_status: int | None = None
+    """That of the program, once it has ended."""
 
 
 class Changes(msgspec.Struct, frozen=True, array_like=True):

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error, says_error
+from .errors import error_of, is_error_reason, is_reason, read_error, says_error
 from .lenient_json import NULL, UNREADABLE, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, unread
 from .sse import DONE
@@ -79,6 +79,8 @@ class _Finish(msgspec.Struct, gc=False):
     index: _Index = 0
     finish_reason: str | None = None
     message: _Message | None = None
+    text: msgspec.Raw = NULL
+    """Of the older API, whose choices are texts and no messages."""
 
 
 class _Document(_Reply, gc=False):
@@ -93,6 +95,7 @@ class _OddDelta(_Message, gc=False):
 class _OddChoice(msgspec.Struct, gc=False):
     delta: _OddDelta | None = None
     message: _OddDelta | None = None
+    error: Any = None
 
 
 class _OddChunk(msgspec.Struct, gc=False):
@@ -102,8 +105,19 @@ class _OddChunk(msgspec.Struct, gc=False):
 
 
 _SHOWN = OUTPUT | VISIBLE
+_USUAL_REASONS = frozenset({"stop", "length", "tool_calls"})
+"""Nearly every choice ends with one of them, and nobody needs to look closer."""
 _ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+
+
+def _error_of_choice(data: bytes) -> WireError | None:
+    """The error that some gateways put into a choice."""
+    chunk = _odd_chunk.read(data)
+    for choice in (chunk.choices if chunk is not None else None) or ():
+        if says_error(choice.error):
+            return error_of(choice.error)
+    return None
 
 
 def _odd_output(data: bytes) -> int:
@@ -186,7 +200,7 @@ class ChatReader:
         ):
             self._note(chunk)
         if chunk.error and says_error(chunk.error):
-            self._error = error_of(chunk.error)
+            self._error = read_error(data) or error_of(chunk.error)
             return FAILED
         if chunk.choices is None:
             return self._without_choices(name, chunk, data)
@@ -194,7 +208,7 @@ class ChatReader:
         for choice in chunk.choices:
             self._seen.add(choice.index)
             if choice.finish_reason:
-                kind |= self._finish(choice.index, choice.finish_reason)
+                kind |= self._finish(choice.index, choice.finish_reason, data)
             delta = choice.delta
             if delta is None:
                 continue
@@ -204,16 +218,26 @@ class ChatReader:
                 kind |= OUTPUT
             else:
                 kind |= _rare_output(delta)
-        kind = kind or _odd_output(data)
-        self._output |= kind
+        kind = kind or self._odd(data)
+        self._output |= kind & _SHOWN
         return kind
 
-    def _finish(self, index: int, reason: str) -> int:
+    def _odd(self, data: bytes) -> int:
+        """What a chunk is in which no output was found where it usually stands."""
+        if b'"error"' in data:
+            self._error = _error_of_choice(data) or self._error
+            if self._error is not None:
+                return FAILED
+        return _odd_output(data)
+
+    def _finish(self, index: int, reason: str, data: bytes) -> int:
         """Note why a choice ended. The first reason stays: a late frame does not take it back."""
-        self._finished.setdefault(index, reason[:LONGEST_NAME])
-        if reason != "error":
+        if reason not in _USUAL_REASONS and not is_reason(reason):
             return NOTHING
-        self._error = self._error or WireError()
+        self._finished.setdefault(index, reason[:LONGEST_NAME])
+        if reason in _USUAL_REASONS or not is_error_reason(reason):
+            return NOTHING
+        self._error = self._error or _error_of_choice(data) or WireError()
         return FAILED
 
     def _note(self, reply: _Reply) -> None:
@@ -247,10 +271,10 @@ class ChatReader:
             self._seen.add(choice.index)
             if choice.message is not None and any(map(holds, astuple(choice.message))):
                 self._output |= OUTPUT
-            if choice.finish_reason:
-                self._finish(choice.index, choice.finish_reason)
+            if choice.finish_reason and not holds(choice.text):
+                self._finish(choice.index, choice.finish_reason, body)
         if whole.error and says_error(whole.error):
-            self._error = error_of(whole.error)
+            self._error = read_error(body) or error_of(whole.error)
         elif not whole.choices:
             self._error = read_error(body)
         return True

@@ -11,13 +11,18 @@ import re
 from .plain import PlainReader
 
 # Searched for as bytes: decoding the vectors would cost more than the rest of the call.
-_has_vector = re.compile(rb'"(?:sparse_)?embedding"\s*+:\s*+(?:\[\s*+[^\]\sn]|"[^"])').search
+_has_vector = re.compile(rb'"(?:sparse_|multi_)?embedding"\s*+:\s*+(?:\[\s*+[^\]\sn]|"[^"])').search
+
+# Where one of the inputs has none, its caller has a hole. Only looked for where anything is null: it is in all of the body.
+_has_hole = re.compile(rb'"embedding"\s*+:\s*+null').search
 
 
 class EmbeddingsReader(PlainReader):
-    """Reads one reply of an embeddings call: it has an embedding, dense or sparse."""
+    """Reads one reply of an embeddings call: it has an embedding, dense or sparse, of each input."""
 
     __slots__ = ()
 
     def _is_answer(self, body: bytes) -> bool:
-        return b'"data"' in body and _has_vector(body) is not None
+        if b'"data"' not in body or _has_vector(body) is None:
+            return False
+        return b"null" not in body or _has_hole(body) is None

@@ -6,7 +6,7 @@ The error envelope and its variants (ModelArk docs 1299023, error codes, 2026-11
     {"type": "error", "error": {...}}                        /messages
     {"type": "error", "code", "message"}                     an event of a response's stream
     {"error_code", "error_msg"}                              a gateway's 403
-    {"ResponseMetadata": {"Error": {"Code", "Message"}}}     the control plane
+    {"ResponseMetadata": {"Error": {"Code", "Message"}}}     the control plane, and gateways without the outer object
     {"code", "message" or "msg"}, {"success": false},        found in place of a reply: looked for only in
     {"status": "error"}, {"errors": [...]}, {"detail"}       a refusal, or where a reply has no answer
 """
@@ -31,6 +31,8 @@ def code_family(code: str) -> str:
 def read_error(body: bytes) -> WireError | None:
     """The error that the body of a refusal holds, in whichever envelope; None where it holds none."""
     content = json_in(body)
+    if isinstance(content, list) and content:
+        content = content[0]  # one service's errors come as a list of one
     error = error_in(content)
     if error is not None or not isinstance(content, dict):
         return error
@@ -39,21 +41,21 @@ def read_error(body: bytes) -> WireError | None:
     )
 
 
-_CODES = ("code", "errcode", "statusCode", "status_code")
+_CODES = ("code", "errcode", "retcode", "statusCode", "status_code")
 _MESSAGES = ("message", "msg", "errmsg")
-_GOOD = frozenset({"success", "succeeded", "ok"})
+_GOOD = frozenset({"none", "success", "succeeded", "ok"})
+_is_code = re.compile(r"[\w.-]{1,64}").fullmatch
 
 
 def gateways_error_in(content: dict[str, Any]) -> WireError | None:
     """The error in the envelope of a gateway, which has a code or a flag beside what it hands on."""
     code = next((content[name] for name in _CODES if content.get(name)), None)
-    status = content.get("status")
-    if code is None and isinstance(status, int) and status >= 400:
-        code = status
     message = next((content[name] for name in _MESSAGES if content.get(name)), None)
-    errors = content.get("errors")
-    if errors and isinstance(errors, list):
-        return error_of(errors[0])
+    status, errors = content.get("status"), content.get("errors")
+    if isinstance(status, int) and status >= 400:
+        return _error(code or status, None, message or content.get("title"))
+    if errors and isinstance(errors, list | dict):
+        return error_of(errors[0] if isinstance(errors, list) else errors)
     if _is_bad(code) and any(name in content for name in _MESSAGES):
         return _error(code, None, message)
     if content.get("success") is False or content.get("ok") is False or status in ("error", "fail"):
@@ -64,7 +66,9 @@ def gateways_error_in(content: dict[str, Any]) -> WireError | None:
 def _is_bad(code: Any) -> bool:
     """Whether a gateway's code means a failure. Many also have one for success."""
     text = str(code).lower()
-    return bool(code) and text not in _GOOD and not (text.isdecimal() and 200 <= int(text[:9]) < 300)
+    if not _is_code(text) or text in _GOOD:
+        return False
+    return not text.isdecimal() or not (int(text) == 0 or 200 <= int(text) < 300)
 
 
 def error_in(content: Any) -> WireError | None:
@@ -77,12 +81,32 @@ def error_in(content: Any) -> WireError | None:
         return _error(content.get("code"), "error", content.get("message"))
     if content.get("error_code"):
         return _error(content["error_code"], None, content.get("error_msg"))
-    metadata = content.get("ResponseMetadata")
+    metadata = content.get("ResponseMetadata", content)
     if isinstance(metadata, dict) and metadata.get("Error"):
         error = metadata["Error"] if isinstance(metadata["Error"], dict) else {}
         request_id = metadata.get("RequestId")
         return _error(error.get("Code"), None, error.get("Message"), request_id)
     return None
+
+
+_ERRORS = frozenset({"failed", "failure", "insufficient_system_resource"})
+_NO_REASON = frozenset({"null", "none"})
+
+
+def is_reason(reason: str | None) -> bool:
+    """Whether a choice or a message ended with it. Some services write no reason as a text."""
+    return bool(reason) and reason is not None and reason.lower() not in _NO_REASON
+
+
+def is_error_reason(reason: str) -> bool:
+    """Whether a reason to end is that something failed: `error`, `network_error` and the like."""
+    lower = reason.lower()
+    return lower in _ERRORS or lower == "error" or lower.endswith("_error")
+
+
+def is_error_event(name: str) -> bool:
+    """Whether an event of this name is an error: `error`, `response.error`."""
+    return name == "error" or name.endswith(".error")
 
 
 def says_error(value: Any) -> bool:

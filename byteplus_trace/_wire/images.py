@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error, says_error
+from .errors import error_of, is_error_event, read_error, says_error
 from .lenient_json import NULL, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, images_of
@@ -93,10 +93,12 @@ class ImagesReader(EventReader[_Event]):
                 self._item_failed(event.error)
                 return OUTPUT
             case "image_generation.completed":
+                if event.is_there:
+                    self._succeeded(event.size)
                 self._complete = True
                 return END
             case kind:
-                if says_error(event.error) or kind == "error":
+                if says_error(event.error) or is_error_event(kind):
                     self._error = read_error(data) or WireError()
                     return FAILED
                 if not kind:
@@ -122,7 +124,7 @@ class ImagesReader(EventReader[_Event]):
             else:
                 self._missing += 1
         if says_error(whole.error):
-            self._error = error_of(whole.error)
+            self._error = read_error(body) or error_of(whole.error)
         elif not whole.data:
             self._error = read_error(body)
         return True

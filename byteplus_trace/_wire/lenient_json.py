@@ -116,10 +116,12 @@ def begins_object(data: bytes) -> bool:
 
 
 def object_before(data: bytes) -> bytes:
-    """The JSON object that these bytes begin with, whatever follows it; empty where they begin with none."""
-    if len(data) > LARGEST_FOR_PYTHON or not begins_object(data):
+    """The JSON object that these bytes, or a list, begin with, whatever follows it; empty where they begin with none."""
+    if len(data) > LARGEST_FOR_PYTHON:
         return b""
-    text = data.decode("utf-8-sig", "replace").lstrip()
+    text = data.decode("utf-8-sig", "replace").lstrip(" \t\r\n[")
+    if not text.startswith("{"):
+        return b""
     try:
         return text[: _scan(text, 0)[1]].encode()
     except UNREADABLE:

@@ -13,7 +13,7 @@ import msgspec
 
 from .._facts import Answer, WireError
 from .chat import server_fallback_in
-from .errors import read_error, says_error
+from .errors import is_error_event, is_error_reason, is_reason, read_error, says_error
 from .lenient_json import NULL, Shape, holds, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, EventReader, note_unknown
 from .usage import Counts, usage_of
@@ -32,6 +32,8 @@ class _Message(msgspec.Struct, gc=False):
 
 class _Block(msgspec.Struct, gc=False):
     type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -62,6 +64,13 @@ _WHOLE_BLOCKS = frozenset({"tool_use", "server_tool_use", "redacted_thinking", "
 _KINDS = frozenset(
     {"message_start", "message_delta", "message_stop", "content_block_start", "content_block_stop", "ping"}
 )
+
+
+def _kind_of_block(block: _Block) -> int:
+    """What a block is that holds more than its kind when it begins: some gateways send it whole."""
+    if block.text:
+        return OUTPUT | VISIBLE
+    return OUTPUT if block.thinking else NOTHING
 
 
 class MessagesReader(EventReader[_Event]):
@@ -96,7 +105,7 @@ class MessagesReader(EventReader[_Event]):
 
     def _event(self, name: str, event: _Event, data: bytes) -> int:
         kind = event.type or name
-        if kind == "error" or (event.error and says_error(event.error)):
+        if is_error_event(kind) or (event.error and says_error(event.error)):
             self._error = read_error(data) or WireError()
             return FAILED
         if kind == "content_block_delta":
@@ -107,8 +116,10 @@ class MessagesReader(EventReader[_Event]):
         if not kind:
             self._error = read_error(data) or self._error
             return NOTHING if self._error is None else FAILED
+        of_block = NOTHING
         if event.content_block is not None:
-            self._output |= OUTPUT if event.content_block.type in _WHOLE_BLOCKS else NOTHING
+            of_block = _kind_of_block(event.content_block)
+            self._output |= of_block or (OUTPUT if event.content_block.type in _WHOLE_BLOCKS else NOTHING)
             if event.content_block.type == "server_tool_use":
                 self._of_service.add(event.index)
         if event.message is not None:
@@ -122,7 +133,7 @@ class MessagesReader(EventReader[_Event]):
             return END
         if kind not in _KINDS:
             note_unknown(self._unknown, kind)
-        return OUTPUT if kind.endswith("_delta") and kind != "message_delta" else NOTHING
+        return OUTPUT if kind.endswith("_delta") and kind != "message_delta" else of_block
 
     def _kind_of_delta(self, event: _Event) -> int:
         delta = event.delta
@@ -143,10 +154,12 @@ class MessagesReader(EventReader[_Event]):
 
     def _stop(self, reason: str | None) -> bool:
         """Note why the message ended. The first reason stays. Returns whether it ended with an error."""
+        if reason is None or not is_reason(reason):
+            return False
         self._stop_reason = self._stop_reason or reason
-        if reason == "error":
+        if is_error_reason(reason):
             self._error = self._error or WireError()
-        return reason == "error"
+        return is_error_reason(reason)
 
     def _note_status(self, status: dict[str, Any] | None) -> None:
         if status is not None and status.get("model_fallback"):

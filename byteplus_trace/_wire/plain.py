@@ -78,7 +78,7 @@ class PlainReader(EventReader[_Plain]):
         if says_error(whole.error):
             # An object that has a state may have failed long ago. To ask for it went well.
             is_its_own = self._complete and bool(whole.id and whole.status)
-            self._error = None if is_its_own else error_of(whole.error)
+            self._error = None if is_its_own else read_error(body) or error_of(whole.error)
         elif whole.type == "error" or not self._complete:
             self._error = read_error(body)
         return True

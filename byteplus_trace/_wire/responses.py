@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .._facts import Answer, WireError
-from .errors import error_of, read_error, says_error
+from .errors import error_of, is_error_event, read_error, says_error
 from .lenient_json import Shape, take_over
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE, note_unknown, unread
 from .sse import DONE
@@ -90,6 +90,7 @@ _LAST = {
     "response.failed": END | FAILED,
 }
 _STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled", "in_progress", "queued"})
+_UNDECIDED = (None, "in_progress", "queued")
 _TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
@@ -161,13 +162,14 @@ class ResponsesReader:
             self._complete = self._output or bool(
                 known.id or known.response_id or known.status or known.output
             )
-            if kind == "response.cancelled":
-                self._known.status = "cancelled"
-            if kind == "response.failed" or self._known.status == "failed":
-                self._error = error_of(self._known.error or event.error or {})
+            if kind == "response.cancelled" or known.status in _UNDECIDED:
+                known.status = kind.removeprefix("response.")
+            states_error = event.response is not None and says_error(event.response.error)
+            if known.status == "failed" or kind == "response.failed" or states_error:
+                self._error = error_of(known.error or event.error or {})
                 return END | FAILED
             return _LAST[kind]
-        if kind == "error" or says_error(event.error):
+        if is_error_event(kind) or says_error(event.error):
             self._error = read_error(data) or WireError()
             return FAILED
         if not kind:
@@ -190,7 +192,7 @@ class ResponsesReader:
         self._complete = is_named or bool(whole.output) or whole.status in _STATUSES
         self._known = whole
         if says_error(whole.error) or whole.status == "failed":
-            self._error = error_of(whole.error or {})
+            self._error = read_error(body) or error_of(whole.error or {})
         elif not self._complete:
             self._error = read_error(body)
         return True

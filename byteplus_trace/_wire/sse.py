@@ -39,6 +39,7 @@ Event = tuple[str, bytes]
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LONGEST_BLANK_LINE = 4
 LF = ord("\n")
+_BARE_BEGIN = (b"{", b"[")
 _BOM = b"\xef\xbb\xbf"
 _json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -164,8 +165,8 @@ class EventDecoder:
 
 
 def _is_bare(line: bytes) -> bool:
-    """Whether a line begins as a JSON object does, and no field."""
-    return line.lstrip()[:1] == b"{"
+    """Whether a line begins as a JSON object or list does, and no field."""
+    return line.lstrip()[:1] in _BARE_BEGIN
 
 
 def _error_before(block: bytes) -> bytes:

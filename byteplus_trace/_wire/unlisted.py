@@ -13,7 +13,7 @@ from typing import Any
 
 from .._facts import Answer, WireError
 from .errors import error_in, gateways_error_in
-from .lenient_json import json_in
+from .lenient_json import json_in, object_before
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .sse import DONE
 
@@ -29,21 +29,25 @@ _is_page = re.compile(
 class UnlistedReader:
     """Reads one reply of an API that is not in the table."""
 
-    __slots__ = ("_complete", "_error")
+    __slots__ = ("_complete", "_error", "_output")
 
     def __init__(self) -> None:
         self._complete = False
+        self._output = False
         self._error: WireError | None = None
 
     def event(self, name: str, data: bytes) -> int:
         if data == DONE:
+            self._complete = self._output
             return END
         error = _stated(data)
         if error is not None or name == "error":
             self._error = self._error or error or WireError()
             return FAILED
-        self._complete = self._complete or _holds_something(data)
-        return OUTPUT | VISIBLE if self._complete else NOTHING
+        if not _holds_something(data):
+            return NOTHING
+        self._output = True
+        return OUTPUT | VISIBLE
 
     def document(self, body: bytes) -> bool:
         self._error = _stated(body)
@@ -62,6 +66,10 @@ def _holds_something(data: bytes) -> bool:
 def _stated(data: bytes) -> WireError | None:
     """The error of the call. An object that has a state may have failed long ago: to ask for it went well."""
     content: Any = json_in(data)
+    if content is None:
+        content = json_in(object_before(data))
+    if isinstance(content, list) and content:
+        content = content[0]
     if not isinstance(content, dict) or (content.get("id") and isinstance(content.get("status"), str)):
         return None
     found = error_in(content) or gateways_error_in(content)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,13 +59,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for name in mark.args:
             if not (compose() if name == "docker compose" else program(name)):
                 pytest.skip(f"needs the server {name}: see .ci/install-backends")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist's `--dist loadgroup`, one worker has the servers."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("backends"))
 
 
 def free_port() -> int:
@@ -130,10 +124,10 @@ def running(tmp_path_factory):
 
 
 class Receiver:
-    """An OTLP/HTTP endpoint of the test itself, which keeps the spans it is sent."""
+    """An OTLP/HTTP endpoint of the test itself, which keeps the spans and the metrics it is sent."""
 
     def __init__(self):
-        self.spans = []
+        self.spans, self.metrics = [], []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -143,6 +137,8 @@ class Receiver:
                     body = gzip.decompress(body)
                 if self.path == "/v1/traces":
                     receiver.keep(ExportTraceServiceRequest.FromString(body))
+                if self.path == "/v1/metrics":
+                    receiver.metrics += ExportMetricsServiceRequest.FromString(body).resource_metrics
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
@@ -199,6 +195,7 @@ class Prometheus:
 
     def __init__(self, url, process):
         self.process = process
+        self.otlp = f"{url}/api/v1/otlp"
         self.client = httpx.Client(base_url=f"{url}/api/v1", timeout=10)
 
     def ask(self, path, **params):
@@ -233,18 +230,21 @@ class Prometheus:
         return [exemplar for series in found for exemplar in series["exemplars"]]
 
 
-FEATURES = {
-    "prometheus": "exemplar-storage",
-    # What docs/metrics.md says of created timestamps is tried.
-    "prometheus-3": "exemplar-storage,created-timestamp-zero-ingestion",
+SWITCHES = {
+    "prometheus": ("--enable-feature=exemplar-storage",),
+    # What docs/metrics.md says of created timestamps and of its OTLP receiver is tried.
+    "prometheus-3": (
+        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+        "--web.enable-otlp-receiver",
+    ),
 }
 """The Prometheus servers that there may be, Debian's and one of today, with what each is started with."""
 
-EACH_PROMETHEUS = [pytest.param(name, marks=pytest.mark.server(name)) for name in FEATURES]
+EACH_PROMETHEUS = [pytest.param(name, marks=pytest.mark.server(name)) for name in SWITCHES]
 
 
 def prometheus_here() -> list[str]:
-    return [name for name in FEATURES if program(name)]
+    return [name for name in SWITCHES if program(name)]
 
 
 def prometheus_command(name, folder, port, every):
@@ -262,8 +262,8 @@ def prometheus_command(name, folder, port, every):
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / f'data-of-{name}'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        f"--enable-feature={FEATURES[name]}",
         "--log.level=warn",
+        *SWITCHES[name],
     ]
 
 

@@ -11,9 +11,6 @@ from threading import Thread
 
 import pytest
 
-# What it prints is made once for all of these tests, where they are on one worker.
-pytestmark = pytest.mark.xdist_group("demo")
-
 SECOND_SCENE = "A region goes down"
 
 

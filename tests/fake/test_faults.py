@@ -136,6 +136,11 @@ def test_each_odd_stream_is_what_its_name_means(client, sg, path):
     assert output
     assert not any(map(ends, output))
     assert b"InternalServiceError" in error
+    document, end = stream("error_and_end")
+    assert (True, b"data: [DONE]") == (document.startswith(b"{"), end)
+    assert b"InternalServiceError" in document
+    unreadable, end = stream("unreadable_first")
+    assert (b"data: upstream busy", True) == (unreadable, ends(end))
     assert 0 == len(stream("ends_early", after_events=0))
     assert 1 == len(stream("ends_early"))
 

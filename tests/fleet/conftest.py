@@ -34,17 +34,16 @@ def pytest_runtest_setup(item):
         pytest.skip("needs the server redis-server: see .ci/install-backends")
 
 
-def pytest_collection_modifyitems(items):
-    """With pytest-xdist's `--dist loadgroup`, one worker has the servers."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("server") is not None:
-            item.add_marker(pytest.mark.xdist_group("fleet"))
-
-
 @pytest.fixture
 def redis_server():
     with processes.Redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fleet_of_processes():
+    """The benchmark with real processes."""
+    return processes
 
 
 class Clock:

@@ -151,7 +151,7 @@ def test_explicit_transports_share(ark, redis_server, told, name, caplog):
 
     for _ in range(2):
         assert "2" == call(transports[0]).headers["x-byteplus-trace-attempts"]
-    health = transports[1].instrumentation.router.health
+    health = transports[1]._own.router.health
     for _ in range(1_000):
         if not health.would_admit("sg", "chat"):
             break
@@ -164,7 +164,7 @@ def test_explicit_transports_share(ark, redis_server, told, name, caplog):
     for source in ("own", "fleet"):
         assert 1 == told.series("modelark_breaker_openings_total", target="sg", source=source)
     for transport in transports:
-        transport.instrumentation.router.stop_sharing()
+        transport._own.router.stop_sharing()
     assert 0 == told.series("modelark_health_store_up", store=store)
 
 

@@ -155,6 +155,18 @@ def test_sound_and_a_whole_message_in_a_chunk_are_output(read, choice, chunks):
     assert ("ok", chunks) == (exchange.outcome, exchange.chunks)
 
 
+@pytest.mark.parametrize("before", [[], [chunk({"content": "hi"})]], ids=len)
+def test_a_whole_message_in_a_chunk_is_captured_once(make_caller, before):
+    whole = {"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in [*before, whole])
+    exchange, _ = make_caller(httpx, "sync").call(
+        "chat", [(200, "text/event-stream", body)], stream=True, capture_content=True
+    )
+
+    (message,) = exchange.answer.content.messages
+    assert [{"type": "text", "content": "hi"}] == message["parts"]
+
+
 def test_a_stream_of_one_whole_message_is_an_answer(read):
     whole = {"id": "1", "model": "m", "choices": [{"index": 0, "message": {"content": "hi"}}]}
 
@@ -307,3 +319,254 @@ def test_a_refusal_keeps_its_code_where_it_is_an_event(make_caller, content_type
     exchange, _ = make_caller(httpx, "sync").call("chat", [(429, content_type, body)], stream=True)
 
     assert ("quota", "AccountQuotaExceeded") == (exchange.reason, exchange.error_type)
+
+
+# What gateways and services like ModelArk say, as users of them report it.
+UPSTREAM = {"code": 502, "message": "Upstream error"}
+
+
+def document_of(make_caller, api, body):
+    """The exchange of a document."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return make_caller(httpx, "sync").call(api, [(200, "application/json", data)])[0]
+
+
+@pytest.mark.parametrize("reason", ["null", "None", "NULL", ""])
+def test_no_reason_that_is_written_as_a_text_is_none(read, reason):
+    still_open = chunk({"content": "a"}, finish_reason=reason)
+
+    assert "cut" == read("chat", still_open).reason
+    assert ("stop",) == read("chat", still_open, chunk(finish_reason="stop"), "[DONE]").answer.finish_reasons
+
+
+def test_no_reason_of_a_message_that_is_written_as_a_text_is_none(read):
+    silent = {"type": "message_delta", "delta": {"stop_reason": "null"}}
+
+    assert "empty" == read("messages", STARTED, silent, STOPPED).reason
+    assert ("end_turn",) == read("messages", STARTED, TEXT, silent, ENDED, STOPPED).answer.finish_reasons
+
+
+@pytest.mark.parametrize(
+    "reason", ["network_error", "ERROR", "upstream_error", "failed", "insufficient_system_resource"]
+)
+@pytest.mark.parametrize("api", ["chat", "messages"])
+def test_a_reason_that_says_what_failed_is_an_error(read, api, reason):
+    events = {
+        "chat": [chunk({"content": "a"}), chunk(finish_reason=reason), "[DONE]"],
+        "messages": [STARTED, TEXT, {**ENDED, "delta": {"stop_reason": reason}}, STOPPED],
+    }[api]
+
+    assert "error" == read(api, *events).outcome
+
+
+@pytest.mark.parametrize(
+    "reason", ["stop", "length", "content_filter", "sensitive", "abort", "pause_turn", "eos"]
+)
+def test_a_reason_of_another_name_is_none_of_an_error(read, reason):
+    assert "ok" == read("chat", chunk({"content": "a"}), chunk(finish_reason=reason), "[DONE]").outcome
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"content": ""}, "finish_reason": "error", "error": UPSTREAM},
+        {"delta": {}, "error": UPSTREAM},
+        {"error": UPSTREAM},
+    ],
+)
+def test_the_error_of_a_choice_keeps_its_code(read, choice):
+    exchange = read("chat", {"id": "1", "model": "m", "choices": [{"index": 0, **choice}]}, "[DONE]")
+
+    assert ("error", "502") == (exchange.outcome, exchange.error_type)
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "code"),
+    [
+        (
+            "chat",
+            {"choices": [{"message": {"content": ""}, "finish_reason": "error", "error": UPSTREAM}]},
+            "502",
+        ),
+        ("chat", {"error": True, "code": "ServerOverloaded", "message": "m"}, "ServerOverloaded"),
+        ("chat", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("responses", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("images", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("embeddings", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("messages", {"error": "busy", "code": "ServerOverloaded"}, "ServerOverloaded"),
+        ("chat", [{"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}], "503"),
+        ("embeddings", [{"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}], "503"),
+        ("chat", {"Error": {"Code": "InternalError", "Message": "m"}}, "InternalError"),
+        ("chat", {"object": "error", "message": "m", "type": "BadRequestError", "code": 400}, "400"),
+        ("chat", {"type": "about:blank", "title": "Bad Gateway", "status": 502}, "502"),
+        ("chat", {"errors": {"code": "Busy", "message": "m"}}, "Busy"),
+        ("chat", {"errcode": 40001, "errmsg": "m"}, "40001"),
+        ("chat", {"code": 200, "message": "OK", "data": None}, "empty"),
+        ("chat", {"code": "0", "msg": "ok", "data": {}}, "empty"),
+    ],
+    ids=str,
+)
+def test_an_error_keeps_its_code_however_a_gateway_writes_it(make_caller, api, body, code):
+    exchange = document_of(make_caller, api, body)
+
+    assert ("error", code) == (exchange.outcome, exchange.error_type)
+
+
+def test_a_choice_of_the_older_api_is_no_answer(make_caller):
+    older = {"object": "text_completion", "choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}
+
+    assert "empty" == document_of(make_caller, "chat", older).reason
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_that_is_a_list_keeps_its_code(make_caller, status):
+    body = b'[{"error": {"code": "AccountQuotaExceeded", "message": "m"}}]'
+    exchange, _ = make_caller(httpx, "sync").call("chat", [(status, "application/json", body)])
+
+    assert "AccountQuotaExceeded" == exchange.error_type
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.error", "code": "ServerOverloaded", "message": "m"},
+        {"type": "response.error", "error": {"code": "ServerOverloaded"}},
+        {"type": "response.completed", "response": {**response(output=[]), "error": {"code": "ServerOverloaded"}}},
+        {"type": "response.incomplete", "response": {"id": "r", "error": {"code": "ServerOverloaded"}}},
+    ],
+)  # fmt: skip
+def test_an_event_of_a_response_is_an_error_where_it_states_one(read, event):
+    exchange = read("responses", CREATED, event)
+
+    assert ("error", "ServerOverloaded") == (exchange.outcome, exchange.error_type)
+
+
+@pytest.mark.parametrize("late", [None, "in_progress", "queued", ""])
+@pytest.mark.parametrize(("last", "reasons"), [("completed", ("stop",)), ("incomplete", ("incomplete",))])
+def test_the_event_that_ends_a_response_says_how_it_ended_where_the_response_does_not(
+    read, late, last, reasons
+):
+    ended = {"type": f"response.{last}", "response": response(status=late)}
+
+    assert reasons == read("responses", CREATED, DELTA, ended).answer.finish_reasons
+
+
+@pytest.mark.parametrize(
+    ("block", "chunks"),
+    [
+        ({"type": "text", "text": "Rhine"}, 1),
+        ({"type": "thinking", "thinking": "hm"}, 1),
+        ({"type": "text", "text": ""}, 0),
+    ],
+)
+def test_a_block_that_is_whole_when_it_begins_is_output(read, block, chunks):
+    exchange = read(
+        "messages", STARTED, {"type": "content_block_start", "index": 0, "content_block": block}, STOPPED
+    )
+
+    assert ("ok" if chunks else "error", chunks) == (exchange.outcome, exchange.chunks)
+
+
+def test_an_image_in_the_event_that_ends_the_stream_is_one(read):
+    exchange = read(
+        "images", {"type": "image_generation.completed", "b64_json": "aGk=", "usage": {"output_tokens": 3}}
+    )
+
+    assert ("ok", 1) == (exchange.outcome, exchange.answer.images.generated)
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        ([{"embedding": [0.5]}, {"embedding": None}], "error"),
+        ([{"embedding": [None, None]}], "error"),
+        ([{"embedding": "AAAAPw=="}], "ok"),
+        ([{"embedding": [-0.5], "index": None}], "ok"),
+        ({"embedding": [0.5], "sparse_embedding": None}, "ok"),
+        ({"multi_embedding": [[0.5]]}, "ok"),
+    ],
+    ids=str,
+)
+def test_each_input_has_an_embedding(make_caller, data, outcome):
+    assert outcome == document_of(make_caller, "embeddings", {"object": "list", "data": data}).outcome
+
+
+@pytest.mark.parametrize(
+    "code", ["MonthlyLimitExceeded", "SubscriptionQuotaExceeded.Monthly", "WeeklyLimitExceeded"]
+)
+def test_a_limit_of_a_week_or_a_month_is_a_quota(make_caller, code):
+    refusal = 429, "application/json", json.dumps({"error": {"code": code, "message": "m"}}).encode()
+
+    assert "quota" == make_caller(httpx, "sync").call("chat", [refusal])[0].reason
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation", "ContentPolicyViolation"])
+def test_what_a_filter_refuses_is_moderation_whoever_filters(make_caller, code):
+    refusal = 400, "application/json", json.dumps({"error": {"code": code, "message": "m"}}).encode()
+
+    assert "moderation" == make_caller(httpx, "sync").call("chat", [refusal])[0].reason
+
+
+def a_call(identity, name, arguments, **more):
+    return {"id": identity, "function": {"name": name, "arguments": arguments}, **more}
+
+
+def done(name, arguments, index):
+    item = {"type": "function_call", "call_id": name, "name": name, "arguments": arguments}
+    return {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+@pytest.mark.parametrize(
+    ("api", "events"),
+    [
+        ("chat", [chunk({"tool_calls": [a_call("1", "f", '{"a": 1}'), a_call("2", "g", '{"b": 2}')]})]),
+        ("chat", [chunk({"tool_calls": [a_call("1", "f", '{"a": 1}')]}), chunk({"tool_calls": [a_call("2", "g", '{"b": 2}')]})]),
+        ("chat", [chunk({"tool_calls": [a_call(None, "f", '{"a": 1}', index=0)]}), chunk({"tool_calls": [a_call(None, "g", '{"b": 2}', index=0)]})]),
+        ("chat", [chunk({"tool_calls": [a_call("1", "f", "", index=0), a_call("2", "g", "", index=1)]}), chunk({"tool_calls": [{"index": 1, "function": {"arguments": '{"b": 2}'}}, {"index": 0, "function": {"arguments": '{"a": 1}'}}]})]),
+        ("responses", [CREATED, done("f", '{"a": 1}', 0), done("g", '{"b": 2}', 1), {"type": "response.completed", "response": {"id": "r", "status": "completed"}}]),
+    ],
+    ids=["in one chunk", "without an index", "without ids", "in turns", "in done items"],
+)  # fmt: skip
+def test_calls_of_tools_are_captured_apart(make_caller, api, events):
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    exchange, _ = make_caller(httpx, "sync").call(
+        api, [(200, "text/event-stream", body)], stream=True, capture_content=True
+    )
+
+    parts = [part for message in exchange.answer.content.messages for part in message["parts"]]
+    calls = [(part["name"], part["arguments"]) for part in parts if part["type"] == "tool_call"]
+    assert [("f", {"a": 1}), ("g", {"b": 2})] == calls
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"status": "failed", "error": {"code": "OutputVideoSensitiveContentDetected", "message": "m"}},
+        {"status": "failed", "error": None},
+        {"status": "failed"},
+        {"status": "expired", "error": {"message": "m"}},
+        {"status": "cancelled", "error": "cancelled by its user"},
+        {"status": "succeeded", "content": {"video_url": "https://h/1"}, "usage": {"completion_tokens": 9}},
+    ],
+    ids=str,
+)
+def test_a_task_ends_once_however_often_it_is_asked_for(make_caller, request, task):
+    caller, body = make_caller(httpx, "sync"), json.dumps({"id": request.node.name, **task}).encode()
+    asked = [caller.call("task read", [(200, "application/json", body)])[0] for _ in range(3)]
+
+    assert ["ok"] * 3 == [exchange.outcome for exchange in asked]
+    assert [task["status"], None, None] == [exchange.task_ended for exchange in asked]
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"choices": [], "usage": None, "bot_usage": {"model_usage": [USED["usage"]]}},
+        {"choices": [], "bot_usage": {"model_usage": [USED["usage"]], "action_usage": [{"name": "search", "count": 1}]}},
+        {"choices": [], "usage": {"prompt_tokens": 1}, "bot_usage": {"model_usage": [USED["usage"]]}},
+    ],
+)  # fmt: skip
+def test_a_bots_usage_is_what_its_models_used(read, used):
+    usage = read("bot", STOP, used, "[DONE]").answer.usage
+
+    assert (5, 2) == (usage.input_tokens, usage.output_tokens)

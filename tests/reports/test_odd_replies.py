@@ -352,6 +352,48 @@ def test_a_stream_is_an_answer_whatever_its_label(ends, api, content_type):
     assert {stream(STREAMS[api])[2]} == {end.text for end in seen.values()}
 
 
+BUSY = json.dumps({"error": {"code": "ServerOverloaded", "message": "the first"}}).encode()
+REFUSED = 503, "application/json", BUSY
+LAST_DOCUMENTS = [
+    "nothing",
+    "a line end",
+    "an empty object",
+    "a page",
+    "a text",
+    "an error",
+    "a gateway's code",
+    "no success",
+]
+LAST_STREAMS = [
+    "nothing",
+    "only the end",
+    "an error first",
+    "usage and the end",
+    "an event that is a page",
+    "empty objects",
+]
+
+
+@pytest.mark.parametrize("odd", LAST_DOCUMENTS)
+@pytest.mark.parametrize("api", ["chat", "bot", "responses unstored", "messages", "embeddings", "images"])
+def test_no_odd_document_at_last_hides_a_refusal(ends, api, odd):
+    seen = ends(api, [REFUSED, document(ODD_DOCUMENTS[odd])])
+
+    assert all_of(seen, ("error", BUSY, 1), ("error", BUSY, 2)) == {
+        key: (end.outcome, end.text, end.sends) for key, end in seen.items()
+    }
+
+
+@pytest.mark.parametrize("odd", LAST_STREAMS)
+@pytest.mark.parametrize("api", ["chat", "bot", "responses unstored", "messages", "images"])
+def test_no_odd_stream_at_last_hides_a_refusal(ends, api, odd):
+    seen = ends(api, [REFUSED, stream(ODD_STREAMS[odd])], stream=True)
+
+    assert all_of(seen, ("error", BUSY, 1), ("error", BUSY, 2)) == {
+        key: (end.outcome, end.text.strip(), end.sends) for key, end in seen.items()
+    }
+
+
 # Paths that the service does not have, or that have no body of their own.
 ABSENT = [
     ("POST", "/api/v3/images/edits", {}),
@@ -411,6 +453,9 @@ REFUSALS = {
     "a status of error": ({"status": "error", "message": "busy"}, "stream_error"),
     "no success": ({"success": False}, "stream_error"),
     "a list of errors": ({"success": False, "errors": [{"code": 10000, "message": "no"}]}, "10000"),
+    "errors by name": ({"errors": {"code": "Busy", "message": "m"}}, "Busy"),
+    "a problem": ({"type": "about:blank", "title": "Bad Gateway", "status": 502}, "502"),
+    "a list of one error": ([ERROR], "InternalServiceError"),
     "a detail": ({"detail": "Not Found"}, "stream_error"),
     "the control plane's error": ({"ResponseMetadata": {"Error": {"Code": "NotFound"}}}, "NotFound"),
 }
@@ -428,6 +473,9 @@ ANSWERS = {
     "nothing found": [],
     "a number": 0,
     "a gateway's envelope": {"code": 0, "msg": "success", "data": {"id": "x"}},
+    "an envelope in texts": {"code": "0", "msg": "ok", "data": {"id": "x"}},
+    "a program": {"object": "snippet", "code": "print(1)", "message": "a program"},
+    "no errors": {"id": "x", "errors": [], "error": False},
     "another's envelope": {"code": 200, "message": "OK", "data": {"id": "x"}},
     "a result": {"results": [{"index": 0, "relevance_score": 0.5}]},
     "sound": b"ID3\x04\x00\x00\xff\xfb\x90",
@@ -437,9 +485,9 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("label", ["application/json", "text/html", "text/event-stream", ""])
+@pytest.mark.parametrize("label", ["application/json", "text/html", "text/event-stream"])
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])
+@pytest.mark.parametrize("api", ABSENT[2:4], ids=lambda api: api[1])
 def test_a_page_from_a_path_that_is_not_there_is_an_error_and_moves_nowhere(ends, api, page, label):
     seen = ends(api, [document(PAGES[page], label), document({"id": "x"})])
 
@@ -453,6 +501,14 @@ def test_an_error_document_from_a_path_that_is_not_there_is_an_error_and_moves_n
     seen = ends(api, [document(body), document({"id": "x"})])
 
     assert {("error", code, 1)} == {(end.outcome, end.error_type, end.sends) for end in seen.values()}
+
+
+@pytest.mark.parametrize("label", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("rest", [b"\n\ndata: [DONE]\n\n", b"<html>busy</html>"])
+def test_an_error_document_from_a_path_that_is_not_there_may_have_something_after_it(ends, rest, label):
+    seen = ends(ABSENT[0], [document(json.dumps(ERROR).encode() + rest, label)])
+
+    assert {("error", "InternalServiceError")} == {(end.outcome, end.error_type) for end in seen.values()}
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -480,6 +536,13 @@ def test_a_stream_of_an_api_that_is_new_is_an_answer_without_an_error_in_it(ends
     seen = ends(api, [stream(events)])
 
     assert {(outcome, 1)} == {(end.outcome, end.sends) for end in seen.values()}
+
+
+def test_a_stream_of_an_api_that_is_new_is_cancelled_where_its_caller_closes_it(ends):
+    events = stream([{"type": "speech.started"}, {"type": "speech.delta"}, {"type": "speech.ended"}])
+    seen = ends(ABSENT[1], [events], stream=True, read_parts=1)
+
+    assert all_of(seen, "cancelled", "cancelled") == outcomes(seen)
 
 
 @pytest.mark.parametrize("blank", [b" ", b"\r\n\r\n", b"\xef\xbb\xbf"])
@@ -567,10 +630,14 @@ BARE_ERRORS = {
 }
 
 
-@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", "text/html", ""])
-@pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("error", BARE_ERRORS)
-@pytest.mark.parametrize("api", ["chat", "responses unstored", "messages", "images"])
+def marked_errors():
+    """Each mark after each error for a chat, and one of each for the others."""
+    yield from (("chat", error, mark) for error in BARE_ERRORS for mark in MARKS)
+    yield from ((api, "an error", "a mark") for api in STREAMS if api not in ("chat", "fetched"))
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", ""])
+@pytest.mark.parametrize(("api", "error", "mark"), list(marked_errors()))
 def test_an_error_document_keeps_its_code_with_the_mark_of_an_end_after_it(
     ends, api, error, mark, content_type
 ):

@@ -259,27 +259,42 @@ def test_every_report_has_a_test():
     assert [] == [name.name for name in REPORTS.glob("[fp]*") if name.name not in used]
 
 
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("names", [["sg"], ["sg", "eu"]], ids=len)
 @pytest.mark.parametrize("total", [None, 60])
-def test_the_breaker_counts_the_last_reply_with_and_without_a_deadline(library, total):
-    """One target, which answers nothing each time: its breaker opens."""
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>busy</html>",
+        b"{}",
+        b'{"error": {"code": "Busy"}}',
+        b"data: [DONE]\n\n",
+        b"data: busy\n\n",
+    ],
+)
+def test_the_breaker_counts_the_last_reply_with_and_without_a_deadline(library, body, total, names, streams):
+    """Targets that answer nothing each time: their breakers open, and each call has its reply as it came."""
+    regions = {"sg": "ap-southeast-1", "eu": "eu-west-1"}
     policy = Policy(
-        targets=[Target("sg", region="ap-southeast-1", api_key="one")],
+        targets=[Target(name, region=regions[name], api_key=name) for name in names],
         retry=Retry(per_target=0),
         deadline=Deadline(total=total),
     )
     registry = CollectorRegistry()
-    names = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
-    transport = names.ModelArkTransport(
-        library.MockTransport(lambda _: library.Response(200, content=b"")),
+    package = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
+    transport = package.ModelArkTransport(
+        library.MockTransport(lambda _: library.Response(200, stream=library.ByteStream(body))),
         policy=policy,
         registry=registry,
         tracer_provider=TracerProvider(shutdown_on_exit=False),
     )
     with library.Client(transport=transport) as client:
-        for _ in range(20):
-            client.post(SINGAPORE + CHAT_PATH, json=CHAT)
+        replies = [client.post(SINGAPORE + CHAT_PATH, json={**CHAT, "stream": streams}) for _ in range(20)]
 
-    assert 2 == registry.get_sample_value("modelark_breaker_state", {"target": "sg", "operation": "chat"})
+    assert {(200, body)} == {(reply.status_code, reply.content) for reply in replies}
+    states = {"target": "sg", "operation": "chat"}, {"target": names[-1], "operation": "chat"}
+    assert [2, 2] == [registry.get_sample_value("modelark_breaker_state", state) for state in states]
 
 
 def test_messages_have_a_breaker_of_their_own(library):

@@ -16,7 +16,7 @@ from byteplus_trace import Policy, Target
 from byteplus_trace._facts import Call
 from byteplus_trace._routing.address import Addresses
 from byteplus_trace._routing.health import Health
-from byteplus_trace._routing.order import Request
+from byteplus_trace._routing.order import Request, why_it_stays
 from byteplus_trace._routing.plan import plan
 from byteplus_trace._routing.steps import Discard, Keep, Peek, Peeked, Reply, Send, Wait
 
@@ -107,13 +107,15 @@ class World:
         self.health = Health(policy, self.clock, self.random, self.heard)
 
     def plan(self, call, *, origin=None, prior=None, headers=None, body=None, files=(), replayable=True):
+        sent = {"authorization": "Bearer the-callers", **(headers or {})}
         return plan(
             call,
             self.policy,
             Addresses(self.policy.leaves),
             self.health,
             Request(
-                {"authorization": "Bearer the-callers", **(headers or {})},
+                sent,
+                why_it_stays(sent),
                 origin,
                 replayable=replayable,
                 body_params=lambda: body or {},

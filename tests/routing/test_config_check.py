@@ -85,6 +85,8 @@ def test_without_secrets_only_what_they_hold_is_not_checked(written, capsys):
     file = written(TABLE)
 
     assert 0 == main(["config", "check", file, "--without-secrets"])
+    assert "key        not checked: its variable is not set here" in capsys.readouterr().out
+    assert 0 == check(file, {"KEY": SECRET}, without_secrets=True)
     assert "key        set" in capsys.readouterr().out
     assert 2 == check(written({**TABLE, "deadline": 30}), {}, without_secrets=True)
     assert "Write deadline.total = 30" in capsys.readouterr().err

@@ -316,7 +316,7 @@ def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
         tracer_provider=provider,
         on_exchange=exchanges.append,
     )
-    ours.instrumentation.router.health.random.seed(seed)
+    ours._own.router.health.random.seed(seed)
     random.seed(seed)
 
     with httpx.Client(transport=ours, headers={"Authorization": "Bearer callers"}) as client:
@@ -325,7 +325,7 @@ def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
             began = clock.now
             addressed = call["to"] % len(given_targets)
             seen = ask(client, addressed, call["kind"])
-            ours.instrumentation.flush(5)
+            ours._own.flush(5)
             sends = world.sent[before:]
             exchange = exchanges[-1]
             event(exchange.outcome)

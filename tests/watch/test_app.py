@@ -429,7 +429,7 @@ def test_now_has_the_numbers_of_the_last_minutes(make, size):
         await pilot.pause()
         text = screen_text(app)
         for part in (
-            "calls/s",
+            "calls/min",
             "failed",
             "1 (11%)",
             "p50",
@@ -442,7 +442,7 @@ def test_now_has_the_numbers_of_the_last_minutes(make, size):
             "✗ open (inferred)",
         ):
             assert part in text
-        assert re.search(r"calls/s +.*[▁▂▃▄▅▆▇█]", text)
+        assert re.search(r"calls/min +.*[▁▂▃▄▅▆▇█] +1\.8 +", text)
         assert re.search(r"model .*calls", text)
         await pilot.press("b")
         assert re.search(r"region .*calls", screen_text(app))
@@ -462,6 +462,28 @@ def test_an_opened_file_ends_where_its_last_call_ended(source):
         await pilot.press("2")
         await pilot.pause()
         assert "1 (33%)" in screen_text(app)
+
+
+@pytest.mark.parametrize(("calls", "shown"), [(299, r"calls/min .* 59\.8 "), (300, r"calls/s .* 1\.0 ")])
+def test_fewer_calls_than_one_a_second_are_counted_by_the_minute(make, calls, shown):
+    start = time.time() - make.noon / 1e9 - 60
+    spans = make.spans(*(make.call(number, at=start, trace=number) for number in range(1, calls + 1)))
+
+    @drive(Held(*spans))
+    async def _(app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        assert re.search(shown, screen_text(app))
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_without_calls_of_a_program_that_has_ended_it_waits_for_none(status):
+    @drive(Held(program=f"app.py ended with {status}", exit_status=status))
+    async def _(app, pilot):
+        text = screen_text(app)
+        assert f"app.py ended with {status}." in text
+        assert "3 shows what it wrote" in text
+        assert "Waiting" not in text
 
 
 @pytest.mark.parametrize(

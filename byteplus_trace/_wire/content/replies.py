@@ -90,9 +90,13 @@ class _ChatReply:
                     continue
                 message = self._choices[_index(choice)] = Accumulator()
             message.finish_reason = message.finish_reason or choice.get("finish_reason")
-            delta = choice.get("delta")
+            delta, whole = choice.get("delta"), choice.get("message")
             if isinstance(delta, dict):
                 self._grow(message, delta)
+            if (
+                isinstance(whole, dict) and not message.parts()
+            ):  # it repeats what came before, where anything did
+                self._grow(message, whole)
 
     def _grow(self, message: Accumulator, delta: Part) -> None:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
