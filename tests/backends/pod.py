@@ -128,7 +128,7 @@ class Pod:
     def streamed_late(self, model):
         self.stream(model, first_event=1.5)
 
-    def left(self, model):
+    def closed_early(self, model):
         self.stream(model, most=3)
 
     def cut(self, model):
@@ -139,7 +139,7 @@ class Pod:
         self.home.cuts(after_events=0, times=1)
         self.stream(model)
 
-    def left_behind(self, model):
+    def forgotten(self, model):
         """A stream that is neither read to its end nor closed."""
         self.home.delays(first_event=0.3, between=0.1, on="chat")
         body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": True}

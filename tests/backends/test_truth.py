@@ -24,7 +24,7 @@ from byteplus_trace._instruments import OPERATIONS
 from byteplus_trace.dashboards.promql import Lens
 
 from .conftest import EACH_PROMETHEUS, GRAFANA, free_port, program, prometheus_here
-from .truth import EMBEDDING, IMAGE, LITE, OWN, PRO, UNDER_WAY, VIDEO, calls_of, expected
+from .truth import EMBEDDING, IMAGE, IN_FLIGHT, LITE, OWN, PRO, VIDEO, calls_of, expected
 
 PANELS = {
     panel["title"]: panel
@@ -141,7 +141,7 @@ def everything(shop):
     )
     shop.is_seen()
     first.makes(ok, ("closed", OWN, chat), ("late", PRO, chat), ("ok", OWN, ""), ("repeated", PRO, "shop"))
-    first.makes(("cut_at_once", PRO, chat), ("left_behind", LITE, chat), ("streamed_late", LITE, chat))
+    first.makes(("cut_at_once", PRO, chat), ("forgotten", LITE, chat), ("streamed_late", LITE, chat))
     shop.is_seen()
     second = shop.begins(policy="patient", first=[ok])
     second.makes(
@@ -169,7 +169,11 @@ def everything(shop):
     shop.all_see(f'up{{instance="127.0.0.1:{third.port}"}} == 0')
     third.process.send_signal(signal.SIGCONT)
     third.makes(
-        ("left", LITE, "shop"), ("cut", PRO, chat), ("wrong_key", PRO, chat), ("embedding", EMBEDDING, ""), ok
+        ("closed_early", LITE, "shop"),
+        ("cut", PRO, chat),
+        ("wrong_key", PRO, chat),
+        ("embedding", EMBEDDING, ""),
+        ok,
     )
     shop.is_seen()
     fourth = shop.begins(policy="strict", first=[ok])
@@ -179,7 +183,7 @@ def everything(shop):
     shop.is_seen()
     third.makes(("held", PRO, chat))
     for job in shop.jobs:
-        shop.all_see(f'sum(modelark_operations_in_flight{{job="{job}"}}) == {UNDER_WAY}')
+        shop.all_see(f'sum(modelark_operations_in_flight{{job="{job}"}}) == {IN_FLIGHT}')
 
 
 @pytest.fixture(scope="module")

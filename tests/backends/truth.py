@@ -97,10 +97,10 @@ UNROUTED = {
     "another_model": [_answered(another_model=True, unmeasured=("price",))],
     "streamed": [_answered(stream=True)],
     "streamed_without_usage": [Call(stream=True, unmeasured=("usage", "price"))],
-    "left": [Call(stream=True, outcome="cancelled", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
+    "closed_early": [Call(stream=True, outcome="cancelled", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
     "cut": [_wrong("RemoteProtocolError", "cut", stream=True, breaks=(HOME, "after_output", "cut"))],
     "cut_at_once": [_wrong("RemoteProtocolError", "cut", stream=True, breaks=(HOME, "before_output", "cut"))],
-    "left_behind": [Call(stream=True, outcome="abandoned", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
+    "forgotten": [Call(stream=True, outcome="abandoned", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
     "streamed_late": [_answered(stream=True)],
     "faulty": [_answered(fault=True)],
     "models_listed": [Call(operation="other", charged=False)],
@@ -210,7 +210,7 @@ STRICT = {
 }
 STEPS = {None: UNROUTED, "patient": ROUTED, "strict": STRICT}
 """By the policy of the process."""
-UNDER_WAY = 1
+IN_FLIGHT = 1
 """The chat that is held is never over, and counted nowhere else."""
 
 
@@ -350,7 +350,7 @@ def expected(title, calls, seconds, processes):
         "Failed for the caller": [only(len(failed) / len(calls))],
         "95 of 100 calls end within": [quantile(0.95, calls)],
         "95 of 100 streams begin within": [quantile(0.95, calls, of="first_line")],
-        "In flight now": [only(UNDER_WAY)],
+        "In flight now": [only(IN_FLIGHT)],
         "Estimated cost": [summed(calls, (), lambda call: call.cost)],
         "How do calls end?": [
             a_second([call for call in calls if call.outcome in outcomes])
@@ -359,7 +359,7 @@ def expected(title, calls, seconds, processes):
         "Which operations are called?": [a_second(calls, "operation")],
         "Which models are called?": [a_second(calls, "model")],
         "Which regions answer?": [a_second(calls, "region")],
-        "How many calls are under way?": [{(("operation", "chat"),): UNDER_WAY}],
+        "How many calls are under way?": [{(("operation", "chat"),): IN_FLIGHT}],
         "What share of each operation fails?": [divided(summed(failed, ("operation",)), summed(calls, ("operation",)))],
         "What share fails with each model?": [divided(summed(failed, ("model",)), summed(calls, ("model",)))],
         "What share of the attempts fails in each region?": [divided(wrong(("region", 1)), sent(region=1))],
@@ -389,7 +389,7 @@ def expected(title, calls, seconds, processes):
         "Second charges avoided": [only(doubles("raised"))],
         "Second charges risked": [only(doubles("replayed", "sdk_resend"))],
         "How many calls are saved, and how?": [
-            *(per(one_of(saved, "rescue", (), lambda _, way, by=by: way == by), seconds) for by in ("retry", "fallback", "breaker")),
+            *(per(one_of(saved, "rescue", (), lambda _, form, by=by: form == by), seconds) for by in ("retry", "fallback", "breaker")),
             a_second(failed),
         ],
         "From which regions are calls saved?": [per(one_of(saved, "rescue", (("region", 0), ("by", 1))), seconds)],

@@ -167,11 +167,11 @@ def test_a_move_after_an_ambiguous_failure_is_counted_as_a_risk(world, two, call
     assert [False, True] == [send.replays for send in trip.sends]
 
 
-@pytest.mark.parametrize("word", ["ambiguous", "unsent_only"])
-def test_replay_is_the_policys_to_say(word, world, two, call):
-    trip = world(two(replay={"images": word, "chat": word})).play(call("images"), TIMEOUT)
+@pytest.mark.parametrize("text", ["ambiguous", "unsent_only"])
+def test_replay_is_the_policys_to_say(text, world, two, call):
+    trip = world(two(replay={"images": text, "chat": text})).play(call("images"), TIMEOUT)
 
-    assert (["sg", "eu"] if word == "ambiguous" else ["sg"]) == trip.targets
+    assert (["sg", "eu"] if text == "ambiguous" else ["sg"]) == trip.targets
 
 
 # Waiting.
@@ -595,8 +595,8 @@ def test_where_all_are_cooling_the_first_to_be_well_is_tried_once(world, two, ca
     assert ["eu"] == here.play(call(), Reply(429, "RateLimitExceeded")).targets
 
 
-@pytest.mark.parametrize("left", ["closed", "cancelled"])
-def test_a_call_that_is_dropped_gives_its_probe_back(left, world, two, call):
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+def test_a_call_that_is_dropped_gives_its_probe_back(how, world, two, call):
     here = world(two(retry=ONCE, breaker=Breaker(consecutive=1, open=15)))
     here.play(call(), CONNECT)
     here.clock.now += 17
@@ -604,7 +604,7 @@ def test_a_call_that_is_dropped_gives_its_probe_back(left, world, two, call):
     assert "probe" == next(steps).cause
     assert "no" == here.health.admit("sg", "chat")
 
-    if left == "closed":
+    if how == "closed":
         steps.close()
     else:
         with pytest.raises(StopIteration):
@@ -697,10 +697,10 @@ def test_a_call_that_one_place_alone_can_take_never_moves(world, two, call, reas
     assert (["eu"], [("sg", reason)]) == (trip.targets, trip.skips)
 
 
-@pytest.mark.parametrize("said", ["true", "false", ""])
-def test_a_call_that_is_only_marked_as_encrypted_moves(world, two, call, said):
+@pytest.mark.parametrize("mark", ["true", "false", ""])
+def test_a_call_that_is_only_marked_as_encrypted_moves(world, two, call, mark):
     """VeADK marks every call, and sends plain JSON."""
-    trip = world(two()).play(call(region=EU), CONNECT, headers={"x-is-encrypted": said})
+    trip = world(two()).play(call(region=EU), CONNECT, headers={"x-is-encrypted": mark})
 
     assert ["sg", "eu"] == trip.targets
 
