@@ -52,6 +52,7 @@ class Assessment(msgspec.Struct, frozen=True):
 
 OK = Assessment("ok")
 CANCELLED = Assessment("cancelled")
+STREAM_ERROR = Assessment("error", "stream_error", "stream_error")
 
 
 def assessment(
@@ -87,15 +88,14 @@ def assessment(
             code_family(code) if code else "stream_error",
         )
     if answer.images is not None and _images_failed(answer.images, how, answer.complete):
-        return Assessment("error", "stream_error", "stream_error")
+        return STREAM_ERROR
     if answer.status == "cancelled" and call.operation == "chat":
         return CANCELLED  # somebody cancelled the response while it was made
     if answer.complete or body is None or not body.legible:
         return OK
-    if is_abandoned and not body.stops_unreadable:
-        return CANCELLED
     if is_abandoned:
-        return Assessment("error", "stream_error", "stream_error")  # its reader raised there
+        # At an event that nobody can read an SDK raises, and closes the stream.
+        return STREAM_ERROR if body.stops_unreadable else CANCELLED
     return _incomplete(call, answer, body, status)
 
 

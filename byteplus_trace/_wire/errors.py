@@ -89,19 +89,19 @@ def error_in(content: Any) -> WireError | None:
     return None
 
 
-_ERRORS = frozenset({"failed", "failure", "insufficient_system_resource"})
-_NO_REASON = frozenset({"null", "none"})
+_ERROR_REASONS = frozenset({"error", "failed", "failure", "insufficient_system_resource"})
+_NO_REASON = frozenset({"", "null", "none"})
 
 
-def is_reason(reason: str | None) -> bool:
-    """Whether a choice or a message ended with it. Some services write no reason as a text."""
-    return bool(reason) and reason is not None and reason.lower() not in _NO_REASON
+def is_reason(reason: str) -> bool:
+    """Whether it is a reason why a choice or a message ended. Some services write "null" where there is none."""
+    return reason.lower() not in _NO_REASON
 
 
 def is_error_reason(reason: str) -> bool:
     """Whether a reason to end is that something failed: `error`, `network_error` and the like."""
     lower = reason.lower()
-    return lower in _ERRORS or lower == "error" or lower.endswith("_error")
+    return lower in _ERROR_REASONS or lower.endswith("_error")
 
 
 def is_error_event(name: str) -> bool:
