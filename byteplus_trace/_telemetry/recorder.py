@@ -9,9 +9,9 @@ written, so that they cannot disagree.
 Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
-- With `attempt_spans="when_retried"` attempts have their spans when the call has ended, with
-  their own times: only then is it known that there was more than one. What is known of a
-  single one goes onto the call's span.
+- With `attempt_spans="when_retried"` the spans of attempts are made when the call has ended,
+  with their own times: only then is it known whether there was more than one. Of a single
+  attempt no span is made, and what it would have goes onto the call's.
 - Where another instrumentation already has a GenAI span in the context, ours is not
   opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
@@ -155,7 +155,7 @@ class CallSpan(msgspec.Struct, eq=False):
             # OpenTelemetry's instrumentation sends what the context holds.
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
-        # Of a call's span that does not record, no child would be kept.
+        # Where the call's span does not record, its child would not be kept.
         if self._defers_attempts or (self._span is not None and not self._span.is_recording()):
             return AttemptSpan(
                 None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
@@ -173,8 +173,8 @@ class CallSpan(msgspec.Struct, eq=False):
         )
 
     def _record_attempts(self, attempts: Sequence[facts.Attempt], ended_ns: int) -> None:
-        """The spans of attempts that are over, each with its own times."""
-        self._defers_attempts = False
+        """Make the spans of attempts that are over, each with its own times."""
+        self._defers_attempts = False  # `attempt_begins` opens them now
         for attempt in attempts:
             # The difference of two clock readings may be rounded up: no child ends after its call.
             attempt_ended_ns = min(attempt.started_ns + int(attempt.duration_seconds * 1e9), ended_ns)
