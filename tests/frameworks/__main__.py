@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def run(framework: Framework, environment: Path) -> dict[str, Any]:
-    """What came of one framework, or why it is `without` figures."""
+    """The figures of one framework; under `without` why there are none."""
     requirements = [*framework.requirements]
     if framework.tracing is not None and framework.tracing.requirement:
         requirements.append(framework.tracing.requirement)
@@ -111,7 +111,7 @@ def is_unharmed(framework: Framework, found: dict[str, Any]) -> bool:
     return all(found.get(promise) for promise in promises)
 
 
-def answer(found: dict[str, Any], promise: str) -> str:
+def yes_or_no(found: dict[str, Any], promise: str) -> str:
     return "yes" if found.get(promise) else "**no**"
 
 
@@ -132,7 +132,7 @@ def harm_row(framework: Framework, found: dict[str, Any]) -> str:
         found,
         [
             ", ".join(versions) or "-",
-            *(answer(found, promise) for promise in PROMISES),
+            *(yes_or_no(found, promise) for promise in PROMISES),
             streams,
             framework.lines,
         ],
@@ -146,7 +146,7 @@ def tracing_row(framework: Framework, found: dict[str, Any]) -> str:
     if requirement:
         title += f": {requirement} {found.get('versions', {}).get(requirement, '-')}"
     spans = [str(found.get(f"model spans of {whose}", "-")) for whose in ("theirs", "ours")]
-    return table_row(framework, found, [title, *(answer(found, promise) for promise in TRACED), *spans])
+    return table_row(framework, found, [title, *(yes_or_no(found, promise) for promise in TRACED), *spans])
 
 
 def repeats_row(framework: Framework, found: dict[str, Any]) -> str:
@@ -180,9 +180,9 @@ def page(results: list[tuple[Framework, dict[str, Any]]]) -> str:
 Written {source()}: each framework in an environment of its own, over real sockets, against the fake service, a document
 and a stream in each setting.
 
-## Under us
+## With this library
 
-Each without us, beside us, and with a policy while its first region answers 503.
+Each without it, observed, and with a policy while its first region answers 503.
 
 | framework | versions | same result | same bytes sent | one call, its tokens, counted once | under its caller's span | rescued | streams too | what to write |
 |---|---|---|---|---|---|---|---|---|
