@@ -92,8 +92,10 @@ def assessment(
         return CANCELLED  # somebody cancelled the response while it was made
     if answer.complete or body is None or not body.legible:
         return OK
-    if is_abandoned:
+    if is_abandoned and not body.stops_unreadable:
         return CANCELLED
+    if is_abandoned:
+        return Assessment("error", "stream_error", "stream_error")  # its reader raised there
     return _incomplete(call, answer, body, status)
 
 

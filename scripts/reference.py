@@ -298,11 +298,11 @@ def _closed_sets() -> Iterator[str]:
     )  # fmt: skip
     yield "## Closed sets"
     yield ""
-    rows = [(name, meaning, ", ".join(f"`{word}`" for word in words)) for name, meaning, words in sets]
+    rows = [(name, meaning, ", ".join(f"`{value}`" for value in values)) for name, meaning, values in sets]
     yield from _table(("name", "meaning", "values"), rows)
     yield ""
     yield from _table(
-        ("`outcome`", "meaning"), [(f"`{word}`", OUTCOMES[word]) for word in get_args(_facts.Outcome)]
+        ("`outcome`", "meaning"), [(f"`{value}`", OUTCOMES[value]) for value in get_args(_facts.Outcome)]
     )
 
 

@@ -1,4 +1,4 @@
-"""What every test stands on: a fake ModelArk, calls in every library and colour, and what was told of them."""
+"""What every test stands on: a fake ModelArk, calls in every library and colour, and what was recorded of them."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def messages():
     return of
 
 
-class Told:
-    """What instrument() told: spans, series, exchanges."""
+class Recorded:
+    """What instrument() recorded: spans, series, exchanges."""
 
     def __init__(self):
         self.exporter = InMemorySpanExporter()
@@ -139,21 +139,21 @@ def ark():
 
 
 @pytest.fixture
-def told():
-    return Told()
+def recorded():
+    return Recorded()
 
 
 @pytest.fixture
-def instrument(told, ark):
+def instrument(recorded, ark):
     """instrument(**settings), undone at the end."""
 
     def begin(**settings):
         byteplus_trace.instrument(
             **{
-                "tracer_provider": told.provider,
-                "registry": told.registry,
+                "tracer_provider": recorded.provider,
+                "registry": recorded.registry,
                 "base_urls": ark.base_urls,
-                "on_exchange": told.exchanges.append,
+                "on_exchange": recorded.exchanges.append,
                 **settings,
             }
         )

@@ -41,6 +41,7 @@ class Body:
         self.legible = legible
         self.chunks = chunks
         self.ended = ended
+        self.stops_unreadable = False
 
 
 DOCUMENT = Body(begun=True)

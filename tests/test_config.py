@@ -156,7 +156,7 @@ def test_a_policy_can_be_a_path_or_a_mapping_or_itself(tmp_path):
     assert ["sg"] == [target.name for target in by_variable.leaves]
 
 
-CAPTURE_WORDS = {
+CAPTURE_VALUES = {
     "SPAN_ONLY": True,
     "SPAN_AND_EVENT": True,
     "EVENT_ONLY": False,
@@ -168,11 +168,11 @@ CAPTURE_WORDS = {
 }
 
 
-@pytest.mark.parametrize("word", CAPTURE_WORDS)
-def test_content_capture_follows_opentelemetrys_words(word):
-    environ = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": word}
+@pytest.mark.parametrize("value", CAPTURE_VALUES)
+def test_content_capture_follows_opentelemetrys_words(value):
+    environ = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": value}
 
-    assert CAPTURE_WORDS[word] is configure({}, environ).capture_content
+    assert CAPTURE_VALUES[value] is configure({}, environ).capture_content
     assert False is configure({"capture_content": False}, environ).capture_content
     ours = {**environ, "BYTEPLUS_TRACE_CAPTURE_CONTENT": "NO_CONTENT"}
     assert False is configure({}, ours).capture_content
@@ -263,13 +263,13 @@ WRONG = {
 
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_wrong_argument_says_what_to_write(mistake):
-    arguments, words = WRONG[mistake]
+    arguments, parts = WRONG[mistake]
 
     with pytest.raises(SettingError) as caught:
         configure(arguments, {})
 
-    for word in words:
-        assert word in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
 
 
 WRONG_VARIABLES = {
@@ -285,9 +285,9 @@ WRONG_VARIABLES = {
 
 @pytest.mark.parametrize("name", WRONG_VARIABLES)
 def test_a_wrong_variable_is_named_and_says_what_to_write(name):
-    text, word = WRONG_VARIABLES[name]
+    text, value = WRONG_VARIABLES[name]
 
-    with pytest.raises(SettingError, match=word) as caught:
+    with pytest.raises(SettingError, match=value) as caught:
         configure({}, {f"BYTEPLUS_TRACE_{name}": text})
 
     assert name in str(caught.value).upper()
@@ -371,7 +371,7 @@ def test_a_key_is_in_no_message(arguments, variables, messages):
 
 
 @pytest.mark.parametrize(
-    ("content", "word"),
+    ("content", "value"),
     [
         ("not = [toml", "not valid TOML"),
         ("deep = " + "[" * 5000, "not valid TOML"),
@@ -387,8 +387,8 @@ def test_a_key_is_in_no_message(arguments, variables, messages):
         ({"tracer_provider": "otlp"}, "tracer_provider='otlp'"),
     ],
 )
-def test_a_wrong_file_is_named_and_says_what_to_write(file, content, word):
-    with pytest.raises(SettingError, match=word.replace("[", r"\[")):
+def test_a_wrong_file_is_named_and_says_what_to_write(file, content, value):
+    with pytest.raises(SettingError, match=value.replace("[", r"\[")):
         configure({}, {**file(content), "KEY_SG": "k"})
 
 
@@ -462,14 +462,14 @@ def test_without_a_port_nothing_listens(instrument):
     assert Instrumentation.current().server is None
 
 
-def test_the_environment_is_read_by_instrument(monkeypatch, told, ark, sg):
+def test_the_environment_is_read_by_instrument(monkeypatch, recorded, ark, sg):
     pairs = ",".join(f"{url}={region}" for url, region in ark.base_urls.items())
     monkeypatch.setenv("BYTEPLUS_TRACE_BASE_URLS", pairs)
-    byteplus_trace.instrument(registry=told.registry, tracer_provider=told.provider)
+    byteplus_trace.instrument(registry=recorded.registry, tracer_provider=recorded.provider)
     try:
         with httpx.Client(headers={"Authorization": "Bearer k"}) as client:
             client.get(sg + "/models")
     finally:
         byteplus_trace.uninstrument()
 
-    assert 1 == len(told.attempts)
+    assert 1 == len(recorded.attempts)

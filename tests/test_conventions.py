@@ -23,7 +23,7 @@ import byteplus_trace
 from byteplus_trace import Policy, Retry, Target
 from byteplus_trace.testing import ModelArk
 
-from .conftest import Told
+from .conftest import Recorded
 
 CONVENTIONS = tomllib.loads((Path(__file__).parent / "schemas" / "conventions.toml").read_text())
 
@@ -142,13 +142,13 @@ def a_day(ark: ModelArk) -> None:
 @pytest.fixture(scope="module")
 def day():
     """The spans and the metrics of that day."""
-    told, reader = Told(), InMemoryMetricReader()
+    recorded, reader = Recorded(), InMemoryMetricReader()
     meters = MeterProvider([reader], shutdown_on_exit=False)
     with ModelArk() as ark:
         targets = [Target(each.name, region=each.name, base_url=each.base_url, messages_base_url=each.base_url, api_key="key") for each in ark.regions]  # fmt: skip
         byteplus_trace.instrument(
-            tracer_provider=told.provider,
-            registry=told.registry,
+            tracer_provider=recorded.provider,
+            registry=recorded.registry,
             meter_provider=meters,
             metrics="both",
             base_urls=ark.base_urls,
@@ -158,7 +158,7 @@ def day():
         )
         try:
             a_day(ark)
-            spans = told.spans
+            spans = recorded.spans
             scopes = reader.get_metrics_data().resource_metrics[0].scope_metrics
         finally:
             byteplus_trace.uninstrument()

@@ -206,10 +206,10 @@ def test_the_page_of_the_commands_has_exactly_their_options(command, capsys):
 def test_the_policy_page_has_every_field_and_its_default(kind):
     text = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")
     section = re.search(rf"^### {kind.__name__}$(.*?)^#", text, re.MULTILINE | re.DOTALL)[1]
-    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.MULTILINE))
+    recorded = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.MULTILINE))
 
-    assert list(told) == [each.name for each in dataclasses.fields(kind)]
+    assert list(recorded) == [each.name for each in dataclasses.fields(kind)]
     for each in dataclasses.fields(kind):
         if each.default is not dataclasses.MISSING and isinstance(each.default, (int, float, str)):
             default = str(each.default).lower() if isinstance(each.default, bool) else f"{each.default}"
-            assert told[each.name].strip("`") == re.sub(r"\.0$", "", default)
+            assert recorded[each.name].strip("`") == re.sub(r"\.0$", "", default)

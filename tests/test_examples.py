@@ -63,21 +63,21 @@ def run(fake, name):
 
 
 def test_openai_chat(fake):
-    told = run(fake, "openai_chat.py")
+    recorded = run(fake, "openai_chat.py")
 
     assert 2 == len(fake.requests)
-    assert 2 == told.count('"name": "chat seed-2-0-lite-260428"')
-    assert 2 == told.count('"byteplus.modelark.metadata.team": "examples"')
-    assert 2 == told.count('"gen_ai.usage.output_tokens"')
+    assert 2 == recorded.count('"name": "chat seed-2-0-lite-260428"')
+    assert 2 == recorded.count('"byteplus.modelark.metadata.team": "examples"')
+    assert 2 == recorded.count('"gen_ai.usage.output_tokens"')
 
 
 def test_ark_sdk_moves_on_by_its_policy(fake):
     fake.region("ap-southeast-1").refuses()
 
-    told = run(fake, "ark_sdk.py")
+    recorded = run(fake, "ark_sdk.py")
 
     assert ["eu-west-1"] * 3 == [request.region for request in fake.requests]
-    assert 3 == told.count('"byteplus.modelark.outcome": "rescued_fallback"')
+    assert 3 == recorded.count('"byteplus.modelark.outcome": "rescued_fallback"')
 
 
 def test_asgi_app_answers_and_shows_its_series(fake):
@@ -95,8 +95,8 @@ def test_asgi_app_answers_and_shows_its_series(fake):
         "asgi_app:app",
     ]
     then = "runpy.run_module('uvicorn', run_name='__main__')"
-    told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command(fake, argv, then), env=environment(fake), **told) as server:
+    recorded = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command(fake, argv, then), env=environment(fake), **recorded) as server:
         try:
             answer = patiently(f"http://127.0.0.1:{port}/")
             series = httpx.get(f"http://127.0.0.1:{port}/metrics").text

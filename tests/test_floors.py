@@ -25,7 +25,7 @@ WINGS = (
     {"_policy", "_routing", "_classify", "_forwarding", "_prices", "_pricefile"},
     {"_telemetry", "prometheus"},
 )
-TELLING = WINGS[2]
+RECORDING = WINGS[2]
 
 # Floor 4 registers its classes with the edge, which builds clients' transports from them. A notebook asks an
 # `Exchange` how it looks, which the telemetry wing knows.
@@ -116,7 +116,7 @@ def test_only_the_telling_wing_knows_its_backends_and_only_the_edge_an_http_clie
     for here, place, package, _module in all_imports():
         if FLOORS[here] > 3:
             continue
-        if package in {"opentelemetry", "prometheus_client"} and here not in TELLING:
+        if package in {"opentelemetry", "prometheus_client"} and here not in RECORDING:
             broken.append(f"{place} imports {package}")
         if package in {"httpx", "httpx2"} or (package == "asyncio" and FLOORS[here] < 3):
             broken.append(f"{place} imports {package}")

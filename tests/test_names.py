@@ -7,6 +7,7 @@ from pathlib import Path
 import byteplus_trace
 
 PACKAGE = Path(byteplus_trace.__file__).parent
+ROOT = Path(__file__).parents[1]
 NOT_USED = {"told", "said", "given", "word", "words", "way", "ways", "came", "left", "tells", "telling"}
 
 
@@ -24,10 +25,13 @@ def names_of(path: Path):
 
 def test_names_say_what_a_thing_is():
     unclear = [
-        f"{path.relative_to(PACKAGE)}:{line}: {name}"
-        for path in PACKAGE.rglob("*.py")
+        f"{path}:{line}: {name}"
+        for folder in (PACKAGE, *(ROOT / name for name in ("benchmarks", "examples", "scripts", "tests")))
+        for path in folder.rglob("*.py")
         for name, line in [(path.stem, 0), *names_of(path)]
-        if NOT_USED & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+        # A test's name is a sentence.
+        if not name.startswith("test_")
+        and NOT_USED & {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
     ]
 
     assert [] == unclear

@@ -90,7 +90,7 @@ def test_a_stream_from_its_first_event_to_its_last(observer, recorder):
 
 
 # Every report after which nothing more is to be recorded.
-LAST_WORDS = {
+LAST_EVENTS = {
     "fed": lambda observer: reads(observer, OUTPUT),
     "exhausted": lambda observer: observer.exhausted(),
     "closed": lambda observer: observer.finish(End("closed")),
@@ -99,15 +99,15 @@ LAST_WORDS = {
 }
 
 
-@pytest.mark.parametrize("after", LAST_WORDS)
+@pytest.mark.parametrize("after", LAST_EVENTS)
 @pytest.mark.parametrize("first", ["exhausted", "closed", "forgotten", "raised"])
 def test_only_the_first_end_counts(observer, recorder, first, after):
     streamed(observer, OUTPUT)
-    LAST_WORDS[first](observer)
+    LAST_EVENTS[first](observer)
     _background.drain()
     (before,) = recorder.exchanges
 
-    LAST_WORDS[after](observer)
+    LAST_EVENTS[after](observer)
     _background.drain()
 
     assert [before] == recorder.exchanges

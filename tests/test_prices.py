@@ -333,7 +333,7 @@ def test_a_price_file_that_is_not_there_is_named():
         load("nowhere.toml")
 
 
-def test_calls_cost_what_the_users_table_says(instrument, told, library, sg):
+def test_calls_cost_what_the_users_table_says(instrument, recorded, library, sg):
     instrument(
         prices={"price": [{"ids": ["seed-2-0-lite-260428"], "tokens": {"input": 0, "output": 1_000_000}}]}
     )
@@ -341,5 +341,5 @@ def test_calls_cost_what_the_users_table_says(instrument, told, library, sg):
     with library.Client(headers={"Authorization": "Bearer k"}) as client:
         client.post(sg + "/chat/completions", json={"model": "seed-2-0-lite-260428", "messages": [{"role": "user", "content": "hi"}]})  # fmt: skip
 
-    tokens = told.series("modelark_tokens_total", type="output")
-    assert tokens == told.series("modelark_cost_usd_total") == float(told.exchanges[0].cost_usd)
+    tokens = recorded.series("modelark_tokens_total", type="output")
+    assert tokens == recorded.series("modelark_cost_usd_total") == float(recorded.exchanges[0].cost_usd)

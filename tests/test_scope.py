@@ -135,9 +135,9 @@ def test_a_task_made_in_a_block_keeps_it():
 
 def test_a_function():
     @byteplus_trace.metadata(user="u")
-    def work(given, *, kept):
+    def work(argument, *, kept):
         """What it does."""
-        return given, kept, now()
+        return argument, kept, now()
 
     assert (1, 2, {"user": "u"}) == work(1, kept=2)
     assert ("work", "What it does.") == (work.__name__, work.__doc__)
@@ -210,10 +210,10 @@ def test_what_is_returned_and_is_no_coroutine_is_handed_on():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("given", [5, "work", None])
-def test_what_cannot_be_called_cannot_be_decorated(given):
+@pytest.mark.parametrize("argument", [5, "work", None])
+def test_what_cannot_be_called_cannot_be_decorated(argument):
     with pytest.raises(TypeError, match="decorates functions"):
-        byteplus_trace.metadata(user="u")(given)
+        byteplus_trace.metadata(user="u")(argument)
 
 
 def test_a_function_that_calls_itself():

@@ -19,7 +19,7 @@ from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
 from .lenient_json import begins_object, object_before
-from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from .reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 from .sse import LF, EventDecoder, is_flood
 from .text_budget import LONGEST_NAME
 
@@ -30,7 +30,7 @@ LARGEST_EXPANSION_OF_EVENTS = 8 * 1024 * 1024
 FEWEST_OF_A_FLOOD = 256 * 1024
 """Bytes: smaller parts are not counted before they are read."""
 
-_LAST = END | FAILED
+_RARE = END | FAILED | UNREADABLE
 # `data:`, `event:`, `id:`, `retry:`, or a comment: no JSON begins so.
 _EVENTS_BEGIN = frozenset({b"d", b"e", b"i", b"r", b":"})
 
@@ -69,6 +69,7 @@ class Body:
         "_reader",
         "_size",
         "_sse",
+        "_unreadable_at",
         "chunks",
         "ended",
         "events",
@@ -123,6 +124,7 @@ class Body:
         self.failed = False
         """An event carried an error."""
         self.read_whole = False
+        self._unreadable_at = 0
         self.fault: Exception | None = None
 
     def feed(self, part: bytes, *, last: bool = False) -> bool:
@@ -159,9 +161,8 @@ class Body:
                     self.last_chunk_at = now
                     if self.first_answer_at is None:
                         self._note_first(kind, now)
-                if kind & _LAST:
-                    self.failed = self.failed or kind & FAILED != 0
-                    self.ended = self.ended or kind & END != 0
+                if kind & _RARE:
+                    self._note_rare(kind)
         except Exception as error:
             self._cannot_read(error)
         return self.ended
@@ -230,6 +231,12 @@ class Body:
         self.events += 1
         self.failed = self._read("", error) & FAILED != 0
 
+    def _note_rare(self, kind: int) -> None:
+        self.failed = self.failed or kind & FAILED != 0
+        self.ended = self.ended or kind & END != 0
+        if kind & UNREADABLE:
+            self._unreadable_at = self.events
+
     def _note_first(self, kind: int, now: float) -> None:
         if self.first_chunk_at is None:
             self.first_chunk_at = now
@@ -240,6 +247,11 @@ class Body:
     def begun(self) -> bool:
         """Some of it was received."""
         return self.events > 0 or self._size > 0
+
+    @property
+    def stops_unreadable(self) -> bool:
+        """Nobody could read the last of its events so far."""
+        return 0 < self._unreadable_at == self.events
 
     @property
     def is_object(self) -> bool:

@@ -30,13 +30,15 @@ END = 4
 """It is the event that ends the stream."""
 FAILED = 8
 """It carries an error."""
+UNREADABLE = 16
+"""Nobody can read it: an SDK raises there, and closes the stream."""
 
 
 def unread(name: str, data: bytes) -> int:
     """What an event is that no reader can read: no output, for SDKs cannot read it either. A very large one may be one."""
     if name == "error":
         return FAILED
-    return OUTPUT if len(data) > LARGEST_FOR_PYTHON and begins_object(data) else NOTHING
+    return OUTPUT if len(data) > LARGEST_FOR_PYTHON and begins_object(data) else UNREADABLE
 
 
 MOST_UNKNOWN = 64

@@ -6,20 +6,22 @@ after the other against a fake ModelArk of its own, and writes how long each too
 caller, and how long until the first line of a stream: `[[seconds, seconds or null], ...]`.
 What else they come to was known before: see `truth.py`.
 
-    python pod.py '{"port": 9464, "service": "shop", "routed": false}'
+    python pod.py '{"port": 9464, "service": "shop", "policy": null, "metrics": "both"}'
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 
 import httpx
 
 import byteplus_trace
-from byteplus_trace import Breaker, Policy, Retry, Target
+from byteplus_trace import Breaker, Deadline, Policy, Retry, Target
 from byteplus_trace.testing import ModelArk
 
 HOME, AWAY = "ap-southeast-1", "eu-west-1"
@@ -37,6 +39,7 @@ class Pod:
         self.ark = ark
         self.home, self.away = ark.region(HOME), ark.region(AWAY)
         self.took: list[tuple[float, float | None]] = []
+        self.fails_at_its_own = False
         self.client = httpx.Client(headers={"Authorization": "Bearer any"}, timeout=5, trust_env=False)
 
     @contextmanager
@@ -56,8 +59,8 @@ class Pod:
         messages = [{"role": "user", "content": "Hi"}]
         self.post("/chat/completions", {"model": model, "messages": messages}, **also)
 
-    def stream(self, model, *, most=None, usage=True):
-        self.home.delays(first_event=0.3, between=0.1, on="chat")
+    def stream(self, model, *, most=None, usage=True, first_event=0.3):
+        self.home.delays(first_event=first_event, between=0.1, on="chat")
         body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
         if usage:
             body["stream_options"] = {"include_usage": True}
@@ -122,12 +125,57 @@ class Pod:
     def streamed_without_usage(self, model):
         self.stream(model, usage=False)
 
-    def left(self, model):
+    def streamed_late(self, model):
+        self.stream(model, first_event=1.5)
+
+    def closed_early(self, model):
         self.stream(model, most=3)
 
     def cut(self, model):
         self.home.cuts(after_events=4, times=1)
         self.stream(model)
+
+    def cut_at_once(self, model):
+        self.home.cuts(after_events=0, times=1)
+        self.stream(model)
+
+    def forgotten(self, model):
+        """A stream that is neither read to its end nor closed."""
+        self.home.delays(first_event=0.3, between=0.1, on="chat")
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+        request = self.client.build_request("POST", self.ark.base_url(HOME) + "/chat/completions", json=body)
+        with self.timed() as times:
+            response = self.client.send(request, stream=True)
+            lines = response.iter_lines()
+            next(lines)
+            times[1] = time.perf_counter()
+            del response, lines
+            gc.collect()
+
+    def faulty(self, model):
+        """A call like any other, after which this library fails at something of its own."""
+        self.chat(model)
+
+    def held(self, model):
+        """A call that does not end while anybody looks."""
+        self.home.hangs(on="chat")
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+        url = self.ark.base_url(HOME) + "/chat/completions"
+        threading.Thread(
+            target=self.client.post, args=(url,), kwargs={"json": body, "timeout": 600}, daemon=True
+        ).start()
+
+    def models_listed(self, _):
+        with self.timed():
+            self.client.get(self.ark.base_url(HOME) + "/models")
+
+    def video(self, model):
+        self.post(
+            "/contents/generations/tasks", {"model": model, "content": [{"type": "text", "text": "A river"}]}
+        )
+
+    def multimodal(self, model):
+        self.post("/embeddings/multimodal", {"model": model, "input": [{"type": "text", "text": "one"}]})
 
     def embedding(self, model):
         self.post("/embeddings", {"model": model, "input": ["one"]})
@@ -167,10 +215,41 @@ class Pod:
         self.chat(model)
         self.chat(model)
 
+    def late_everywhere(self, model):
+        self.home.hangs(times=1)
+        self.away.hangs(times=1)
+        self.chat(model)
+
+    def opens(self, model):
+        """Two calls open the breaker, and the third is led past it."""
+        self.home.fails(500, times=2)
+        for _ in range(3):
+            self.chat(model)
+
+    def denied(self, model):
+        """The first image learns that the key is refused, and moves; the second is led past it."""
+        self.home.fails(401, code="AuthenticationError", times=1)
+        self.image(model)
+        self.image(model)
+
     def nobody(self, model):
         self.home.fails(500, times=2)
         self.away.fails(500, times=2)
         self.chat(model)
+
+
+POLICIES = {
+    "patient": {
+        "retry": Retry(per_target=1, base=0.01, cap=0.02),
+        "breaker": Breaker(consecutive=100, min_requests=1000),
+    },
+    "strict": {
+        "retry": Retry(per_target=0),
+        "breaker": Breaker(consecutive=2, min_requests=1000, open=3600, open_max=3600),
+        "deadline": Deadline(total=4, min_attempt=0.1),
+    },
+}
+"""How a pod's policy differs from another's; its targets are the same."""
 
 
 def main() -> None:
@@ -178,13 +257,17 @@ def main() -> None:
     with ModelArk((HOME, AWAY)) as ark:
         pod = Pod(ark)
         policy = None
-        if settings["routed"]:
+        if settings["policy"] is not None:
             targets = [
-                Target(name, region=region, base_url=ark.base_url(region), api_key="any")
+                Target(name, region=region, base_url=ark.base_url(region), api_key=f"key-of-{name}")
                 for name, region in (("sg", HOME), ("eu", AWAY))
             ]
-            retry = Retry(per_target=1, base=0.01, cap=0.02)
-            policy = Policy(targets=targets, retry=retry, breaker=Breaker(consecutive=100, min_requests=1000))
+            policy = Policy(targets=targets, **POLICIES[settings["policy"]])
+
+        def listens(exchange):
+            if pod.fails_at_its_own:
+                raise ValueError("what is called with each exchange fails")
+
         byteplus_trace.instrument(
             base_urls=ark.base_urls,
             policy=policy,
@@ -192,6 +275,7 @@ def main() -> None:
             metrics=settings["metrics"],
             metrics_port=settings["port"],
             metadata_labels=("team",),
+            on_exchange=listens,
         )
         for line in sys.stdin:
             pod.took.clear()
@@ -199,6 +283,7 @@ def main() -> None:
                 for region in (pod.home, pod.away):
                     region.recovers()
                     region.answers(usage=USAGE, on="chat")
+                pod.fails_at_its_own = step == "faulty"
                 # What an error comes to is known.
                 with byteplus_trace.metadata(team=team), suppress(httpx.HTTPError):
                     getattr(pod, step)(model)

@@ -37,7 +37,7 @@ def provider(first_receiver):
 
 
 @pytest.fixture
-def instrumented(instrument, provider, ark, told):
+def instrumented(instrument, provider, ark, recorded):
     """Calls go to the home region first, and then to the other."""
     targets = [
         Target(name, region=region, base_url=ark.base_url(region), api_key=f"key-of-{name}")

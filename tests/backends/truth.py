@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 HOME, AWAY = "ap-southeast-1", "eu-west-1"
 PRO, LITE, OWN = "seed-2-0-pro-260328", "seed-2-0-lite-260428", "ep-20260101120000-abcde"
-EMBEDDING, IMAGE = "text-embedding-of-ours", "seedream-4-0-250828"
+EMBEDDING, IMAGE, VIDEO = "text-embedding-of-ours", "seedream-4-0-250828", "seedance-1-0-pro-250528"
 
 # 60 tokens of input, 40 that were cached, 20 of output, in dollars a million.
 PRICES = {PRO: (60 * 0.5 + 40 * 0.1 + 20 * 3.0) / 1e6, LITE: (60 * 0.25 + 40 * 0.05 + 20 * 2.0) / 1e6}
@@ -48,12 +48,18 @@ class Call:
     breaks: tuple[str, str, str] | None = None
     duplicate: str | None = None
     another_model: bool = False
+    charged: bool = True
+    """Whether it costs anything by its own reply: neither a list of models does, nor asking for a video."""
+    opened: tuple[str, str] | None = None
+    """The breaker that it opened: target and operation."""
+    fault: bool = False
+    """This library failed at something of its own after it."""
     seconds: float = 0.0
     first_line: float | None = None
 
     @property
     def failed(self) -> bool:
-        return self.outcome == "error"
+        return self.outcome in ("error", "deadline")
 
 
 def _answered(**also) -> Call:
@@ -91,8 +97,16 @@ UNROUTED = {
     "another_model": [_answered(another_model=True, unmeasured=("price",))],
     "streamed": [_answered(stream=True)],
     "streamed_without_usage": [Call(stream=True, unmeasured=("usage", "price"))],
-    "left": [Call(stream=True, outcome="cancelled", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
+    "closed_early": [Call(stream=True, outcome="cancelled", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
     "cut": [_wrong("RemoteProtocolError", "cut", stream=True, breaks=(HOME, "after_output", "cut"))],
+    "cut_at_once": [_wrong("RemoteProtocolError", "cut", stream=True, breaks=(HOME, "before_output", "cut"))],
+    "forgotten": [Call(stream=True, outcome="abandoned", unmeasured=("usage", "price"), attempts=((*ALONE, "cancelled", "none"),))],
+    "streamed_late": [_answered(stream=True)],
+    "faulty": [_answered(fault=True)],
+    "models_listed": [Call(operation="other", charged=False)],
+    "video": [Call(operation="generate_content", charged=False)],
+    "multimodal": [Call(operation="embeddings", tokens={"input": 1, "text_input": 1}, unmeasured=("price",))],
+    "held": [],
     "embedding": [Call(operation="embeddings", tokens={"input": 1}, unmeasured=("price",))],
     "image": [Call(operation="generate_content", images=(1, 0), cost=AN_IMAGE)],
     "refused_image": [Call(operation="generate_content", images=(3, 1), cost=3 * AN_IMAGE)],
@@ -156,11 +170,53 @@ ROUTED = {
         ),
     ],
 }
+_MOVED_AT_ONCE = _answered(
+    attempts=_sent(*SG, "server_error") + _sent(*EU, "none"),
+    fallbacks=(("sg", "eu", "server_error", "ok"),),
+    **_MOVED,
+)
+_MADE = Call(operation="generate_content", images=(1, 0), cost=AN_IMAGE)
+STRICT = {
+    "ok": ROUTED["ok"],
+    "late_everywhere": [
+        Call(
+            region=AWAY,
+            outcome="deadline",
+            error="ReadTimeout",
+            attempts=_sent(*SG, "timeout") + _sent(*EU, "timeout"),
+            fallbacks=(("sg", "eu", "timeout", "error"),),
+            duplicate="replayed",
+        )
+    ],
+    "opens": [
+        _MOVED_AT_ONCE,
+        replace(_MOVED_AT_ONCE, opened=("sg", "chat")),
+        _answered(
+            region=AWAY,
+            attempts=_sent(*EU, "none"),
+            skips=(("sg", "breaker_open"),),
+            rescue=(HOME, "breaker"),
+        ),
+    ],
+    "denied": [
+        replace(
+            _MADE,
+            attempts=_sent(*SG, "auth") + _sent(*EU, "none"),
+            fallbacks=(("sg", "eu", "auth", "ok"),),
+            **_MOVED,
+        ),
+        replace(_MADE, region=AWAY, attempts=_sent(*EU, "none"), skips=(("sg", "dead_credential"),)),
+    ],
+}
+STEPS = {None: UNROUTED, "patient": ROUTED, "strict": STRICT}
+"""By the policy of the process."""
+IN_FLIGHT = 1
+"""The chat that is held is never over, and counted nowhere else."""
 
 
-def calls_of(step, model, team, *, routed):
-    """The calls that a step makes, in their order."""
-    for call in (ROUTED if routed else UNROUTED)[step]:
+def calls_of(step, model, team, *, policy):
+    """The calls that a step makes and that end, in their order."""
+    for call in STEPS[policy][step]:
         cost, unmeasured = call.cost, call.unmeasured
         if call.operation == "chat" and call.tokens and "price" not in unmeasured:
             if model in PRICES:
@@ -262,7 +318,7 @@ def expected(title, calls, seconds, processes):
         processes: how many are there now.
     """
     failed = [call for call in calls if call.failed]
-    charged = [call for call in calls if not call.failed]
+    charged = [call for call in calls if call.charged and not call.failed]
     priced = [call for call in charged if "price" not in call.unmeasured]
     chats = [call for call in charged if call.operation == "chat" and "usage" not in call.unmeasured]
     streams = [call for call in calls if call.stream]
@@ -284,6 +340,7 @@ def expected(title, calls, seconds, processes):
         for target, _, result, _ in call.attempts:
             if result != "cancelled":
                 durations.setdefault(result, set()).add((("target", target),))
+    opened = one_of(calls, "opened", (("target", 0), ("operation", 1)))
     only = lambda value: {(): value}  # noqa: E731
     images = lambda at: sum(call.images[at] for call in calls)  # noqa: E731
     breaks = lambda phase: sum(bool(call.breaks) and call.breaks[1] == phase for call in calls)  # noqa: E731
@@ -293,7 +350,7 @@ def expected(title, calls, seconds, processes):
         "Failed for the caller": [only(len(failed) / len(calls))],
         "95 of 100 calls end within": [quantile(0.95, calls)],
         "95 of 100 streams begin within": [quantile(0.95, calls, of="first_line")],
-        "In flight now": [{}],
+        "In flight now": [only(IN_FLIGHT)],
         "Estimated cost": [summed(calls, (), lambda call: call.cost)],
         "How do calls end?": [
             a_second([call for call in calls if call.outcome in outcomes])
@@ -302,7 +359,7 @@ def expected(title, calls, seconds, processes):
         "Which operations are called?": [a_second(calls, "operation")],
         "Which models are called?": [a_second(calls, "model")],
         "Which regions answer?": [a_second(calls, "region")],
-        "How many calls are under way?": [{}],
+        "How many calls are under way?": [{(("operation", "chat"),): IN_FLIGHT}],
         "What share of each operation fails?": [divided(summed(failed, ("operation",)), summed(calls, ("operation",)))],
         "What share fails with each model?": [divided(summed(failed, ("model",)), summed(calls, ("model",)))],
         "What share of the attempts fails in each region?": [divided(wrong(("region", 1)), sent(region=1))],
@@ -323,16 +380,16 @@ def expected(title, calls, seconds, processes):
         "What does an hour cost, by model?": [an_hour("model")],
         "What does an hour cost, by operation and region?": [an_hour("operation", "region")],
         "Does the service answer with another model?": [a_second([call for call in calls if call.another_model])],
-        "Has this library failed at anything?": [{}],
+        "Has this library failed at anything?": [per(only(sum(call.fault for call in calls)), seconds)],
         "Which versions are at work?": [only(processes)],
         "Calls saved": [only(len(saved))],
         "Of calls in trouble, saved": [divided(only(len(saved)), only(len(saved) + len(failed)))],
-        "Breakers not closed": [{}],
+        "Breakers not closed": [only(len(opened))],
         "Streams broken in sight": [only(breaks("after_output"))],
         "Second charges avoided": [only(doubles("raised"))],
         "Second charges risked": [only(doubles("replayed", "sdk_resend"))],
         "How many calls are saved, and how?": [
-            *(per(one_of(saved, "rescue", (), lambda _, way, by=by: way == by), seconds) for by in ("retry", "fallback", "breaker")),
+            *(per(one_of(saved, "rescue", (), lambda _, rescue, by=by: rescue == by), seconds) for by in ("retry", "fallback", "breaker")),
             a_second(failed),
         ],
         "From which regions are calls saved?": [per(one_of(saved, "rescue", (("region", 0), ("by", 1))), seconds)],
@@ -341,7 +398,7 @@ def expected(title, calls, seconds, processes):
         ],
         "From where to where do calls move, and why?": [
             per(listed(calls, "fallbacks", (("from_target", 0), ("to_target", 1), ("reason", 2))), seconds),
-            per(listed(calls, "skips", (("target", 0), ("reason", 1))), seconds),
+            per(listed(calls, "skips", (("target", 0), ("reason", 1)), lambda _, reason: reason != "dead_credential"), seconds),
         ],
         "Which moves helped?": [
             listed(calls, "fallbacks", (("from_target", 0), ("to_target", 1), ("reason", 2), ("result", 3)))
@@ -352,13 +409,14 @@ def expected(title, calls, seconds, processes):
             Positive(frozenset(durations.get(result, ()))) for result in ("ok", "error")
         ],
         "Which targets are tried again?": [per(listed(calls, "retries", (("target", 0), ("reason", 1))), seconds)],
-        "When were breakers open?": [{}],
+        "When were breakers open?": [dict.fromkeys(opened, 2)],
         "Is health shared?": [{}],
         "What is wrong with the health store?": [{}],
-        "Who opened which breaker?": [{}],
+        "Who opened which breaker?": [opened],
         "Which targets are passed over for a while?": [per(listed(calls, "skips", (("target", 0), ("reason", 1))), seconds)],
         "Which credentials are dead?": [
-            per(listed(calls, "attempts", (TARGET,), lambda *entry: entry[3] == "auth"), seconds), {},
+            per(listed(calls, "attempts", (TARGET,), lambda *entry: entry[3] == "auth"), seconds),
+            per(listed(calls, "skips", (TARGET,), lambda _, reason: reason == "dead_credential"), seconds),
         ],
         "When do streams break?": [
             per(only(breaks(phase)), seconds) for phase in ("before_output", "after_output")
@@ -391,7 +449,7 @@ def expected(title, calls, seconds, processes):
         "How large is a call?": [
             divided(summed(chats, (), tokens(kind)), summed(chats)) for kind in ("input", "output")
         ],
-        "What is the input made of?": [{}],
+        "What is the input made of?": [per({(("type", "text_input"),): types["text_input"]}, seconds)],
         "How many images are generated, and how many fail?": [per(only(images(at)), seconds) for at in (0, 1)],
         "Which models make them?": [per(summed(calls, ("model",), lambda call: call.images[0]), seconds)],
     }  # fmt: skip

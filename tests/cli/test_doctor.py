@@ -340,9 +340,9 @@ class TestAnApplication:
         assert "sg, embeddings: open" == found["breaker", "warn"]
         assert "5ecret" not in str(report)
 
-    def test_a_running_one_is_examined_by_its_metrics(self, instrument, told, library, sg, capsys):
+    def test_a_running_one_is_examined_by_its_metrics(self, instrument, recorded, library, sg, capsys):
         instrument()
-        server = byteplus_trace.prometheus.serve(0, registry=told.registry)
+        server = byteplus_trace.prometheus.serve(0, registry=recorded.registry)
         try:
             address = f"127.0.0.1:{server.port}"
             assert 0 == main(["doctor", f"http://{address}/metrics"])

@@ -53,7 +53,7 @@ def streamed(http, url):
     http.parts(url, STREAMED)
 
 
-def left(http, url):
+def closed_early(http, url):
     http.parts(url, STREAMED, most=1)
 
 
@@ -72,13 +72,13 @@ SENT_ONCE = {
 }  # fmt: skip
 
 
-def is_one_span_that_knows_what_two_knew(http, instrument, told, url, read, status):
+def is_one_span_that_knows_what_two_knew(http, instrument, recorded, url, read, status):
     def spans_with(**settings):
-        told.exporter.clear()
+        recorded.exporter.clear()
         instrument(**settings)
         with suppress(http.library.TransportError):
             read(http, url)
-        found = told.spans
+        found = recorded.spans
         byteplus_trace.uninstrument()
         return found
 
@@ -96,32 +96,32 @@ def is_one_span_that_knows_what_two_knew(http, instrument, told, url, read, stat
 
 
 @pytest.mark.parametrize("how", SENT_ONCE)
-def test_a_call_that_is_sent_once_is_one_span(http, instrument, told, sg, ark, how):
+def test_a_call_that_is_sent_once_is_one_span(http, instrument, recorded, sg, ark, how):
     fail, read, status = SENT_ONCE[how]
     fail(ark.region(SG))
 
-    is_one_span_that_knows_what_two_knew(http, instrument, told, sg + "/chat/completions", read, status)
+    is_one_span_that_knows_what_two_knew(http, instrument, recorded, sg + "/chat/completions", read, status)
 
 
 @pytest.mark.parametrize(
     "colour", ["sync", "asyncio"]
 )  # under trio httpx's own generators warn of being left
-def test_a_stream_whose_reader_leaves_is_one_span(http, instrument, told, sg):
+def test_a_stream_whose_reader_leaves_is_one_span(http, instrument, recorded, sg):
     is_one_span_that_knows_what_two_knew(
-        http, instrument, told, sg + "/chat/completions", left, StatusCode.UNSET
+        http, instrument, recorded, sg + "/chat/completions", closed_early, StatusCode.UNSET
     )
 
 
-def test_the_request_id_is_that_of_the_reply(http, instrument, told, sg):
+def test_the_request_id_is_that_of_the_reply(http, instrument, recorded, sg):
     instrument(attempt_spans="when_retried")
 
     reply = http.post(sg + "/chat/completions", CHAT)
 
-    assert reply.headers["x-request-id"] == told.one.attributes["byteplus.modelark.request_id"]
+    assert reply.headers["x-request-id"] == recorded.one.attributes["byteplus.modelark.request_id"]
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_call_that_is_cancelled_has_one_span_that_is_no_error(http, instrument, told, sg, ark):
+def test_a_call_that_is_cancelled_has_one_span_that_is_no_error(http, instrument, recorded, sg, ark):
     instrument(attempt_spans="when_retried")
     ark.region(SG).hangs()
 
@@ -132,7 +132,7 @@ def test_a_call_that_is_cancelled_has_one_span_that_is_no_error(http, instrument
 
     http.run(work)
 
-    (span,) = told.spans
+    (span,) = recorded.spans
     assert StatusCode.UNSET is span.status.status_code
     assert ("cancelled", "initial") == (
         span.attributes["byteplus.modelark.outcome"],
@@ -152,11 +152,11 @@ class Started(SpanProcessor):
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
 def test_a_call_that_is_cancelled_before_it_is_sent_again_keeps_what_its_attempt_met(
-    http, instrument, told, ark, policy
+    http, instrument, recorded, ark, policy
 ):
     """The attempt failed and the call did not, so the call's span has no type of error."""
     started = Started()
-    told.provider.add_span_processor(started)
+    recorded.provider.add_span_processor(started)
     ark.region(SG).fails(503, code="ServerOverloaded", retry_after=10)
     instrument(attempt_spans="when_retried", policy=policy(retry=Retry(per_target=1)))
 
@@ -173,7 +173,7 @@ def test_a_call_that_is_cancelled_before_it_is_sent_again_keeps_what_its_attempt
 
     http.run(cancelled_as_it_waits)
 
-    (span,) = told.spans
+    (span,) = recorded.spans
     assert ["retry"] == [event.name for event in span.events]
     assert StatusCode.UNSET is span.status.status_code
     expected = {
@@ -199,22 +199,22 @@ SENT_TWICE = {
 
 @pytest.mark.parametrize("how", SENT_TWICE)
 def test_the_attempts_of_a_call_that_is_sent_again_have_spans_with_their_own_times(
-    http, instrument, told, ark, policy, how
+    http, instrument, recorded, ark, policy, how
 ):
     settings, fail, causes = SENT_TWICE[how]
     fail(ark.region(SG))
 
     def spans_with(**more):
-        told.exporter.clear()
-        told.exchanges.clear()
+        recorded.exporter.clear()
+        recorded.exchanges.clear()
         instrument(policy=policy(**settings), **more)
         assert 200 == rescued(http, ark.region(SG)).status_code
-        found = told.attempts, told.one
+        found = recorded.attempts, recorded.one
         byteplus_trace.uninstrument()
         return found
 
     attempts, call = spans_with(attempt_spans="when_retried")
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert causes == [attempt.attributes["byteplus.modelark.attempt.cause"] for attempt in attempts]
     assert [attempt.started_ns for attempt in exchange.attempts] == [span.start_time for span in attempts]
     assert [pytest.approx(attempt.duration_seconds, abs=1e-6) for attempt in exchange.attempts] == [
@@ -235,16 +235,16 @@ def test_the_attempts_of_a_call_that_is_sent_again_have_spans_with_their_own_tim
         ]
 
 
-def test_a_call_that_passes_over_a_target_is_sent_once(http, instrument, told, ark, policy):
+def test_a_call_that_passes_over_a_target_is_sent_once(http, instrument, recorded, ark, policy):
     region = ark.region(SG)
     region.fails(503)
     instrument(attempt_spans="when_retried", policy=policy(breaker=Breaker(consecutive=1)))
     rescued(http, region)
-    told.exporter.clear()
+    recorded.exporter.clear()
 
     rescued(http, region)
 
-    (span,) = told.spans
+    (span,) = recorded.spans
     assert ["target.skipped"] == [event.name for event in span.events]
     expected = {
         "byteplus.modelark.target": "eu",
@@ -256,18 +256,18 @@ def test_a_call_that_passes_over_a_target_is_sent_once(http, instrument, told, a
     assert expected == {name: span.attributes.get(name) for name in expected}
 
 
-def test_a_call_that_makes_no_genai_claim_has_the_spans_of_its_attempts(http, instrument, told, sg):
+def test_a_call_that_makes_no_genai_claim_has_the_spans_of_its_attempts(http, instrument, recorded, sg):
     instrument(attempt_spans="when_retried")
 
     http.post(sg + "/tokenization", TOKENIZATION)
 
-    assert list(told.spans) == told.attempts
-    assert 1 == len(told.attempts)
+    assert list(recorded.spans) == recorded.attempts
+    assert 1 == len(recorded.attempts)
 
 
-def within(told, call):
+def within(recorded, call):
     """Make a call inside another instrumentation's span of the same model call."""
-    with told.provider.get_tracer("theirs").start_as_current_span(
+    with recorded.provider.get_tracer("theirs").start_as_current_span(
         "ChatOpenAI.chat", attributes={"gen_ai.operation.name": "chat"}
     ):
         token = context.attach(context.set_value("suppress_language_model_instrumentation", True))
@@ -275,15 +275,15 @@ def within(told, call):
             call()
         finally:
             context.detach(token)
-    return next(span for span in told.spans if span.name == "ChatOpenAI.chat")
+    return next(span for span in recorded.spans if span.name == "ChatOpenAI.chat")
 
 
-def test_another_instrumentations_span_has_what_is_known_of_the_only_attempt(http, instrument, told, sg):
+def test_another_instrumentations_span_has_what_is_known_of_the_only_attempt(http, instrument, recorded, sg):
     instrument(attempt_spans="when_retried")
 
-    outer = within(told, lambda: http.post(sg + "/chat/completions", CHAT))
+    outer = within(recorded, lambda: http.post(sg + "/chat/completions", CHAT))
 
-    assert (outer,) == told.spans
+    assert (outer,) == recorded.spans
     assert (200, "initial", "ok") == tuple(
         outer.attributes[name]
         for name in (
@@ -295,14 +295,16 @@ def test_another_instrumentations_span_has_what_is_known_of_the_only_attempt(htt
 
 
 def test_the_attempts_of_a_call_that_is_sent_again_hang_under_another_instrumentations_span(
-    http, instrument, told, ark, policy
+    http, instrument, recorded, ark, policy
 ):
     ark.region(SG).fails(503)
     instrument(attempt_spans="when_retried", policy=policy())
 
-    outer = within(told, lambda: rescued(http, ark.region(SG)))
+    outer = within(recorded, lambda: rescued(http, ark.region(SG)))
 
-    assert [outer.context.span_id] * 2 == [span.parent.span_id for span in told.spans if span.name == "POST"]
+    assert [outer.context.span_id] * 2 == [
+        span.parent.span_id for span in recorded.spans if span.name == "POST"
+    ]
     assert "byteplus.modelark.attempt.cause" not in outer.attributes
 
 
@@ -320,7 +322,7 @@ class Asked(Sampler):
         return "asked"
 
 
-def test_a_call_that_is_not_recorded_has_no_attempts_either(http, instrument, told, ark, policy):
+def test_a_call_that_is_not_recorded_has_no_attempts_either(http, instrument, recorded, ark, policy):
     sampler = Asked()
     ark.region(SG).fails(503)
     instrument(
@@ -332,45 +334,45 @@ def test_a_call_that_is_not_recorded_has_no_attempts_either(http, instrument, to
     rescued(http, ark.region(SG))
 
     assert ["chat seed-2-0-lite-260428"] == sampler.names
-    assert 2 == told.series("modelark_attempts_total")
+    assert 2 == recorded.series("modelark_attempts_total")
 
 
-def exemplars(told):
+def exemplars(recorded):
     """The ids of the spans that exemplars lead to, by series."""
     byteplus_trace.flush()
     found = {}
-    for family in told.registry.collect():
+    for family in recorded.registry.collect():
         for sample in family.samples:
             if sample.exemplar:
                 found.setdefault(sample.name, set()).add(int(sample.exemplar.labels["span_id"], 16))
     return found
 
 
-def test_the_times_of_a_call_that_is_sent_once_lead_to_the_call(http, instrument, told, sg):
+def test_the_times_of_a_call_that_is_sent_once_lead_to_the_call(http, instrument, recorded, sg):
     instrument(attempt_spans="when_retried")
 
     http.post(sg + "/chat/completions", CHAT)
 
-    call = {told.one.context.span_id}
+    call = {recorded.one.context.span_id}
     assert {
         "modelark_operation_duration_seconds_bucket": call,
         "modelark_attempt_duration_seconds_bucket": call,
-    } == exemplars(told)
+    } == exemplars(recorded)
 
 
-def test_the_times_of_attempts_lead_to_them_where_there_are_several(http, instrument, told, ark, policy):
+def test_the_times_of_attempts_lead_to_them_where_there_are_several(http, instrument, recorded, ark, policy):
     ark.region(SG).fails(503)
     instrument(attempt_spans="when_retried", policy=policy())
 
     rescued(http, ark.region(SG))
 
     assert {
-        "modelark_operation_duration_seconds_bucket": {told.one.context.span_id},
-        "modelark_attempt_duration_seconds_bucket": {span.context.span_id for span in told.attempts},
-    } == exemplars(told)
+        "modelark_operation_duration_seconds_bucket": {recorded.one.context.span_id},
+        "modelark_attempt_duration_seconds_bucket": {span.context.span_id for span in recorded.attempts},
+    } == exemplars(recorded)
 
 
-def test_nothing_leads_to_a_call_that_was_not_kept(http, instrument, told, sg):
+def test_nothing_leads_to_a_call_that_was_not_kept(http, instrument, recorded, sg):
     instrument(
         attempt_spans="when_retried",
         tracer_provider=TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False),
@@ -378,10 +380,10 @@ def test_nothing_leads_to_a_call_that_was_not_kept(http, instrument, told, sg):
 
     http.post(sg + "/chat/completions", CHAT)
 
-    assert {} == exemplars(told)
+    assert {} == exemplars(recorded)
 
 
-def test_what_is_logged_while_a_call_is_sent_has_the_calls_span(http, instrument, told, sg, library):
+def test_what_is_logged_while_a_call_is_sent_has_the_calls_span(http, instrument, recorded, sg, library):
     """There is no other yet."""
     current = []
 
@@ -407,7 +409,7 @@ def test_what_is_logged_while_a_call_is_sent_has_the_calls_span(http, instrument
     http.options["transport"] = Noting()
     http.post(sg + "/chat/completions", CHAT)
 
-    assert [told.one.context.span_id] == current
+    assert [recorded.one.context.span_id] == current
 
 
 class RaisesForAttempts(SpanProcessor):
@@ -416,16 +418,16 @@ class RaisesForAttempts(SpanProcessor):
             raise RuntimeError("no attempts here")
 
 
-def test_attempts_that_cannot_be_recorded_cost_the_call_nothing(http, instrument, told, ark, policy):
+def test_attempts_that_cannot_be_recorded_cost_the_call_nothing(http, instrument, recorded, ark, policy):
     guard.strict = False
-    told.provider = TracerProvider(shutdown_on_exit=False)
-    told.provider.add_span_processor(RaisesForAttempts())
-    told.provider.add_span_processor(SimpleSpanProcessor(told.exporter))
+    recorded.provider = TracerProvider(shutdown_on_exit=False)
+    recorded.provider.add_span_processor(RaisesForAttempts())
+    recorded.provider.add_span_processor(SimpleSpanProcessor(recorded.exporter))
     ark.region(SG).fails(503)
-    instrument(attempt_spans="when_retried", policy=policy(), tracer_provider=told.provider)
+    instrument(attempt_spans="when_retried", policy=policy(), tracer_provider=recorded.provider)
 
     assert 200 == rescued(http, ark.region(SG)).status_code
 
-    (call,) = told.spans
+    (call,) = recorded.spans
     assert "rescued_fallback" == call.attributes["byteplus.modelark.outcome"]
-    assert 2 == told.series("modelark_telemetry_errors_total", where="opening the attempt span")
+    assert 2 == recorded.series("modelark_telemetry_errors_total", where="opening the attempt span")

@@ -127,7 +127,7 @@ def target(server, name="sg", region="ap-southeast-1"):
 
 @pytest.mark.parametrize("ends", [goes_away(0), refuses], ids=["GOAWAY", "REFUSED_STREAM"])
 def test_what_the_server_says_it_did_not_process_is_sent_again_whatever_it_costs(
-    http, instrument, told, serves, ends
+    http, instrument, recorded, serves, ends
 ):
     """An image is paid for, and is never sent again where its first copy may have run."""
     server = serves(ends)
@@ -137,13 +137,13 @@ def test_what_the_server_says_it_did_not_process_is_sent_again_whatever_it_costs
     reply = http.post(server.base_url + "/images/generations", IMAGE)
 
     assert 200 == reply.status_code
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert ["reset", "none"] == [attempt.reason for attempt in exchange.attempts]
     assert exchange.duplicate is None
     assert ["/api/v3/images/generations"] == server.answered
 
 
-def test_what_the_server_may_have_processed_is_not(http, instrument, told, serves):
+def test_what_the_server_may_have_processed_is_not(http, instrument, recorded, serves):
     server = serves(goes_away(1))
     instrument(policy=Policy([target(server)]), base_urls={})
     http.options.update(http1=False, http2=True)
@@ -156,7 +156,7 @@ def test_what_the_server_may_have_processed_is_not(http, instrument, told, serve
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
 @pytest.mark.parametrize("last", [2**31 - 1, 0], ids=["processed", "unprocessed"])
-def test_the_end_of_a_shared_connection_counts_once(http, instrument, told, serves, last, caplog):
+def test_the_end_of_a_shared_connection_counts_once(http, instrument, recorded, serves, last, caplog):
     server, other = serves(goes_away(last), waits_for=20), serves(None, times=0)
     instrument(
         policy=Policy([target(server), target(other, "eu", "eu-west-1")]),
@@ -176,6 +176,6 @@ def test_the_end_of_a_shared_connection_counts_once(http, instrument, told, serv
         return replies
 
     assert [200] * 20 == http.run(work)
-    assert 20 == len(told.exchanges)
-    assert 20 == sum(attempt.reason == "reset" for each in told.exchanges for attempt in each.attempts)
+    assert 20 == len(recorded.exchanges)
+    assert 20 == sum(attempt.reason == "reset" for each in recorded.exchanges for attempt in each.attempts)
     assert not [record for record in caplog.records if "opens" in record.message]

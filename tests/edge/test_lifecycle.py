@@ -51,7 +51,7 @@ def only_these_tests_are_collected():
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(caplog):
+def nothing_remains(caplog):
     """No line of OpenTelemetry's about contexts, and the caller's context as it was."""
     before = otel_context.get_current()
     yield
@@ -64,18 +64,18 @@ def nothing_left_behind(caplog):
     ]
 
 
-def ended_once(told, outcome, *, calls=1):
-    """Exactly so many calls, each told once everywhere, ended so."""
+def ended_once(recorded, outcome, *, calls=1):
+    """Exactly so many calls, each recorded once everywhere, ended so."""
     byteplus_trace.flush()
-    assert [outcome] * calls == [exchange.outcome for exchange in told.exchanges]
-    assert calls == len(told.logical)
-    assert calls == len(told.attempts)
-    assert {outcome} == {span.attributes["byteplus.modelark.outcome"] for span in told.logical}
-    assert calls == told.series("modelark_operations_total", outcome=outcome)
-    assert calls == told.series("modelark_operations_total")
-    assert calls == told.series("modelark_attempts_total")
-    assert 0 == told.series("modelark_operations_in_flight")
-    for span in told.spans:
+    assert [outcome] * calls == [exchange.outcome for exchange in recorded.exchanges]
+    assert calls == len(recorded.logical)
+    assert calls == len(recorded.attempts)
+    assert {outcome} == {span.attributes["byteplus.modelark.outcome"] for span in recorded.logical}
+    assert calls == recorded.series("modelark_operations_total", outcome=outcome)
+    assert calls == recorded.series("modelark_operations_total")
+    assert calls == recorded.series("modelark_attempts_total")
+    assert 0 == recorded.series("modelark_operations_in_flight")
+    for span in recorded.spans:
         assert span.end_time >= span.start_time
 
 
@@ -135,19 +135,19 @@ def closes_elsewhere(response):
     "leave",
     [closes, breaks_and_closes, raises_in_the_middle, stops_a_generator, closes_twice, closes_elsewhere],
 )
-def test_a_sync_stream_that_is_left(library, instrument, told, url, leave):
+def test_a_sync_stream_that_is_left(library, instrument, recorded, url, leave):
     instrument()
 
     with library.Client(headers=HEADERS) as client:
         leave(opened(client, url))
 
-    ended_once(told, "cancelled")
-    assert StatusCode.UNSET is told.one.status.status_code
+    ended_once(recorded, "cancelled")
+    assert StatusCode.UNSET is recorded.one.status.status_code
 
 
 @dropping
 @pytest.mark.parametrize("read", [0, 1, 3])
-def test_a_sync_stream_that_is_forgotten(library, instrument, told, url, read):
+def test_a_sync_stream_that_is_forgotten(library, instrument, recorded, url, read):
     instrument()
 
     with library.Client(headers=HEADERS) as client:
@@ -159,11 +159,11 @@ def test_a_sync_stream_that_is_forgotten(library, instrument, told, url, read):
         gc.collect()
 
     # The inner generators of httpx2 close the stream when they are collected, and so does a reader who leaves.
-    ended_once(told, "cancelled" if read and library.__name__ == "httpx2" else "abandoned")
-    assert StatusCode.UNSET is told.one.status.status_code
+    ended_once(recorded, "cancelled" if read and library.__name__ == "httpx2" else "abandoned")
+    assert StatusCode.UNSET is recorded.one.status.status_code
 
 
-def test_a_sync_stream_read_in_another_thread(library, instrument, told, url):
+def test_a_sync_stream_read_in_another_thread(library, instrument, recorded, url):
     instrument()
     found = []
 
@@ -174,10 +174,10 @@ def test_a_sync_stream_read_in_another_thread(library, instrument, told, url):
         thread.join()
 
     assert found[0].endswith(b"data: [DONE]\n\n")
-    ended_once(told, "ok")
+    ended_once(recorded, "ok")
 
 
-def test_a_sync_stream_read_to_its_last_word_only(library, instrument, told, url):
+def test_a_sync_stream_read_to_its_last_word_only(library, instrument, recorded, url):
     """openai's client stops at [DONE] and never meets the end of the body."""
     instrument()
 
@@ -186,10 +186,10 @@ def test_a_sync_stream_read_to_its_last_word_only(library, instrument, told, url
         for part in response.iter_raw():
             if b"[DONE]" in part:
                 break
-        assert 1 == len(told.exchanges)
+        assert 1 == len(recorded.exchanges)
         response.close()
 
-    ended_once(told, "ok")
+    ended_once(recorded, "ok")
 
 
 OUTPUT = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Rhine"}}]}\n\n'
@@ -209,7 +209,7 @@ def looking_closer():
     )
 
 
-def test_a_routed_stream_is_closed_by_one_thread_while_another_reads_it(library, instrument, told):
+def test_a_routed_stream_is_closed_by_one_thread_while_another_reads_it(library, instrument, recorded):
     waits, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
 
     class Body(library.SyncByteStream):
@@ -234,11 +234,11 @@ def test_a_routed_stream_is_closed_by_one_thread_while_another_reads_it(library,
         goes_on.set()
         reader.join()
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_routed_stream_is_closed_by_one_task_while_another_reads_it(http, instrument, told, library):
+def test_a_routed_stream_is_closed_by_one_task_while_another_reads_it(http, instrument, recorded, library):
     waits, goes_on, closed = anyio.Event(), anyio.Event(), anyio.Event()
 
     class Body(library.AsyncByteStream):
@@ -264,7 +264,7 @@ def test_a_routed_stream_is_closed_by_one_task_while_another_reads_it(http, inst
 
     http.run(work, transport=answering(library, Body()))
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 # Async: tasks, cancellation, loops that end.
@@ -273,7 +273,7 @@ def test_a_routed_stream_is_closed_by_one_task_while_another_reads_it(http, inst
 @dropping
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
 @pytest.mark.parametrize("read", [0, 1])
-def test_an_async_stream_that_is_closed(http, instrument, told, url, read):
+def test_an_async_stream_that_is_closed(http, instrument, recorded, url, read):
     instrument()
 
     async def work(client):
@@ -285,12 +285,12 @@ def test_an_async_stream_that_is_closed(http, instrument, told, url, read):
 
     http.run(work)
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 @dropping
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_task_creates_another_reads_a_third_closes(http, instrument, told, url):
+def test_a_task_creates_another_reads_a_third_closes(http, instrument, recorded, url):
     instrument()
     kept = {}
 
@@ -311,12 +311,12 @@ def test_a_task_creates_another_reads_a_third_closes(http, instrument, told, url
 
     http.run(work)
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 @dropping
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_reader_that_is_cancelled(http, instrument, told, url, ark):
+def test_a_reader_that_is_cancelled(http, instrument, recorded, url, ark):
     ark.region("ap-southeast-1").hangs(after_events=2)
     instrument()
 
@@ -329,12 +329,12 @@ def test_a_reader_that_is_cancelled(http, instrument, told, url, ark):
 
     http.run(work)
 
-    ended_once(told, "cancelled")
-    assert StatusCode.UNSET is told.one.status.status_code
+    ended_once(recorded, "cancelled")
+    assert StatusCode.UNSET is recorded.one.status.status_code
 
 
 @dropping
-def test_a_reader_that_wait_for_stops(library, instrument, told, url, ark):
+def test_a_reader_that_wait_for_stops(library, instrument, recorded, url, ark):
     ark.region("ap-southeast-1").hangs(after_events=2)
     instrument()
 
@@ -350,12 +350,12 @@ def test_a_reader_that_wait_for_stops(library, instrument, told, url, ark):
 
     asyncio.run(main())
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 @dropping
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_timeout_of_the_client_is_an_error(http, instrument, told, url, ark, library):
+def test_a_timeout_of_the_client_is_an_error(http, instrument, recorded, url, ark, library):
     ark.region("ap-southeast-1").hangs(after_events=2)
     instrument()
 
@@ -367,13 +367,13 @@ def test_a_timeout_of_the_client_is_an_error(http, instrument, told, url, ark, l
 
     http.run(work)
 
-    ended_once(told, "error")
-    assert "ReadTimeout" == told.one.attributes["error.type"]
+    ended_once(recorded, "error")
+    assert "ReadTimeout" == recorded.one.attributes["error.type"]
 
 
 @dropping
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_reader_that_raises(http, instrument, told, url):
+def test_a_reader_that_raises(http, instrument, recorded, url):
     instrument()
 
     async def work(client):
@@ -384,12 +384,12 @@ def test_a_reader_that_raises(http, instrument, told, url):
 
     http.run(work)
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_stream_iterated_again_after_its_end(http, instrument, told, library):
-    """The second pass is the inner stream's to answer, and changes nothing that was told."""
+def test_a_stream_iterated_again_after_its_end(http, instrument, recorded, library):
+    """The second pass is the inner stream's to answer, and changes nothing that was recorded."""
     passes = []
 
     class Twice(library.AsyncByteStream):
@@ -412,11 +412,11 @@ def test_a_stream_iterated_again_after_its_end(http, instrument, told, library):
     http.run(work, transport=Answering())
 
     assert 2 == len(passes)
-    ended_once(told, "ok")
+    ended_once(recorded, "ok")
 
 
 @dropping
-def test_an_asyncio_stream_that_is_forgotten(library, instrument, told, url):
+def test_an_asyncio_stream_that_is_forgotten(library, instrument, recorded, url):
     instrument()
 
     async def main():
@@ -432,12 +432,12 @@ def test_an_asyncio_stream_that_is_forgotten(library, instrument, told, url):
     gc.collect()
 
     byteplus_trace.flush()
-    assert told.exchanges[0].outcome in {"abandoned", "cancelled"}
-    ended_once(told, told.exchanges[0].outcome)
+    assert recorded.exchanges[0].outcome in {"abandoned", "cancelled"}
+    ended_once(recorded, recorded.exchanges[0].outcome)
 
 
 @dropping
-def test_a_loop_that_ends_with_a_stream_open(library, instrument, told, url, ark):
+def test_a_loop_that_ends_with_a_stream_open(library, instrument, recorded, url, ark):
     ark.region("ap-southeast-1").hangs(after_events=2)
     instrument()
 
@@ -457,14 +457,14 @@ def test_a_loop_that_ends_with_a_stream_open(library, instrument, told, url, ark
 
     kept = main()
     ark.stop()
-    assert [] == told.exchanges
+    assert [] == recorded.exchanges
     del kept
     gc.collect()
 
-    ended_once(told, "abandoned")
+    ended_once(recorded, "abandoned")
 
 
-def test_a_call_whose_coroutine_is_dropped(library, instrument, told):
+def test_a_call_whose_coroutine_is_dropped(library, instrument, recorded):
     """It began in one context and is stopped by the collector in another."""
     instrument(base_urls={})
     call = waiting(library)
@@ -472,7 +472,7 @@ def test_a_call_whose_coroutine_is_dropped(library, instrument, told):
     del call
     gc.collect()
 
-    ended_once(told, "abandoned")
+    ended_once(recorded, "abandoned")
 
 
 def waiting(library):
@@ -495,7 +495,7 @@ def waiting(library):
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_call_that_is_cancelled_before_its_reply(http, instrument, told, url, ark):
+def test_a_call_that_is_cancelled_before_its_reply(http, instrument, recorded, url, ark):
     ark.region("ap-southeast-1").hangs()
     instrument()
 
@@ -503,12 +503,12 @@ def test_a_call_that_is_cancelled_before_its_reply(http, instrument, told, url, 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(post, client, url)
             await anyio.sleep(0.1)
-            assert 1 == told.series("modelark_operations_in_flight", operation="chat")
+            assert 1 == recorded.series("modelark_operations_in_flight", operation="chat")
             tasks.cancel_scope.cancel()
 
     http.run(work)
 
-    ended_once(told, "cancelled")
+    ended_once(recorded, "cancelled")
 
 
 async def post(client, url):
@@ -527,7 +527,7 @@ def bounded(work, seconds=10):
 
 
 @dropping
-def test_collecting_while_a_lock_of_prometheus_is_held(library, instrument, told, url):
+def test_collecting_while_a_lock_of_prometheus_is_held(library, instrument, recorded, url):
     """The collector may run anywhere, also where the very thread is counting."""
     instrument()
     client = library.Client(headers=HEADERS)
@@ -535,7 +535,7 @@ def test_collecting_while_a_lock_of_prometheus_is_held(library, instrument, told
     next(response.iter_raw())
 
     def collect_under_lock(response):
-        locks = locks_of(told.registry)
+        locks = locks_of(recorded.registry)
         with contextlib.ExitStack() as held:
             for lock in locks:
                 held.enter_context(lock)
@@ -548,8 +548,8 @@ def test_collecting_while_a_lock_of_prometheus_is_held(library, instrument, told
     client.close()
 
     byteplus_trace.flush()
-    ended_once(told, told.exchanges[0].outcome)
-    assert told.exchanges[0].outcome in {"abandoned", "cancelled"}
+    ended_once(recorded, recorded.exchanges[0].outcome)
+    assert recorded.exchanges[0].outcome in {"abandoned", "cancelled"}
 
 
 def locks_of(registry):
@@ -567,25 +567,25 @@ def locks_of(registry):
     return list(found.values())
 
 
-def test_a_call_collected_while_a_lock_of_prometheus_is_held(library, instrument, told):
+def test_a_call_collected_while_a_lock_of_prometheus_is_held(library, instrument, recorded):
     """A coroutine that waits for a reply, collected: it is stopped inside the collector."""
     instrument(base_urls={})
     kept = [waiting(library)]
 
     def collect_under_lock():
         with contextlib.ExitStack() as held:
-            for lock in locks_of(told.registry):
+            for lock in locks_of(recorded.registry):
                 held.enter_context(lock)
             kept.clear()
             gc.collect()
 
     bounded(collect_under_lock)
 
-    ended_once(told, "abandoned")
+    ended_once(recorded, "abandoned")
 
 
 @dropping
-def test_streams_open_when_we_are_switched_off_end_as_ever(library, instrument, told, url):
+def test_streams_open_when_we_are_switched_off_end_as_ever(library, instrument, recorded, url):
     instrument()
 
     with library.Client(headers=HEADERS) as client:
@@ -598,17 +598,17 @@ def test_streams_open_when_we_are_switched_off_end_as_ever(library, instrument, 
 
     assert body.endswith(b"data: [DONE]\n\n")
     assert 200 == unseen.status_code
-    ended_once(told, "ok")
+    ended_once(recorded, "ok")
 
 
-def test_a_flush_waits_for_what_is_being_told(instrument, told, url):
-    """The reaper may have taken a closed stream's end and not yet told it."""
+def test_a_flush_waits_for_what_is_being_told(instrument, recorded, url):
+    """The reaper may have taken a closed stream's end and not yet recorded it."""
     begun, released = threading.Event(), threading.Event()
 
     def slow(exchange):
         begun.set()
         released.wait(5)
-        told.exchanges.append(exchange)
+        recorded.exchanges.append(exchange)
 
     instrument(on_exchange=slow)
     with httpx.Client(headers=HEADERS) as client, client.stream("POST", url, json=STREAMED):
@@ -618,10 +618,10 @@ def test_a_flush_waits_for_what_is_being_told(instrument, told, url):
 
     byteplus_trace.flush()
 
-    assert ["cancelled"] == [exchange.outcome for exchange in told.exchanges]
+    assert ["cancelled"] == [exchange.outcome for exchange in recorded.exchanges]
 
 
-def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told, caplog):
+def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, recorded, caplog):
     """An SDK's own `force_flush` waits for as long as its exporter does."""
     released = threading.Event()
 
@@ -630,7 +630,7 @@ def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told, caplog):
             released.wait(30)
             return SpanExportResult.SUCCESS
 
-    told.provider.add_span_processor(BatchSpanProcessor(Stuck()))
+    recorded.provider.add_span_processor(BatchSpanProcessor(Stuck()))
     instrument()
     with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, json={}))) as client:
         client.post(PUBLIC, json=CHAT)
@@ -641,11 +641,11 @@ def test_a_flush_waits_no_longer_than_it_was_asked_to(instrument, told, caplog):
 
     assert (False, True) == (in_time, still_stuck)
     assert byteplus_trace.flush()
-    told.provider.shutdown()
+    recorded.provider.shutdown()
     caplog.clear()  # the oldest SDKs log that their own flush took too long
 
 
-def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):
+def test_a_thousand_streams_forgotten_leave_nothing(instrument, recorded):
     """No list grows, no thread is left: what was kept for a call goes with it."""
     instrument(base_urls={})
 
@@ -663,8 +663,8 @@ def test_a_thousand_streams_forgotten_leave_nothing(instrument, told):
     gc.collect()
     byteplus_trace.flush()
 
-    assert 1_000 == told.series("modelark_operations_total")
-    assert 0 == told.series("modelark_operations_in_flight")
+    assert 1_000 == recorded.series("modelark_operations_total")
+    assert 0 == recorded.series("modelark_operations_in_flight")
     assert threading.active_count() < threads + 10  # of a thousand; others of this process come and go
     assert not _background._jobs
 
@@ -685,8 +685,8 @@ def test_a_stream_open_at_a_fork_is_told_by_the_parent_alone(url):
     source = """
 import gc, os, sys, httpx, byteplus_trace
 from prometheus_client import CollectorRegistry
-told = []
-byteplus_trace.instrument(registry=CollectorRegistry(), on_exchange=told.append, base_urls={sys.argv[1].removesuffix("/chat/completions"): "eu-west-1"})
+recorded = []
+byteplus_trace.instrument(registry=CollectorRegistry(), on_exchange=recorded.append, base_urls={sys.argv[1].removesuffix("/chat/completions"): "eu-west-1"})
 client = httpx.Client(headers={"Authorization": "Bearer key"})
 response = client.send(client.build_request("POST", sys.argv[1], json={"model": "m", "stream": True, "messages": []}), stream=True)
 next(response.iter_raw())
@@ -695,11 +695,11 @@ if child == 0:
     del response
     gc.collect()
     byteplus_trace.flush()
-    os._exit(len(told))
+    os._exit(len(recorded))
 status = os.waitpid(child, 0)[1]
 response.close()
 byteplus_trace.flush()
-print(os.waitstatus_to_exitcode(status), [exchange.outcome for exchange in told])
+print(os.waitstatus_to_exitcode(status), [exchange.outcome for exchange in recorded])
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(
@@ -714,7 +714,7 @@ print(os.waitstatus_to_exitcode(status), [exchange.outcome for exchange in told]
     assert "0 ['cancelled']" == done.stdout.strip()
 
 
-def test_the_span_of_a_stream_lasts_as_long_as_the_stream(http, instrument, told, ark, url):
+def test_the_span_of_a_stream_lasts_as_long_as_the_stream(http, instrument, recorded, ark, url):
     ark.region("ap-southeast-1").delays(first_event=0.05, between=0.01)
     instrument()
     began = time.time_ns()
@@ -722,7 +722,7 @@ def test_the_span_of_a_stream_lasts_as_long_as_the_stream(http, instrument, told
     http.parts(url, STREAMED)
 
     ended = time.time_ns()
-    span = told.one
+    span = recorded.one
     assert span.end_time - span.start_time >= 60_000_000
     assert began - 1_000_000 <= span.start_time
     assert span.end_time <= ended + 1_000_000
@@ -730,7 +730,7 @@ def test_the_span_of_a_stream_lasts_as_long_as_the_stream(http, instrument, told
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_call_that_is_cancelled_between_two_attempts(http, instrument, told, ark, sg, url):
+def test_a_call_that_is_cancelled_between_two_attempts(http, instrument, recorded, ark, sg, url):
     """The attempt failed, the call did not: its caller went away while it waited to try again."""
     ark.region("ap-southeast-1").fails(503)
     target = byteplus_trace.Target("sg", region="ap-southeast-1", base_url=sg, api_key="key")
@@ -748,14 +748,14 @@ def test_a_call_that_is_cancelled_between_two_attempts(http, instrument, told, a
     http.run(work)
 
     byteplus_trace.flush()
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert "cancelled" == exchange.outcome
     assert ["error"] == [attempt.result for attempt in exchange.attempts]
-    assert StatusCode.UNSET is told.one.status.status_code
-    assert 0 == told.series("modelark_operations_in_flight")
+    assert StatusCode.UNSET is recorded.one.status.status_code
+    assert 0 == recorded.series("modelark_operations_in_flight")
 
 
-def test_a_probe_collected_while_the_breakers_are_locked(library, instrument, told, caplog):
+def test_a_probe_collected_while_the_breakers_are_locked(library, instrument, recorded, caplog):
     """Its slot is given back inside the collector, perhaps in the thread that holds their lock."""
     target = byteplus_trace.Target("sg", region="ap-southeast-1", api_key="key")
     breaker = byteplus_trace.Breaker(consecutive=1, open=0.01, open_max=0.01)
@@ -784,8 +784,8 @@ def test_a_probe_collected_while_the_breakers_are_locked(library, instrument, to
     bounded(collect_under_lock)
 
     byteplus_trace.flush()
-    assert "probe" == told.exchanges[-1].attempts[0].cause
-    assert "abandoned" == told.exchanges[-1].outcome
+    assert "probe" == recorded.exchanges[-1].attempts[0].cause
+    assert "abandoned" == recorded.exchanges[-1].outcome
     asyncio.run(probe()).close()
     byteplus_trace.flush()
-    assert "probe" == told.exchanges[-1].attempts[0].cause
+    assert "probe" == recorded.exchanges[-1].attempts[0].cause

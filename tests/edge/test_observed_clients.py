@@ -71,7 +71,7 @@ def client(request):
 
 @pytest.mark.parametrize("how", ["whole", "parts", "lines", "raw"])
 @pytest.mark.parametrize("document", [CHAT, STREAM], ids=["document", "stream"])
-def test_a_call_is_seen_and_its_bytes_are_its_own(instrument, told, client, sg, ark, document, how):
+def test_a_call_is_seen_and_its_bytes_are_its_own(instrument, recorded, client, sg, ark, document, how):
     without = client.post(sg + "/chat/completions", document, how)
     ark.region("ap-southeast-1").requests.clear()
     instrument()
@@ -79,48 +79,48 @@ def test_a_call_is_seen_and_its_bytes_are_its_own(instrument, told, client, sg, 
     status, body = client.post(sg + "/chat/completions", document, how)
 
     assert (without[0], len(without[1])) == (status, len(body))
-    (span,) = told.logical
+    (span,) = recorded.logical
     assert "ok" == span.attributes["byteplus.modelark.outcome"]
     assert "seed-1-6-250915" == span.attributes["gen_ai.request.model"]
     assert span.attributes["gen_ai.usage.output_tokens"] > 0
-    (attempt,) = told.attempts
+    (attempt,) = recorded.attempts
     assert span.context.span_id == attempt.parent.span_id
-    assert 1 == told.series("modelark_operations_total", outcome="ok")
+    assert 1 == recorded.series("modelark_operations_total", outcome="ok")
     (request,) = ark.region("ap-southeast-1").requests
     assert not [name for name in request.headers if name in {"traceparent", "baggage"}]
 
 
-def test_a_refusal_is_told_with_its_code(instrument, told, client, sg, ark):
+def test_a_refusal_is_told_with_its_code(instrument, recorded, client, sg, ark):
     ark.region("ap-southeast-1").fails(429, code="RateLimitExceeded.EndpointRPMExceeded")
     instrument()
 
     assert 429 == client.post(sg + "/chat/completions", CHAT)[0]
 
-    assert "RateLimitExceeded" == told.one.attributes["error.type"]
+    assert "RateLimitExceeded" == recorded.one.attributes["error.type"]
 
 
-def test_a_stream_that_is_left_is_cancelled(instrument, told, client, sg):
+def test_a_stream_that_is_left_is_cancelled(instrument, recorded, client, sg):
     instrument()
 
     client.post(sg + "/chat/completions", STREAM, "left")
     gc.collect()
     byteplus_trace.flush()
 
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert "cancelled" == exchange.outcome
 
 
-def test_where_there_is_no_connection_the_librarys_own_error_comes(instrument, told, client):
+def test_where_there_is_no_connection_the_librarys_own_error_comes(instrument, recorded, client):
     instrument(base_urls={"http://127.0.0.1:1/api/v3": "ap-southeast-1"})
 
     with pytest.raises((requests.ConnectionError, aiohttp.ClientConnectorError)):
         client.post("http://127.0.0.1:1/api/v3/chat/completions", CHAT)
 
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert ("error", "connect") == (exchange.outcome, exchange.reason)
 
 
-def test_a_policy_moves_no_call_of_these_clients(instrument, told, client, sg, ark):
+def test_a_policy_moves_no_call_of_these_clients(instrument, recorded, client, sg, ark):
     ark.region("ap-southeast-1").fails(503)
     instrument(
         policy=Policy(
@@ -133,22 +133,22 @@ def test_a_policy_moves_no_call_of_these_clients(instrument, told, client, sg, a
 
     assert 503 == client.post(sg + "/chat/completions", CHAT)[0]
 
-    assert 1 == len(told.attempts)
+    assert 1 == len(recorded.attempts)
     assert [] == ark.region("eu-west-1").requests
 
 
-def test_an_exception_that_aiohttp_makes_of_a_refusal_is_a_refusal(instrument, told, sg, ark):
+def test_an_exception_that_aiohttp_makes_of_a_refusal_is_a_refusal(instrument, recorded, sg, ark):
     ark.region("ap-southeast-1").fails(503)
     instrument()
 
     with pytest.raises(aiohttp.ClientResponseError):
         Aiohttp().post(sg + "/chat/completions", CHAT, raise_for_status=True)
 
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert (503, "error") == (exchange.status, exchange.outcome)
 
 
-def test_a_call_that_is_cancelled_is_told_as_that(instrument, told, sg, ark):
+def test_a_call_that_is_cancelled_is_told_as_that(instrument, recorded, sg, ark):
     ark.region("ap-southeast-1").hangs()
     instrument()
 
@@ -160,7 +160,7 @@ def test_a_call_that_is_cancelled_is_told_as_that(instrument, told, sg, ark):
     with pytest.raises(TimeoutError):
         asyncio.run(main())
 
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert "cancelled" == exchange.outcome
 
 
@@ -172,7 +172,7 @@ def methods():
     ]
 
 
-def test_after_uninstrument_the_classes_are_as_they_were(instrument, told, client, sg):
+def test_after_uninstrument_the_classes_are_as_they_were(instrument, recorded, client, sg):
     before = methods()
     instrument()
     assert not any(each in before for each in methods())
@@ -180,10 +180,10 @@ def test_after_uninstrument_the_classes_are_as_they_were(instrument, told, clien
 
     assert before == methods()
     client.post(sg + "/chat/completions", CHAT)
-    assert [] == told.exchanges
+    assert [] == recorded.exchanges
 
 
-def test_an_unread_response_can_be_pickled_and_compared_as_before(instrument, told, sg):
+def test_an_unread_response_can_be_pickled_and_compared_as_before(instrument, recorded, sg):
     import pickle
 
     instrument()
@@ -216,5 +216,5 @@ def test_a_host_that_nobody_named_with_modelarks_path_is_hinted_at_once(
             with pytest.raises((httpx.ConnectError, requests.ConnectionError, aiohttp.ClientConnectorError)):
                 post(url)
 
-    said = [record for record in caplog.records if "looks like ModelArk's" in record.getMessage()]
-    assert hinted == (1 == len(said))
+    hints = [record for record in caplog.records if "looks like ModelArk's" in record.getMessage()]
+    assert hinted == (1 == len(hints))

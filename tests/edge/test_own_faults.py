@@ -35,18 +35,18 @@ def fault(request, monkeypatch):
     guard.strict = False
 
 
-def test_a_fault_of_ours_costs_telemetry_and_never_the_call(fault, http, instrument, told, sg, caplog):
+def test_a_fault_of_ours_costs_telemetry_and_never_the_call(fault, http, instrument, recorded, sg, caplog):
     instrument()
 
     reply = http.post(sg + "/chat/completions", CHAT)
 
     assert 200 == reply.status_code
     assert reply.json()["choices"]
-    assert told.series("modelark_telemetry_errors_total") > 0
+    assert recorded.series("modelark_telemetry_errors_total") > 0
 
 
 def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
-    monkeypatch, http, instrument, told, sg, ark
+    monkeypatch, http, instrument, recorded, sg, ark
 ):
     monkeypatch.setattr(Executor, "prepare", broken)
     guard.strict = False
@@ -58,7 +58,7 @@ def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
 
     assert 200 == reply.status_code
     assert reply.json()["choices"]
-    assert 1 == told.series("modelark_telemetry_errors_total", where="performing a call")
+    assert 1 == recorded.series("modelark_telemetry_errors_total", where="performing a call")
 
 
 @pytest.mark.parametrize("routed", [True, False])
@@ -74,7 +74,7 @@ def test_a_fault_before_a_routed_send_costs_the_policy_and_never_the_call(
     ids=lambda place: place[1],
 )
 def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_down(
-    monkeypatch, http, instrument, told, sg, ark, place, routed
+    monkeypatch, http, instrument, recorded, sg, ark, place, routed
 ):
     monkeypatch.setattr(*place, broken)
     guard.strict = False
@@ -85,29 +85,29 @@ def test_whatever_fails_before_a_send_portkeys_headers_stay_and_the_gauge_comes_
     assert 200 == reply.status_code
     (received,) = ark.region("ap-southeast-1").requests
     assert not [name for name in received.headers if name.startswith("x-portkey")]
-    assert 0 == told.series("modelark_operations_in_flight")
+    assert 0 == recorded.series("modelark_operations_in_flight")
 
 
-def test_a_call_that_could_not_be_planned_is_told_all_the_same(monkeypatch, http, instrument, told, sg):
+def test_a_call_that_could_not_be_planned_is_told_all_the_same(monkeypatch, http, instrument, recorded, sg):
     monkeypatch.setattr(router, "plan", broken)
     guard.strict = False
     instrument(policy=Policy([Target("sg", region="ap-southeast-1", base_url=sg)]))
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
 
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
-    assert 1 == told.series("modelark_telemetry_errors_total", where="planning a call")
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
+    assert 1 == recorded.series("modelark_telemetry_errors_total", where="planning a call")
 
 
 @pytest.mark.parametrize("header", ["[" * 99999, '{"_user": "' + "\\ud83d" + '"}', "{"])
-def test_no_header_of_portkeys_is_too_odd_to_stay_here(http, instrument, told, sg, ark, header):
+def test_no_header_of_portkeys_is_too_odd_to_stay_here(http, instrument, recorded, sg, ark, header):
     instrument()
 
     http.post(sg + "/chat/completions", CHAT, headers={"x-portkey-metadata": header[:50_000]})
 
     (received,) = ark.region("ap-southeast-1").requests
     assert not [name for name in received.headers if name.startswith("x-portkey")]
-    assert 1 == len(told.logical)
+    assert 1 == len(recorded.logical)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_no_header_of_portkeys_is_too_odd_to_stay_here(http, instrument, told, s
     [("event", True), ("document", False), ("answer", False), ("answer", True)],
 )
 def test_a_reply_that_we_cannot_read_is_not_paid_for_twice(
-    monkeypatch, http, instrument, told, sg, ark, reading, stream
+    monkeypatch, http, instrument, recorded, sg, ark, reading, stream
 ):
     monkeypatch.setattr(ChatReader, reading, broken)
     guard.strict = False
@@ -125,11 +125,11 @@ def test_a_reply_that_we_cannot_read_is_not_paid_for_twice(
     ]
     instrument(policy=Policy(targets))
 
-    said = b"".join(http.parts(sg + "/chat/completions", {**CHAT, "stream": stream}))
+    body = b"".join(http.parts(sg + "/chat/completions", {**CHAT, "stream": stream}))
 
-    assert b"choices" in said
+    assert b"choices" in body
     assert 1 == len(ark.requests)
-    assert told.series("modelark_telemetry_errors_total") > 0
+    assert recorded.series("modelark_telemetry_errors_total") > 0
 
 
 @pytest.fixture
@@ -139,30 +139,32 @@ def logged(caplog):
     return lambda: [(each.getMessage(), str(each.exc_info[1])) for each in caplog.records if each.exc_info]
 
 
-def test_an_on_exchange_that_raises_is_logged_as_the_users_and_swallowed(http, instrument, told, sg, logged):
+def test_an_on_exchange_that_raises_is_logged_as_the_users_and_swallowed(
+    http, instrument, recorded, sg, logged
+):
     guard.strict = False
     instrument(on_exchange=broken)
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
 
-    assert 1 == told.series("modelark_operations_total", outcome="ok")
-    assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
+    assert 1 == recorded.series("modelark_operations_total", outcome="ok")
+    assert 1 == recorded.series("modelark_telemetry_errors_total", where="on_exchange")
     ((message, error),) = logged()
     assert "the function passed to instrument() as on_exchange= raised" in message
     assert "report" not in message
     assert "a bug" == error
 
 
-def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrument, told, sg, logged):
+def test_a_redact_that_raises_loses_the_content_and_not_the_span(http, instrument, recorded, sg, logged):
     guard.strict = False
     instrument(capture_content=True, redact=broken)
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
 
-    span = told.one
+    span = recorded.one
     assert "gen_ai.usage.input_tokens" in span.attributes
     assert "Name three rivers" not in span.to_json()
-    assert 1 == told.series("modelark_telemetry_errors_total", where="redact")
+    assert 1 == recorded.series("modelark_telemetry_errors_total", where="redact")
     ((message, error),) = logged()
     assert "the function passed to instrument() as redact= raised" in message
     assert "report" not in message

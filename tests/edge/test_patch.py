@@ -42,7 +42,7 @@ def test_everything_is_as_it_was_after_uninstrument(library, instrument):
     assert all(now is then for now, then in zip(points(library), before, strict=True))
 
 
-def test_off_twice_and_on_twice_are_as_once(library, instrument, told):
+def test_off_twice_and_on_twice_are_as_once(library, instrument, recorded):
     byteplus_trace.uninstrument()
     instrument()
     instrument()
@@ -52,12 +52,12 @@ def test_off_twice_and_on_twice_are_as_once(library, instrument, told):
     ) as client:
         client.post(PUBLIC, json=CHAT)
 
-    assert 1 == len(told.logical)
+    assert 1 == len(recorded.logical)
     byteplus_trace.uninstrument()
     byteplus_trace.uninstrument()
 
 
-def test_a_client_of_any_age_is_seen_while_it_is_on(library, instrument, told):
+def test_a_client_of_any_age_is_seen_while_it_is_on(library, instrument, recorded):
     """Made before, during or after: what counts is when it calls."""
     inside = library.MockTransport(lambda _: library.Response(200, json=REPLY))
     old = library.Client(transport=inside)
@@ -66,15 +66,15 @@ def test_a_client_of_any_age_is_seen_while_it_is_on(library, instrument, told):
     new = library.Client(transport=inside)
     for client in (old, new):
         client.post(PUBLIC, json=CHAT)
-    assert 2 == len(told.logical)
+    assert 2 == len(recorded.logical)
     byteplus_trace.uninstrument()
     for client in (old, new):
         client.post(PUBLIC, json=CHAT)
 
-    assert 2 == len(told.exporter.get_finished_spans()) // 2
+    assert 2 == len(recorded.exporter.get_finished_spans()) // 2
 
 
-def test_a_subclass_and_its_own_choice_of_transport_are_respected(library, instrument, told):
+def test_a_subclass_and_its_own_choice_of_transport_are_respected(library, instrument, recorded):
     met = []
 
     class Own(library.Client):
@@ -88,10 +88,10 @@ def test_a_subclass_and_its_own_choice_of_transport_are_respected(library, instr
         client.post(PUBLIC, json=CHAT)
 
     assert [PUBLIC] == met[:1]
-    assert 1 == len(told.logical)
+    assert 1 == len(recorded.logical)
 
 
-def test_a_patch_of_somebody_else_on_top_stays(library, instrument, told, monkeypatch):
+def test_a_patch_of_somebody_else_on_top_stays(library, instrument, recorded, monkeypatch):
     """Ours cannot be taken off from under it, so it does nothing there."""
     instrument()
     ours = library.Client._transport_for_url
@@ -108,12 +108,12 @@ def test_a_patch_of_somebody_else_on_top_stays(library, instrument, told, monkey
     with library.Client(transport=inside) as client:
         assert client._transport_for_url(library.URL(PUBLIC)) is inside
         client.post(PUBLIC, json=CHAT)
-        assert [] == told.exchanges
+        assert [] == recorded.exchanges
         instrument()
         client.post(PUBLIC, json=CHAT)
 
     assert len(met) >= 2
-    assert 1 == len(told.exchanges)
+    assert 1 == len(recorded.exchanges)
     # Leave no wrapper of ours behind for the next test.
     byteplus_trace.uninstrument()
     monkeypatch.undo()
@@ -130,8 +130,8 @@ def test_a_library_without_the_patch_point_is_one_line_that_says_what_to_do(capl
         patch._patch(module)
 
     (record,) = caplog.records
-    for word in ("httpx 9.9", "transport=byteplus_trace.ModelArkTransport()"):
-        assert word in record.getMessage()
+    for part in ("httpx 9.9", "transport=byteplus_trace.ModelArkTransport()"):
+        assert part in record.getMessage()
 
 
 def printed_by(source):
@@ -150,16 +150,16 @@ def printed_by(source):
 IMPORTED = """
 import sys, byteplus_trace
 from prometheus_client import CollectorRegistry
-told = []
+recorded = []
 def on():
-    byteplus_trace.instrument(registry=CollectorRegistry(), on_exchange=told.append)
+    byteplus_trace.instrument(registry=CollectorRegistry(), on_exchange=recorded.append)
 def off():
     pass
 {order}
 import {library} as library
 with library.Client(transport=library.MockTransport(lambda _: library.Response(200, json={{"choices": []}}))) as client:
     client.post("https://ark.eu-west.bytepluses.com/api/v3/chat/completions", json={{"model": "m"}})
-print(len(told))
+print(len(recorded))
 """
 
 
@@ -181,28 +181,28 @@ print([name for name in ("httpx", "httpx2", "openai", "requests") if name in sys
     assert "[]" == printed_by(source)
 
 
-def test_the_series_go_on_counting_where_they_were(told, library):
+def test_the_series_go_on_counting_where_they_were(recorded, library):
     inside = library.MockTransport(lambda _: library.Response(200, json=REPLY))
     for expected in (1, 2):
-        byteplus_trace.instrument(registry=told.registry, tracer_provider=told.provider)
+        byteplus_trace.instrument(registry=recorded.registry, tracer_provider=recorded.provider)
         try:
             with library.Client(transport=inside) as client:
                 client.post(PUBLIC, json=CHAT)
-            assert expected == told.series("modelark_operations_total")
+            assert expected == recorded.series("modelark_operations_total")
         finally:
             byteplus_trace.uninstrument()
 
 
-def test_the_opentelemetry_instrumentor_is_the_same_thing(told, library):
+def test_the_opentelemetry_instrumentor_is_the_same_thing(recorded, library):
     instrumentor = byteplus_trace.ModelArkInstrumentor()
-    instrumentor.instrument(tracer_provider=told.provider, registry=told.registry)
+    instrumentor.instrument(tracer_provider=recorded.provider, registry=recorded.registry)
     try:
         assert patch.is_patched(library.__name__)
         with library.Client(
             transport=library.MockTransport(lambda _: library.Response(200, json=REPLY))
         ) as client:
             client.post(PUBLIC, json=CHAT)
-        assert 1 == len(told.logical)
+        assert 1 == len(recorded.logical)
     finally:
         instrumentor.uninstrument()
 
@@ -218,7 +218,7 @@ class OurError(Exception):
     ["byteplus_trace._edge.instrumentation.recognise", "byteplus_trace._edge.instrumentation.Observer"],
 )
 def test_a_fault_of_ours_costs_telemetry_and_never_the_call(
-    library, instrument, told, monkeypatch, place, caplog
+    library, instrument, recorded, monkeypatch, place, caplog
 ):
     from byteplus_trace._telemetry import guard
 
@@ -237,12 +237,12 @@ def test_a_fault_of_ours_costs_telemetry_and_never_the_call(
         for _ in range(3):
             assert REPLY == client.post(PUBLIC, json=CHAT).json()
 
-    assert 3 == told.series("modelark_telemetry_errors_total")
+    assert 3 == recorded.series("modelark_telemetry_errors_total")
     (record,) = [record for record in caplog.records if record.name == "byteplus_trace"]
     assert "the call was not affected" in record.getMessage()
 
 
-def test_a_sink_of_the_users_that_raises_costs_nothing_else(library, instrument, told):
+def test_a_sink_of_the_users_that_raises_costs_nothing_else(library, instrument, recorded):
     from byteplus_trace._telemetry import guard
 
     def sink(_exchange):
@@ -256,9 +256,9 @@ def test_a_sink_of_the_users_that_raises_costs_nothing_else(library, instrument,
     ) as client:
         assert REPLY == client.post(PUBLIC, json=CHAT).json()
 
-    assert 1 == len(told.logical)
-    assert 1 == told.series("modelark_operations_total", outcome="ok")
-    assert 1 == told.series("modelark_telemetry_errors_total", where="on_exchange")
+    assert 1 == len(recorded.logical)
+    assert 1 == recorded.series("modelark_operations_total", outcome="ok")
+    assert 1 == recorded.series("modelark_telemetry_errors_total", where="on_exchange")
 
 
 def test_a_ready_client_needs_no_instrument(monkeypatch):

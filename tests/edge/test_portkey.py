@@ -72,7 +72,7 @@ def portkeys(headers):
 
 
 @pytest.mark.parametrize("routed", [False, True])
-def test_the_gateway_is_observed_and_gets_everything_as_it_was(instrument, told, gateway, policy, routed):
+def test_the_gateway_is_observed_and_gets_everything_as_it_was(instrument, recorded, gateway, policy, routed):
     """No routing, no key, header or model changed, with a policy or without one."""
     instrument(policy=policy if routed else None)
 
@@ -82,16 +82,18 @@ def test_the_gateway_is_observed_and_gets_everything_as_it_was(instrument, told,
     assert "Bearer callers" == request.headers["authorization"]
     assert CHAT == json.loads(request.content)
     assert "api.portkey.ai" == request.url.host
-    span = told.one
+    span = recorded.one
     assert ("api.portkey.ai", EU) == (span.attributes["server.address"], span.attributes["cloud.region"])
     assert "u-7" == span.attributes["user.id"]
     assert "t-1" == span.attributes["byteplus.modelark.metadata.trace_id"]
-    assert "pk-secret" not in "".join(span.to_json() for span in told.spans)
-    assert 1 == told.series("modelark_operations_total", region=EU, outcome="ok")
+    assert "pk-secret" not in "".join(span.to_json() for span in recorded.spans)
+    assert 1 == recorded.series("modelark_operations_total", region=EU, outcome="ok")
 
 
 @pytest.mark.parametrize("asked", [{"include_usage": True}, {"propagate": True}])
-def test_what_is_put_into_calls_to_modelark_is_not_put_into_the_gateways(instrument, told, gateway, asked):
+def test_what_is_put_into_calls_to_modelark_is_not_put_into_the_gateways(
+    instrument, recorded, gateway, asked
+):
     """Neither a question for usage nor a trace context."""
     streamed = {**CHAT, "stream": True}
     sent = {**HEADERS, "accept-encoding": "gzip"}
@@ -102,30 +104,30 @@ def test_what_is_put_into_calls_to_modelark_is_not_put_into_the_gateways(instrum
 
     assert bare.content == request.content
     assert dict(bare.headers) == dict(request.headers)
-    assert told.one.attributes["gen_ai.request.stream"]
+    assert recorded.one.attributes["gen_ai.request.stream"]
 
 
-def test_a_model_can_say_that_byteplus_is_behind_the_gateway(instrument, told, gateway):
+def test_a_model_can_say_that_byteplus_is_behind_the_gateway(instrument, recorded, gateway):
     instrument()
 
     request = gateway({**CHAT, "model": "@byteplus-prod/seed-1-6"})
 
     assert "@byteplus-prod/seed-1-6" == json.loads(request.content)["model"]
-    assert "@byteplus-prod/seed-1-6" == told.one.attributes["gen_ai.request.model"]
+    assert "@byteplus-prod/seed-1-6" == recorded.one.attributes["gen_ai.request.model"]
 
 
 @pytest.mark.parametrize("provider", ["openai", "@anthropic-prod"])
-def test_others_behind_the_gateway_are_not_told(instrument, told, gateway, provider):
+def test_others_behind_the_gateway_are_not_told(instrument, recorded, gateway, provider):
     instrument()
 
     request = gateway(**{**HEADERS, "x-portkey-provider": provider})
 
     assert provider == request.headers["x-portkey-provider"]
-    assert () == told.spans
-    assert 0 == told.series("modelark_operations_total")
+    assert () == recorded.spans
+    assert 0 == recorded.series("modelark_operations_total")
 
 
-def test_a_direct_call_leaves_portkeys_headers_here(http, instrument, told, ark, sg):
+def test_a_direct_call_leaves_portkeys_headers_here(http, instrument, recorded, ark, sg):
     instrument()
 
     http.post(sg + "/chat/completions", CHAT, headers=HEADERS)
@@ -133,8 +135,8 @@ def test_a_direct_call_leaves_portkeys_headers_here(http, instrument, told, ark,
     (request,) = reached(ark)[SG]
     assert [] == portkeys(request.headers)
     assert CHAT == request.json
-    assert "u-7" == told.one.attributes["user.id"]
-    assert "prod" == told.one.attributes["byteplus.modelark.metadata.env"]
+    assert "u-7" == recorded.one.attributes["user.id"]
+    assert "prod" == recorded.one.attributes["byteplus.modelark.metadata.env"]
 
 
 def test_the_callers_own_request_keeps_them(http, instrument, sg):
@@ -146,7 +148,7 @@ def test_the_callers_own_request_keeps_them(http, instrument, sg):
     assert sorted(HEADERS) == portkeys(reply.request.headers)
 
 
-def test_a_silenced_call_leaves_them_here_too(http, instrument, told, ark, sg):
+def test_a_silenced_call_leaves_them_here_too(http, instrument, recorded, ark, sg):
     from opentelemetry.instrumentation.utils import suppress_instrumentation
 
     instrument()
@@ -156,7 +158,7 @@ def test_a_silenced_call_leaves_them_here_too(http, instrument, told, ark, sg):
 
     (request,) = reached(ark)[SG]
     assert [] == portkeys(request.headers)
-    assert () == told.spans
+    assert () == recorded.spans
 
 
 def test_without_a_policy_the_region_header_is_ignored_with_one_warning(http, instrument, ark, sg, caplog):
@@ -172,7 +174,7 @@ def test_without_a_policy_the_region_header_is_ignored_with_one_warning(http, in
     assert "policy" in record.getMessage()
 
 
-def test_with_a_policy_the_region_header_is_obeyed(http, instrument, told, ark, sg, policy):
+def test_with_a_policy_the_region_header_is_obeyed(http, instrument, recorded, ark, sg, policy):
     instrument(policy=policy)
 
     http.post(sg + "/chat/completions", CHAT, headers={"x-portkey-byteplus-region": EU})
@@ -180,17 +182,17 @@ def test_with_a_policy_the_region_header_is_obeyed(http, instrument, told, ark, 
     (request,) = reached(ark)[EU]
     assert [EU] == [*reached(ark)]
     assert [] == portkeys(request.headers)
-    assert EU == told.one.attributes["cloud.region"]
+    assert EU == recorded.one.attributes["cloud.region"]
 
 
-def test_a_model_can_name_its_target(http, instrument, told, ark, sg, policy):
+def test_a_model_can_name_its_target(http, instrument, recorded, ark, sg, policy):
     instrument(policy=policy)
 
     http.post(sg + "/chat/completions", {**CHAT, "model": "@eu/seed-1-6-250915"})
 
     (request,) = reached(ark)[EU]
     assert "seed-1-6-250915" == request.json["model"]
-    assert "eu" == told.one.attributes["byteplus.modelark.target"]
+    assert "eu" == recorded.one.attributes["byteplus.modelark.target"]
 
 
 def test_a_named_target_maps_the_model_as_ever(http, instrument, ark, sg, policy):

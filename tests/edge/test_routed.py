@@ -28,11 +28,11 @@ class Routed:
     def __init__(self, http, library):
         self.http = http
         self.library = library
-        self.left = []
+        self.sent = []
 
     @property
     def hosts(self):
-        return [request.url.host.split(".")[1] for request in self.left]
+        return [request.url.host.split(".")[1] for request in self.sent]
 
     def reply(self, *parts, status=200, headers=JSON):
         """A reply that is read part by part, as over a socket."""
@@ -56,7 +56,7 @@ class Routed:
         """Make each of the requests (method, URL, options) and give their responses."""
 
         def handler(request):
-            self.left.append(request)
+            self.sent.append(request)
             return answer(request)
 
         def work(client):
@@ -73,7 +73,7 @@ class Routed:
         """A streamed call whose reader leaves after so many parts."""
 
         def handler(request):
-            self.left.append(request)
+            self.sent.append(request)
             return answer(request)
 
         def work(client):
@@ -124,21 +124,21 @@ LENIENT = {
 
 
 @pytest.mark.parametrize("form", LENIENT)
-def test_an_answer_is_not_taken_for_empty_because_of_its_json(routed, instrument, told, form):
+def test_an_answer_is_not_taken_for_empty_because_of_its_json(routed, instrument, recorded, form):
     instrument(policy=policy())
 
     reply = routed.post(lambda _: routed.reply(LENIENT[form]), CHAT)
 
     assert LENIENT[form] == reply.content
     assert ["ap-southeast"] == routed.hosts
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
-    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
-    assert ("stop",) == told.one.attributes["gen_ai.response.finish_reasons"]
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
+    assert 7 == recorded.one.attributes["gen_ai.usage.input_tokens"]
+    assert ("stop",) == recorded.one.attributes["gen_ai.response.finish_reasons"]
 
 
 @pytest.mark.parametrize("document", [DOCUMENT[:-1], DOCUMENT.replace(b'"m"', b"[" * 9999 + b"]" * 9999)])
 def test_an_answer_that_cannot_be_read_is_told_as_a_failure_and_not_asked_for_again(
-    routed, instrument, told, document
+    routed, instrument, recorded, document
 ):
     """It may be one that was paid for."""
     instrument(policy=policy())
@@ -147,22 +147,22 @@ def test_an_answer_that_cannot_be_read_is_told_as_a_failure_and_not_asked_for_ag
 
     assert document == reply.content
     assert ["ap-southeast"] == routed.hosts
-    assert "error" == told.one.attributes["byteplus.modelark.outcome"]
+    assert "error" == recorded.one.attributes["byteplus.modelark.outcome"]
 
 
 @pytest.mark.parametrize("document", [b"", b"<html>busy</html>", b"upstream error"])
-def test_what_is_no_answer_at_all_is_asked_for_elsewhere(routed, instrument, told, document):
+def test_what_is_no_answer_at_all_is_asked_for_elsewhere(routed, instrument, recorded, document):
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     def answer(_request):
-        return routed.reply(document if len(routed.left) == 1 else DOCUMENT)
+        return routed.reply(document if len(routed.sent) == 1 else DOCUMENT)
 
     assert DOCUMENT == routed.post(answer, CHAT).content
     assert ["ap-southeast", "eu-west"] == routed.hosts
 
 
 @pytest.mark.parametrize("content_type", ["Text/Event-Stream; charset=UTF-8", "text/plain", None])
-def test_a_stream_that_was_asked_for_is_one_whatever_it_is_called(routed, instrument, told, content_type):
+def test_a_stream_that_was_asked_for_is_one_whatever_it_is_called(routed, instrument, recorded, content_type):
     instrument(policy=policy())
     headers = {"content-type": content_type} if content_type is not None else {}
 
@@ -170,30 +170,30 @@ def test_a_stream_that_was_asked_for_is_one_whatever_it_is_called(routed, instru
 
     assert b"".join(EVENTS) == reply.content
     assert ["ap-southeast"] == routed.hosts
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
-    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
-    assert "gen_ai.response.time_to_first_chunk" in told.one.attributes
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
+    assert 7 == recorded.one.attributes["gen_ai.usage.input_tokens"]
+    assert "gen_ai.response.time_to_first_chunk" in recorded.one.attributes
 
 
-def test_a_document_without_a_type_is_one_though_a_stream_was_asked_for(routed, instrument, told):
+def test_a_document_without_a_type_is_one_though_a_stream_was_asked_for(routed, instrument, recorded):
     instrument(policy=policy())
 
     routed.post(lambda _: routed.reply(DOCUMENT[:50], DOCUMENT[50:], headers={}), {**CHAT, "stream": True})
 
     assert ["ap-southeast"] == routed.hosts
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
-    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
-    assert "gen_ai.response.time_to_first_chunk" not in told.one.attributes
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
+    assert 7 == recorded.one.attributes["gen_ai.usage.input_tokens"]
+    assert "gen_ai.response.time_to_first_chunk" not in recorded.one.attributes
 
 
-def test_a_body_too_deep_to_read_is_a_call_all_the_same(routed, instrument, told):
+def test_a_body_too_deep_to_read_is_a_call_all_the_same(routed, instrument, recorded):
     instrument(policy=policy(retry=Retry(per_target=0)))
     deep = b'{"model":"m","store":false,"input":' + b"[" * 9999 + b"]" * 9999 + b"}"
 
     routed.post(
         lambda _: (
             routed.reply(b'{"id":"resp_1","status":"completed"}')
-            if len(routed.left) == 2
+            if len(routed.sent) == 2
             else routed.overloaded()
         ),
         deep,
@@ -201,10 +201,10 @@ def test_a_body_too_deep_to_read_is_a_call_all_the_same(routed, instrument, told
         headers={"x-portkey-metadata": "{}"},
     )
 
-    assert [deep, deep] == [request.content for request in routed.left]
-    assert not [name for request in routed.left for name in request.headers if "portkey" in name]
-    assert "rescued_fallback" == told.one.attributes["byteplus.modelark.outcome"]
-    assert 0 == told.series("modelark_operations_in_flight")
+    assert [deep, deep] == [request.content for request in routed.sent]
+    assert not [name for request in routed.sent for name in request.headers if "portkey" in name]
+    assert "rescued_fallback" == recorded.one.attributes["byteplus.modelark.outcome"]
+    assert 0 == recorded.series("modelark_operations_in_flight")
 
 
 # Bodies, and what leaves of them for a target that has another model.
@@ -226,16 +226,16 @@ BODIES = {
 
 
 @pytest.mark.parametrize("form", BODIES)
-def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, instrument, told, form):
+def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, instrument, recorded, form):
     instrument(policy=policy(eu={"models": {"m": "m-eu"}}, retry=Retry(per_target=0)))
-    given, moved = BODIES[form]
+    body, moved = BODIES[form]
 
     def answer(request):
         return routed.reply(DOCUMENT) if "eu-west" in request.url.host else routed.overloaded()
 
-    routed.post(answer, given)
+    routed.post(answer, body)
 
-    assert [given, moved] == [request.content for request in routed.left]
+    assert [body, moved] == [request.content for request in routed.sent]
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/chat/completions/", "/some/future/api"])
@@ -254,7 +254,7 @@ def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, i
         "https://ark.xn--bcher-kva.example/v3",
     ],
 )
-def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instrument, told, base, path):
+def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instrument, recorded, base, path):
     instrument(
         policy=policy(
             sg={"base_url": base},
@@ -269,24 +269,24 @@ def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instr
 
     assert 200 == routed.post(answer, CHAT, base.rstrip("/") + path).status_code
 
-    assert f"https://two.example/eu{path}" == str(routed.left[-1].url)
-    (exchange,) = told.exchanges
+    assert f"https://two.example/eu{path}" == str(routed.sent[-1].url)
+    (exchange,) = recorded.exchanges
     assert ["sg", "eu"] == [attempt.target for attempt in exchange.attempts]
 
 
 @pytest.mark.parametrize("path", ["/models/a%2Fb", "/models/a%3Fb%23c", "/models/a%25b", "/models/%C3%A9 x", "/files?after=a%2Bb"])  # fmt: skip
-def test_a_path_that_moves_keeps_its_escapes(routed, instrument, told, library, path):
+def test_a_path_that_moves_keeps_its_escapes(routed, instrument, recorded, library, path):
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     routed.calls(
-        lambda request: routed.reply(b"{}") if len(routed.left) == 2 else routed.overloaded(),
+        lambda request: routed.reply(b"{}") if len(routed.sent) == 2 else routed.overloaded(),
         ("GET", SG + path, {}),
     )
 
-    addressed, moved = (request.url for request in routed.left)
+    addressed, moved = (request.url for request in routed.sent)
     assert library.URL(SG + path) == addressed
     assert library.URL(EU + path) == moved
-    (_, attempt) = told.attempts
+    (_, attempt) = recorded.attempts
     assert str(moved.copy_with(query=None)) == attempt.attributes["url.full"]
 
 
@@ -326,7 +326,7 @@ def test_what_was_written_for_one_origin_goes_to_no_other(routed, instrument, fo
 
     addressed, moved = (
         {name: request.headers.get(name) for name in (*SENT_TO_ONE_ORIGIN, *SENT_EVERYWHERE)}
-        for request in routed.left
+        for request in routed.sent
     )
     assert {**SENT_TO_ONE_ORIGIN, **SENT_EVERYWHERE} == addressed
     tenant = {"x-tenant": "shop"} if forwarded else {}
@@ -341,7 +341,7 @@ def test_what_names_a_place_below_the_url_goes_to_no_other(routed, instrument):
 
     routed.post(lambda _: routed.overloaded(), CHAT, extensions=place)
 
-    kept = [{name: request.extensions.get(name) for name in place} for request in routed.left]
+    kept = [{name: request.extensions.get(name) for name in place} for request in routed.sent]
     assert [place, dict.fromkeys(place)] == kept
 
 
@@ -355,7 +355,7 @@ def test_of_a_query_only_what_modelark_defines_goes_to_another_origin(routed, in
     )
 
     assert [None, defined] == [
-        defined if request.url.query.decode() == defined else None for request in routed.left
+        defined if request.url.query.decode() == defined else None for request in routed.sent
     ]
 
 
@@ -410,7 +410,7 @@ def test_cookies_of_another_origin_are_not_kept_for_the_callers(routed, instrume
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     def answer(request):
-        if len(routed.left) == 1:
+        if len(routed.sent) == 1:
             return routed.overloaded()
         host = request.url.host.split(".")[1]
         cookies = [("set-cookie", f"one-of-{host}=1; Path=/"), ("Set-Cookie", f"two-of-{host}=2; Path=/")]
@@ -421,7 +421,7 @@ def test_cookies_of_another_origin_are_not_kept_for_the_callers(routed, instrume
     assert ["ap-southeast", "eu-west", "ap-southeast", "ap-southeast"] == routed.hosts
     assert "set-cookie" not in moved.headers
     assert [None, None, None, "one-of-ap-southeast=1; two-of-ap-southeast=2"] == [
-        request.headers.get("cookie") for request in routed.left
+        request.headers.get("cookie") for request in routed.sent
     ]
 
 
@@ -432,14 +432,14 @@ SPOKEN = b'data: {"type":"response.output_text.delta","delta":"Rhine"}\n\n'
 # Under trio httpx's own inner generators warn when a stream is left before its end.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("end", ["left", "cut"])
-def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, instrument, told, end):
+def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, instrument, recorded, end):
     instrument(policy=policy(retry=Retry(per_target=0)))
     streamed = {"model": "m", "input": "Name three rivers.", "stream": True}
 
     def answer(request):
         if request.method == "GET":
             return routed.reply(b'{"id":"resp_1","status":"completed"}')
-        if len(routed.left) == 1:
+        if len(routed.sent) == 1:
             return routed.overloaded()
         return routed.reply(OPENING, SPOKEN, headers={"content-type": "text/event-stream"})
 
@@ -447,7 +447,7 @@ def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, in
     byteplus_trace.flush()
     routed.calls(answer, ("GET", SG + "/responses/resp_1", {}))
 
-    assert {"left": "cancelled", "cut": "error"}[end] == told.exchanges[0].outcome
+    assert {"left": "cancelled", "cut": "error"}[end] == recorded.exchanges[0].outcome
     assert ["ap-southeast", "eu-west", "eu-west"] == routed.hosts
 
 
@@ -461,7 +461,7 @@ def test_whatever_is_asked_of_a_response_is_asked_where_it_lives(routed, instrum
     def answer(_):
         return (
             routed.overloaded()
-            if len(routed.left) == 1
+            if len(routed.sent) == 1
             else routed.reply(b'{"id":"resp_1","status":"completed"}')
         )
 
@@ -511,13 +511,13 @@ STREAMED = {**CHAT, "stream": True}
 
 
 @pytest.mark.parametrize("end", ["breaks", "is late"])
-def test_a_stream_that_is_given_up_for_another_is_closed(routed, instrument, told, http, library, end):
+def test_a_stream_that_is_given_up_for_another_is_closed(routed, instrument, recorded, http, library, end):
     """A pool counts a reply as open until it is closed, whatever became of its connection."""
     instrument(policy=policy(retry=Retry(per_target=0), deadline=Deadline(first_event=0.1)))
     failing = Failing(library, http.colour, end)
 
     def answer(_request):
-        if len(routed.left) == 1:
+        if len(routed.sent) == 1:
             return failing.reply
         return routed.reply(*EVENTS, headers={"content-type": "text/event-stream"})
 
@@ -528,7 +528,7 @@ def test_a_stream_that_is_given_up_for_another_is_closed(routed, instrument, tol
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_a_stream_that_nobody_waits_for_any_more_is_closed(routed, instrument, told, http, library):
+def test_a_stream_that_nobody_waits_for_any_more_is_closed(routed, instrument, recorded, http, library):
     instrument(policy=policy())
     failing = Failing(library, http.colour, "is late")
 
@@ -540,10 +540,10 @@ def test_a_stream_that_nobody_waits_for_any_more_is_closed(routed, instrument, t
     http.run(work, transport=library.MockTransport(lambda _request: failing.reply))
 
     assert [True] == failing.closed
-    assert "cancelled" == told.exchanges[0].outcome
+    assert "cancelled" == recorded.exchanges[0].outcome
 
 
-def test_a_chat_about_a_file_goes_where_the_file_is(routed, instrument, told):
+def test_a_chat_about_a_file_goes_where_the_file_is(routed, instrument, recorded):
     instrument(policy=policy(retry=Retry(per_target=0)))
     about = {
         "model": "m",
@@ -570,7 +570,7 @@ def test_a_chat_about_a_file_goes_where_the_file_is(routed, instrument, told):
 
 @pytest.mark.parametrize("moves", [True, False])
 def test_a_stream_that_comes_compressed_though_asked_for_plain_passes_as_it_comes(
-    routed, instrument, told, moves
+    routed, instrument, recorded, moves
 ):
     instrument(policy=policy() if moves else None, include_usage=True)
     compressed = gzip.compress(b"".join(EVENTS))
@@ -580,12 +580,12 @@ def test_a_stream_that_comes_compressed_though_asked_for_plain_passes_as_it_come
     reply = routed.post(lambda _: routed.reply(*parts, headers=headers), {**CHAT, "stream": True})
 
     assert b"".join(EVENTS) == reply.content
-    assert "identity" == routed.left[0].headers["accept-encoding"]
-    assert 7 == told.one.attributes["gen_ai.usage.input_tokens"]
+    assert "identity" == routed.sent[0].headers["accept-encoding"]
+    assert 7 == recorded.one.attributes["gen_ai.usage.input_tokens"]
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_a_redirect_to_another_target_is_followed_there(http, instrument, told, ark, status):
+def test_a_redirect_to_another_target_is_followed_there(http, instrument, recorded, ark, status):
     """A policy that took it back would meet the same redirect again, until its client gives up."""
     sg, eu = (ark.base_url(region) for region in ("ap-southeast-1", "eu-west-1"))
     ark.region("ap-southeast-1").replays(b"", status=status, headers={"location": eu + "/chat/completions"})

@@ -39,14 +39,14 @@ class Parts:
 
     def __init__(self, library, parts):
         self.parts = parts
-        self.given = 0
+        self.yielded = 0
         self.closed = 0
         outer = self
 
         class Sync(library.SyncByteStream):
             def __iter__(self):
                 for part in outer.parts:
-                    outer.given += 1
+                    outer.yielded += 1
                     yield part
 
             def close(self):
@@ -55,7 +55,7 @@ class Parts:
         class Async(library.AsyncByteStream):
             async def __aiter__(self):
                 for part in outer.parts:
-                    outer.given += 1
+                    outer.yielded += 1
                     yield part
 
             async def aclose(self):
@@ -100,9 +100,9 @@ READINGS = {
 }
 
 
-def read(http, url, body, way, **options):
-    """The reply as that way of reading gives it."""
-    sync, name = READINGS[way]
+def read(http, url, body, reading, **options):
+    """The reply as read in that way."""
+    sync, name = READINGS[reading]
 
     def work(client):
         with client.stream("POST", url, json=body) as response:
@@ -119,25 +119,25 @@ def read(http, url, body, way, **options):
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity"])
-@pytest.mark.parametrize("way", READINGS)
-def test_a_coded_reply_reads_the_same_in_every_way(http, instrument, told, compressing, coding, way):
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_coded_reply_reads_the_same_in_every_way(http, instrument, recorded, compressing, coding, reading):
     region = compressing.region("ap-southeast-1")
     region.replays(json.dumps(REPLY).encode() * 1, headers={"x-own": "kept"})
     options = {"headers": {"Authorization": "Bearer k", "Accept-Encoding": coding}}
-    bare = read(http, region.base_url + "/chat/completions", CHAT, way, **options)
+    bare = read(http, region.base_url + "/chat/completions", CHAT, reading, **options)
     instrument(base_urls=compressing.base_urls)
 
-    watched = read(http, region.base_url + "/chat/completions", CHAT, way, **options)
+    watched = read(http, region.base_url + "/chat/completions", CHAT, reading, **options)
 
     for changing in ("x-request-id", "x-envoy-upstream-service-time", "date"):
         bare[1].pop(changing, None)
         watched[1].pop(changing, None)
     assert bare == watched
-    assert ("stop",) == told.one.attributes["gen_ai.response.finish_reasons"]
+    assert ("stop",) == recorded.one.attributes["gen_ai.response.finish_reasons"]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
-def test_a_coded_stream_is_understood_and_passes_as_it_is(http, instrument, told, compressing, coding):
+def test_a_coded_stream_is_understood_and_passes_as_it_is(http, instrument, recorded, compressing, coding):
     region = compressing.region("eu-west-1")
     region.replays(b"".join(EVENTS), content_type="text/event-stream")
     options = {"headers": {"Authorization": "Bearer k", "Accept-Encoding": coding}}
@@ -152,11 +152,11 @@ def test_a_coded_stream_is_understood_and_passes_as_it_is(http, instrument, told
     assert [line for line in b"".join(EVENTS).decode().split("\n") if line] == [
         line for line in lines if line
     ]
-    assert ["ok", "ok"] == [exchange.outcome for exchange in told.exchanges]
-    assert {1} == {exchange.chunks for exchange in told.exchanges}
+    assert ["ok", "ok"] == [exchange.outcome for exchange in recorded.exchanges]
+    assert {1} == {exchange.chunks for exchange in recorded.exchanges}
 
 
-def test_nothing_is_read_before_the_caller_asks(http, instrument, told, library):
+def test_nothing_is_read_before_the_caller_asks(http, instrument, recorded, library):
     parts = Parts(library, EVENTS)
     transport = mock(
         library,
@@ -170,29 +170,29 @@ def test_nothing_is_read_before_the_caller_asks(http, instrument, told, library)
 
     def work(client):
         with client.stream("POST", ARK + "/chat/completions", json=STREAMED) as response:
-            seen.append((parts.given, response.is_stream_consumed, response.is_closed))
+            seen.append((parts.yielded, response.is_stream_consumed, response.is_closed))
             reader = response.iter_raw()
             next(reader)
-            seen.append(parts.given)
+            seen.append(parts.yielded)
             assert EVENTS[1:] == list(reader)
         seen.append((response.is_stream_consumed, response.is_closed, parts.closed))
 
     async def awork(client):
         async with client.stream("POST", ARK + "/chat/completions", json=STREAMED) as response:
-            seen.append((parts.given, response.is_stream_consumed, response.is_closed))
+            seen.append((parts.yielded, response.is_stream_consumed, response.is_closed))
             reader = response.aiter_raw()
             await anext(reader)
-            seen.append(parts.given)
+            seen.append(parts.yielded)
             assert EVENTS[1:] == [part async for part in reader]
         seen.append((response.is_stream_consumed, response.is_closed, parts.closed))
 
     http.run(work if http.colour == "sync" else awork, transport=transport)
 
     assert [(0, False, False), 1, (True, True, 1)] == seen
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
 
 
-def test_events_come_when_the_service_says_them(http, instrument, told, sg, ark):
+def test_events_come_when_the_service_says_them(http, instrument, recorded, sg, ark):
     """The service waits for its reader: who held an event back until the next one would wait for ever."""
     region = ark.region("ap-southeast-1")
     region.hangs(after_events=1)
@@ -268,7 +268,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_an_exception_is_the_very_one_of_the_library(http, instrument, told, sg, ark, library, failure):
+def test_an_exception_is_the_very_one_of_the_library(http, instrument, recorded, sg, ark, library, failure):
     fail, name = FAILURES[failure]
     fail(ark.region("ap-southeast-1"))
     raised = []
@@ -283,8 +283,8 @@ def test_an_exception_is_the_very_one_of_the_library(http, instrument, told, sg,
     assert type(bare) is type(watched) is getattr(library, name)
     assert str(bare) == str(watched)
     assert watched.request.url == sg + "/chat/completions"
-    assert name == told.one.attributes["error.type"]
-    assert 0 == told.series("modelark_operations_in_flight")
+    assert name == recorded.one.attributes["error.type"]
+    assert 0 == recorded.series("modelark_operations_in_flight")
 
 
 def poster(http, base_url, body=CHAT):
@@ -342,19 +342,19 @@ def test_an_exception_keeps_what_it_came_of(http, instrument, sg, library, route
     assert isinstance(error.__context__, KeyError)
 
 
-def test_an_exception_of_somebodys_own_transport_passes(http, instrument, told, library):
-    given = OwnError("mine")
+def test_an_exception_of_somebodys_own_transport_passes(http, instrument, recorded, library):
+    raised = OwnError("mine")
 
     def handler(_request):
-        raise given
+        raise raised
 
     instrument(base_urls={})
 
     with pytest.raises(OwnError) as caught:
         http.run(poster(http, ARK), transport=mock(library, http.colour, handler))
 
-    assert caught.value is given
-    assert "OwnError" == told.one.attributes["error.type"]
+    assert caught.value is raised
+    assert "OwnError" == recorded.one.attributes["error.type"]
 
 
 def test_a_status_that_raises_raises_as_ever(http, instrument, library, sg, ark):
@@ -369,7 +369,7 @@ def test_a_status_that_raises_raises_as_ever(http, instrument, library, sg, ark)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_followed_and_is_no_failure(http, instrument, told, library, status):
+def test_a_redirect_is_followed_and_is_no_failure(http, instrument, recorded, library, status):
     def handler(request):
         if request.url.path.startswith("/api/v3/old"):
             return library.Response(status, headers={"location": ARK + "/models"})
@@ -392,8 +392,8 @@ def test_a_redirect_is_followed_and_is_no_failure(http, instrument, told, librar
 
     assert 200 == reply.status_code
     assert [status] == [each.status_code for each in reply.history]
-    assert ["ok", "ok"] == [exchange.outcome for exchange in told.exchanges]
-    assert [None, None] == [exchange.error_type for exchange in told.exchanges]
+    assert ["ok", "ok"] == [exchange.outcome for exchange in recorded.exchanges]
+    assert [None, None] == [exchange.error_type for exchange in recorded.exchanges]
 
 
 def test_event_hooks_see_every_request_and_response(http, instrument, sg):
@@ -420,7 +420,7 @@ def test_event_hooks_see_every_request_and_response(http, instrument, sg):
     assert [reply.request, reply] == met
 
 
-def test_an_auth_flow_that_reads_and_asks_again_works(http, instrument, told, library):
+def test_an_auth_flow_that_reads_and_asks_again_works(http, instrument, recorded, library):
     """Each request of a flow is a call of its own, and each reply can be read by it."""
 
     class Flow(library.Auth):
@@ -442,10 +442,10 @@ def test_an_auth_flow_that_reads_and_asks_again_works(http, instrument, told, li
     reply = http.run(poster(http, ARK), transport=library.MockTransport(handler), auth=Flow())
 
     assert 200 == reply.status_code
-    assert ["error", "ok"] == [exchange.outcome for exchange in told.exchanges]
+    assert ["error", "ok"] == [exchange.outcome for exchange in recorded.exchanges]
 
 
-def test_mounts_decide_where_a_call_goes(http, instrument, told, library):
+def test_mounts_decide_where_a_call_goes(http, instrument, recorded, library):
     met = []
 
     def answering(name):
@@ -464,10 +464,10 @@ def test_mounts_decide_where_a_call_goes(http, instrument, told, library):
     )
 
     assert ["mounted"] == met
-    assert 1 == len(told.exchanges)
+    assert 1 == len(recorded.exchanges)
 
 
-def test_a_proxy_is_asked(http, instrument, told, library, ark):
+def test_a_proxy_is_asked(http, instrument, recorded, library, ark):
     """The fake stands in as a plain HTTP proxy: it is asked with the whole URL."""
     region = ark.region("ap-southeast-1")
     instrument(base_urls={"http://ark.private.example/api/v3": "ap-southeast-1"})
@@ -478,11 +478,11 @@ def test_a_proxy_is_asked(http, instrument, told, library, ark):
 
     assert 200 == reply.status_code
     assert 1 == len(region.requests)
-    assert "ark.private.example" == told.one.attributes["server.address"]
+    assert "ark.private.example" == recorded.one.attributes["server.address"]
 
 
 @pytest.mark.parametrize("content", ["bytes", "iterator", "gzip"])
-def test_mocked_replies_pass_and_are_understood(http, instrument, told, library, content):
+def test_mocked_replies_pass_and_are_understood(http, instrument, recorded, library, content):
     def handler(_request):
         if content == "iterator":
             parts = EVENTS if http.colour == "sync" else None
@@ -503,12 +503,12 @@ def test_mocked_replies_pass_and_are_understood(http, instrument, told, library,
     reply = http.run(poster(http, ARK, STREAMED), transport=library.MockTransport(handler))
 
     assert b"".join(EVENTS) == reply.content
-    assert ("stop",) == told.one.attributes["gen_ai.response.finish_reasons"]
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert ("stop",) == recorded.one.attributes["gen_ai.response.finish_reasons"]
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_an_asgi_application_is_a_modelark_too(http, instrument, told, library):
+def test_an_asgi_application_is_a_modelark_too(http, instrument, recorded, library):
     async def app(scope, receive, send):
         await send(
             {
@@ -526,7 +526,7 @@ def test_an_asgi_application_is_a_modelark_too(http, instrument, told, library):
     reply = http.run(poster(http, ARK, STREAMED), transport=library.ASGITransport(app))
 
     assert b"".join(EVENTS) == reply.content
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
 
 
 def closable(library):
@@ -553,14 +553,14 @@ def test_closing_a_client_closes_what_it_was_given(http, instrument, library):
     assert 1 == mine.closed
 
 
-def test_closing_an_explicit_transport_closes_the_one_inside(http, told, library):
+def test_closing_an_explicit_transport_closes_the_one_inside(http, recorded, library):
     mine = closable(library)
-    ours = explicit(http)(mine, registry=told.registry, tracer_provider=told.provider)
+    ours = explicit(http)(mine, registry=recorded.registry, tracer_provider=recorded.provider)
 
     assert 200 == http.run(poster(http, ARK), transport=ours).status_code
 
     assert 1 == mine.closed
-    assert "ok" == told.one.attributes["byteplus.modelark.outcome"]
+    assert "ok" == recorded.one.attributes["byteplus.modelark.outcome"]
 
 
 def explicit(http):
@@ -571,14 +571,14 @@ def explicit(http):
     return home.ModelArkTransport if http.colour == "sync" else home.AsyncModelArkTransport
 
 
-def test_an_explicit_transport_under_instrument_tells_once(http, instrument, told, library):
+def test_an_explicit_transport_under_instrument_tells_once(http, instrument, recorded, library):
     instrument(base_urls={})
     inside = library.MockTransport(lambda _request: library.Response(200, json=REPLY))
 
     http.run(poster(http, ARK), transport=explicit(http)(inside))
 
-    assert 1 == len(told.logical)
-    assert 1 == told.series("modelark_operations_total")
+    assert 1 == len(recorded.logical)
+    assert 1 == recorded.series("modelark_operations_total")
 
 
 def test_cookies_are_kept(http, instrument, library):
@@ -600,7 +600,7 @@ def test_cookies_are_kept(http, instrument, library):
     )
 
 
-def test_another_hosts_transport_is_handed_back_as_it_is(http, instrument, told, library):
+def test_another_hosts_transport_is_handed_back_as_it_is(http, instrument, recorded, library):
     instrument()
     inside = library.MockTransport(lambda _request: library.Response(200))
     kind = library.Client if http.colour == "sync" else library.AsyncClient
@@ -609,10 +609,10 @@ def test_another_hosts_transport_is_handed_back_as_it_is(http, instrument, told,
     for url in ("https://api.openai.com/v1/chat/completions", "https://example.com/api/v3/chat/completions"):
         assert client._transport_for_url(library.URL(url)) is inside
 
-    assert () == told.spans
+    assert () == recorded.spans
 
 
-def test_a_file_goes_up_in_parts_and_comes_down_as_it_is(http, instrument, told, library, sg):
+def test_a_file_goes_up_in_parts_and_comes_down_as_it_is(http, instrument, recorded, library, sg):
     """An upload is not read by us, a download is not held by us."""
     payload = bytes(range(256)) * 512
     parts = Parts(library, [payload[at : at + 1000] for at in range(0, len(payload), 1000)])
@@ -636,13 +636,13 @@ def test_a_file_goes_up_in_parts_and_comes_down_as_it_is(http, instrument, told,
     def work(client):
         up = client.post(ARK + "/files", files=files)
         with client.stream("GET", ARK + "/files/file-1/content") as response:
-            assert 0 == parts.given
+            assert 0 == parts.yielded
             return up, b"".join(response.iter_bytes())
 
     async def awork(client):
         up = await client.post(ARK + "/files", files=files)
         async with client.stream("GET", ARK + "/files/file-1/content") as response:
-            assert 0 == parts.given
+            assert 0 == parts.yielded
             return up, b"".join([part async for part in response.aiter_bytes()])
 
     up, down = http.run(
@@ -652,12 +652,12 @@ def test_a_file_goes_up_in_parts_and_comes_down_as_it_is(http, instrument, told,
     assert payload == down
     assert "file-1" == up.json()["id"]
     assert all(payload in body for body in met)
-    assert ["ok", "ok"] == [exchange.outcome for exchange in told.exchanges]
-    assert [] == told.logical
-    assert 2 == len(told.attempts)
+    assert ["ok", "ok"] == [exchange.outcome for exchange in recorded.exchanges]
+    assert [] == recorded.logical
+    assert 2 == len(recorded.attempts)
 
 
-def test_a_generated_request_body_is_not_taken_from_the_transport(http, instrument, told, library):
+def test_a_generated_request_body_is_not_taken_from_the_transport(http, instrument, recorded, library):
     """It can be read once only, so it is not ours to read: the call has no model then."""
     drawn = []
 
@@ -685,8 +685,8 @@ def test_a_generated_request_body_is_not_taken_from_the_transport(http, instrume
     http.run(work if http.colour == "sync" else awork, transport=mock(library, http.colour, handler))
 
     assert [] == drawn
-    assert "chat" == told.one.name
-    assert "gen_ai.request.model" not in told.one.attributes
+    assert "chat" == recorded.one.name
+    assert "gen_ai.request.model" not in recorded.one.attributes
 
 
 def test_a_generated_request_body_arrives(http, instrument, sg, ark):
@@ -715,7 +715,7 @@ def test_a_generated_request_body_arrives(http, instrument, sg, ark):
 @pytest.mark.parametrize(
     ("method", "path"), [("HEAD", "/models"), ("GET", "/models"), ("GET", "/ping"), ("OPTIONS", "/nowhere")]
 )
-def test_other_routes_pass_and_make_no_genai_claim(http, instrument, told, library, method, path):
+def test_other_routes_pass_and_make_no_genai_claim(http, instrument, recorded, library, method, path):
     def handler(request):
         return library.Response(200, json={"data": []} if method != "HEAD" else None)
 
@@ -730,13 +730,13 @@ def test_other_routes_pass_and_make_no_genai_claim(http, instrument, told, libra
     reply = http.run(work if http.colour == "sync" else awork, transport=library.MockTransport(handler))
 
     assert 200 == reply.status_code
-    assert [] == told.logical
-    (attempt,) = told.attempts
+    assert [] == recorded.logical
+    (attempt,) = recorded.attempts
     assert method == attempt.name
-    assert 1 == told.series("modelark_operations_total", operation="other", outcome="ok")
+    assert 1 == recorded.series("modelark_operations_total", operation="other", outcome="ok")
 
 
-def test_a_request_without_a_query_keeps_none_and_a_query_is_not_told(http, instrument, told, library):
+def test_a_request_without_a_query_keeps_none_and_a_query_is_not_told(http, instrument, recorded, library):
     met = []
 
     def handler(request):
@@ -755,13 +755,15 @@ def test_a_request_without_a_query_keeps_none_and_a_query_is_not_told(http, inst
     http.run(work if http.colour == "sync" else awork, transport=library.MockTransport(handler))
 
     assert [url] == met
-    told_all = "".join(span.to_json() for span in told.spans) + repr(told.exchanges) + repr(told.moved())
-    assert "hidden" not in told_all
-    assert "secret" not in told_all
+    recorded_all = (
+        "".join(span.to_json() for span in recorded.spans) + repr(recorded.exchanges) + repr(recorded.moved())
+    )
+    assert "hidden" not in recorded_all
+    assert "secret" not in recorded_all
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_the_event_loop_is_never_held_up(http, instrument, told, sg, ark):
+def test_the_event_loop_is_never_held_up(http, instrument, recorded, sg, ark):
     """A call that waits lets others run: nothing of ours blocks."""
     ark.region("ap-southeast-1").delays(headers=0.3)
     instrument()

@@ -71,20 +71,20 @@ def test_a_counter_that_raises_costs_no_call(http, instrument, sg, lenient, monk
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
 
 
-def test_a_processor_that_raises_at_the_start_costs_the_span_alone(http, instrument, told, sg, lenient):
+def test_a_processor_that_raises_at_the_start_costs_the_span_alone(http, instrument, recorded, sg, lenient):
     class Raising(SpanProcessor):
         def on_start(self, span, parent_context=None):
             raise ValueError("no")
 
-    told.provider.add_span_processor(Raising())
+    recorded.provider.add_span_processor(Raising())
     instrument()
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
-    assert 1 == len(told.exchanges)
-    assert 1 == told.series("modelark_operations_total", outcome="ok")
+    assert 1 == len(recorded.exchanges)
+    assert 1 == recorded.series("modelark_operations_total", outcome="ok")
 
 
-def test_another_context_runtime_costs_no_call(http, instrument, told, sg, monkeypatch):
+def test_another_context_runtime_costs_no_call(http, instrument, recorded, sg, monkeypatch):
     """ddtrace's tokens, for one, have no `var`."""
     detached = []
     monkeypatch.setattr("opentelemetry.context.attach", lambda _: SimpleNamespace(name="token"))
@@ -174,10 +174,10 @@ def test_a_library_that_is_imported_after_instrument(name):
     )
 
 
-def test_an_exchange_can_be_pickled_and_copied(http, instrument, told, sg):
+def test_an_exchange_can_be_pickled_and_copied(http, instrument, recorded, sg):
     instrument()
     http.post(sg + "/chat/completions", CHAT)
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
 
     assert exchange == pickle.loads(pickle.dumps(exchange)) == copy.deepcopy(exchange)
 
@@ -197,13 +197,13 @@ def test_a_year_of_retry_after_is_five_minutes(http, instrument, ark, sg):
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_the_kill_switch_passes_every_call_and_says_so(
-    http, instrument, told, sg, library, monkeypatch, caplog, explicit
+    http, instrument, recorded, sg, library, monkeypatch, caplog, explicit
 ):
     kill_switch._log_once.cache_clear()
     monkeypatch.setenv("BYTEPLUS_TRACE_DISABLED", "1")
     names = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
     kind = names.ModelArkTransport if http.colour == "sync" else names.AsyncModelArkTransport
-    options = {"transport": kind(on_exchange=told.exchanges.append)} if explicit else {}
+    options = {"transport": kind(on_exchange=recorded.exchanges.append)} if explicit else {}
     instrument()
 
     async def post(client):
@@ -213,11 +213,13 @@ def test_the_kill_switch_passes_every_call_and_says_so(
         return client.post(sg + "/chat/completions", json=CHAT)
 
     assert 200 == http.run(sync_post if http.colour == "sync" else post, **options).status_code
-    assert [] == told.exchanges
+    assert [] == recorded.exchanges
     assert ["BYTEPLUS_TRACE_DISABLED is set" in record.message for record in caplog.records] == [True]
 
 
-def test_a_step_of_the_wall_clock_moves_no_span_out_of_its_call(http, instrument, told, ark, sg, monkeypatch):
+def test_a_step_of_the_wall_clock_moves_no_span_out_of_its_call(
+    http, instrument, recorded, ark, sg, monkeypatch
+):
     steps = iter(range(10_000))
     now = time.time_ns()
     # Each look at the wall clock is an hour before the one before it.
@@ -236,8 +238,8 @@ def test_a_step_of_the_wall_clock_moves_no_span_out_of_its_call(http, instrument
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
 
-    (call,) = told.logical
-    for span in (*told.attempts, *call.events):
+    (call,) = recorded.logical
+    for span in (*recorded.attempts, *call.events):
         times = (span.start_time, span.end_time) if hasattr(span, "start_time") else (span.timestamp,)
         assert all(call.start_time <= each <= call.end_time for each in times)
 
@@ -310,7 +312,7 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_where_no_thread_can_start_what_was_noticed_waits_for_a_flush(
-    http, instrument, told, sg, lenient, monkeypatch
+    http, instrument, recorded, sg, lenient, monkeypatch
 ):
     monkeypatch.setattr(_background, "_thread", None)
     monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
@@ -318,15 +320,15 @@ def test_where_no_thread_can_start_what_was_noticed_waits_for_a_flush(
     monkeypatch.undo()
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
-    assert 1 == len(told.logical)
+    assert 1 == len(recorded.logical)
 
 
-def test_a_call_under_a_frozen_clock_takes_no_time(http, instrument, told, sg, monkeypatch):
+def test_a_call_under_a_frozen_clock_takes_no_time(http, instrument, recorded, sg, monkeypatch):
     """As freezegun freezes it: every reader of the clock sees the same."""
     instrument()
     monkeypatch.setattr(time, "perf_counter", lambda: 1_893_456_000.0)
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
 
-    (exchange,) = told.exchanges
+    (exchange,) = recorded.exchanges
     assert [0.0, 0.0] == [exchange.duration_seconds, exchange.attempts[0].duration_seconds]

@@ -43,7 +43,7 @@ def test_an_address_is_read(written, url, namespace, name):
 
 
 @pytest.mark.parametrize(
-    ("written", "words"),
+    ("written", "message"),
     [
         ("", "must be a URL"),
         (7, "must be a URL"),
@@ -71,11 +71,11 @@ def test_an_address_is_read(written, url, namespace, name):
         ("redis://host/0#prod", "special characters escaped"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_with_the_fix(written, words):
+def test_what_cannot_be_followed_is_refused_with_the_fix(written, message):
     with pytest.raises(SettingError) as refused:
         configure({"health_store": written}, {})
 
-    assert words in str(refused.value)
+    assert message in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
@@ -119,7 +119,7 @@ def test_a_wrong_one_is_refused_by_an_explicit_transport_too():
 
 @pytest.mark.server("redis-server")
 @pytest.mark.parametrize("name", ["httpx", "httpx2"])
-def test_explicit_transports_share(ark, redis_server, told, name, caplog):
+def test_explicit_transports_share(ark, redis_server, recorded, name, caplog):
     caplog.set_level(logging.WARNING, "byteplus_trace")
     library = importlib.import_module(name)
     make = byteplus_trace.ModelArkTransport if name == "httpx" else byteplus_trace.httpx2.ModelArkTransport
@@ -136,8 +136,8 @@ def test_explicit_transports_share(ark, redis_server, told, name, caplog):
         make(
             policy={"targets": targets, "breaker": {"consecutive": 2}},
             health_store=redis_server.url,
-            tracer_provider=told.provider,
-            registry=told.registry,
+            tracer_provider=recorded.provider,
+            registry=recorded.registry,
         )
         for _ in range(2)
     ]
@@ -159,13 +159,13 @@ def test_explicit_transports_share(ark, redis_server, told, name, caplog):
 
     assert "1" == call(transports[1]).headers["x-byteplus-trace-attempts"]
     store = redis_server.url.removeprefix("redis://").replace("?namespace=", " ")
-    assert 1 == told.series("modelark_health_store_up", store=store)
-    assert 0 == told.series("modelark_health_store_errors_total")
+    assert 1 == recorded.series("modelark_health_store_up", store=store)
+    assert 0 == recorded.series("modelark_health_store_errors_total")
     for source in ("own", "fleet"):
-        assert 1 == told.series("modelark_breaker_openings_total", target="sg", source=source)
+        assert 1 == recorded.series("modelark_breaker_openings_total", target="sg", source=source)
     for transport in transports:
         transport._own.router.stop_sharing()
-    assert 0 == told.series("modelark_health_store_up", store=store)
+    assert 0 == recorded.series("modelark_health_store_up", store=store)
 
 
 # What people are shown.

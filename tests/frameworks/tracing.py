@@ -171,7 +171,7 @@ def openai_agents() -> Iterator[None]:
 
     class Copies(agents.TracingProcessor):
         def __init__(self) -> None:
-            self.under_way: dict[str, trace.Span] = {}
+            self.in_flight: dict[str, trace.Span] = {}
 
         def on_trace_start(self, run: Any) -> None:
             pass
@@ -180,14 +180,14 @@ def openai_agents() -> Iterator[None]:
             pass
 
         def on_span_start(self, span: Any) -> None:
-            parent = self.under_way.get(span.parent_id)
+            parent = self.in_flight.get(span.parent_id)
             context = trace.set_span_in_context(parent) if parent is not None else None
-            self.under_way[span.span_id] = trace.get_tracer("openai-agents").start_span(
+            self.in_flight[span.span_id] = trace.get_tracer("openai-agents").start_span(
                 span.span_data.type, context
             )
 
         def on_span_end(self, span: Any) -> None:
-            copy = self.under_way.pop(span.span_id)
+            copy = self.in_flight.pop(span.span_id)
             if span.span_data.type == "generation":
                 copy.set_attribute("gen_ai.operation.name", "chat")
                 for name, tokens in (span.span_data.usage or {}).items():

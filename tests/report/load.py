@@ -230,9 +230,9 @@ def loaded(count: int) -> Figures:
     figures.require(recorded == load.made, f"{recorded} exchanges of {load.made} calls")
     figures.require(not open_calls, f"{open_calls:.0f} calls are still counted as open")
     figures.require(not ours, f"{ours:.0f} faults of our own were swallowed")
-    left = threading.active_count() - threads_before, descriptors() - descriptors_before
-    figures.require(left[0] <= 3, f"{left[0]} threads are left")
-    figures.require(left[1] <= 3, f"{left[1]} descriptors are left")
+    remaining = threading.active_count() - threads_before, descriptors() - descriptors_before
+    figures.require(remaining[0] <= 3, f"{remaining[0]} threads are left")
+    figures.require(remaining[1] <= 3, f"{remaining[1]} descriptors are left")
     figures.require(load.growth < MOST_GROWTH, f"memory grows by {load.growth:.0f} bytes a call")
     stalls = sorted(load.stalls)
     figures.notes += [

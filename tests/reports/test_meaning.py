@@ -570,3 +570,27 @@ def test_a_bots_usage_is_what_its_models_used(read, used):
     usage = read("bot", STOP, used, "[DONE]").answer.usage
 
     assert (5, 2) == (usage.input_tokens, usage.output_tokens)
+
+
+BEGINS = {
+    "chat": [chunk({"content": "a"})],
+    "responses": [CREATED, DELTA],
+    "messages": [STARTED, TEXT],
+}
+
+
+@pytest.mark.parametrize("shown", [0, 1], ids=["at first", "after output"])
+@pytest.mark.parametrize("api", BEGINS)
+def test_a_stream_that_is_closed_at_an_event_that_nobody_can_read_has_failed(make_caller, api, shown):
+    """An SDK raises there, and closes the stream."""
+    before = BEGINS[api] if shown else []
+    events = [*map(json.dumps, before), "{cut", *map(json.dumps, BEGINS[api])]
+    body = b"".join(b"data: " + event.encode() + b"\n\n" for event in events)
+    caller = make_caller(httpx, "sync")
+
+    def closed_after(parts):
+        exchange, _ = caller.call(api, [(200, "text/event-stream", body)], stream=True, read_parts=parts)
+        return exchange.outcome, exchange.reason
+
+    assert ("error", "stream_error") == closed_after(len(before) + 1)
+    assert ("cancelled", "none") == closed_after(len(before) + 2)

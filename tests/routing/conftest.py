@@ -87,7 +87,7 @@ class Trip:
         return [step for step in self.steps if isinstance(step, Peek)]
 
     @property
-    def words(self):
+    def step_names(self):
         return [type(step).__name__ for step in self.steps]
 
     @property
@@ -135,15 +135,15 @@ class World:
                 assert len(trip.steps) < 100, "the plan does not end"
                 match step:
                     case Send():
-                        came, seen = self._sent(call, script.pop(0) if script else Reply(200))
+                        received, seen = self._sent(call, script.pop(0) if script else Reply(200))
                     case Peek():
-                        came = self._after(seen)
+                        received = self._after(seen)
                     case Wait():
                         self.clock.now += step.seconds
-                        came = None
+                        received = None
                     case Keep() | Discard():
-                        came = None
-                step = steps.send(came)
+                        received = None
+                step = steps.send(received)
         except StopIteration as end:
             trip.delivered = end.value
         assert [] == script, "the script was not played to its end"

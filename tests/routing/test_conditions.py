@@ -72,9 +72,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_what_is_refused(said):
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_refused(message):
     with pytest.raises(SettingError) as refused:
-        checked_query(WRONG[said])
+        checked_query(WRONG[message])
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)

@@ -37,15 +37,15 @@ def written(tmp_path):
 def test_it_tells_the_policy_as_it_is_understood(written, capsys):
     status = check(written(TABLE), {"KEY": SECRET})
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert 0 == status
     for part in (
         "targets, tried in this order:", "1. sg", "https://ark.eu-west.bytepluses.com/api/v3", "set\n", "a -> ep-b",
         "acct", "thinking", "30 s total", "at most 6 a call", "images: unsent_only", "retry      never",
         "warning: Calls may cross regions: 'sg' (ap-southeast-1) -> 'eu' (eu-west-1).", "valid, 1 warning",
     ):  # fmt: skip
-        assert part in said
-    assert not any(SECRET[at : at + 4] in said for at in range(len(SECRET) - 3))
+        assert part in output
+    assert not any(SECRET[at : at + 4] in output for at in range(len(SECRET) - 3))
 
 
 def test_a_file_that_cannot_be_followed_says_what_to_write(written, capsys):
@@ -57,9 +57,9 @@ def test_a_file_that_cannot_be_followed_says_what_to_write(written, capsys):
 def test_settings_that_cannot_both_be_followed_say_what_to_write(written, capsys):
     assert 2 == check(written({"attempt_spans": "when_retried", "propagate": True}), {})
 
-    said = capsys.readouterr().err
-    assert "attempt_spans='when_retried' cannot hold with propagate=True" in said
-    assert "write propagate=False, or leave attempt_spans out" in said
+    output = capsys.readouterr().err
+    assert "attempt_spans='when_retried' cannot hold with propagate=True" in output
+    assert "write propagate=False, or leave attempt_spans out" in output
 
 
 @pytest.mark.parametrize("content", [None, "not = [toml", "[1, 2]", "{", '{"metrics_prt": 9464}'])
@@ -68,9 +68,9 @@ def test_what_is_wrong_with_the_file_is_told_of_the_file_and_of_no_variable(writ
 
     assert 2 == check(file, {"BYTEPLUS_TRACE_CONFIG": "another.toml"})
 
-    told = capsys.readouterr().err
-    assert f"The file {file!r}" in told
-    assert "BYTEPLUS_TRACE_CONFIG" not in told
+    output = capsys.readouterr().err
+    assert f"The file {file!r}" in output
+    assert "BYTEPLUS_TRACE_CONFIG" not in output
 
 
 def test_a_file_without_a_name_is_not_valid(capsys):
@@ -121,12 +121,12 @@ def test_groups_conditions_and_weights_are_told(written, capsys):
         {},
     )  # fmt: skip
 
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (
         "where {'metadata.a': 1} -> one", "otherwise -> rest", "weight 2", "moving on at 503 alone", "2 times a target, at 429",
         "opens after 2 failures in a row, for", "0.5 s", "none: the caller's own",
     ):  # fmt: skip
-        assert part in said
+        assert part in output
 
 
 def test_it_is_a_command(written, capsys, monkeypatch):

@@ -75,9 +75,9 @@ def test_params_are_merged_downwards_and_the_rest_replaced_whole():
     assert [1.0, 9.0] == [first.request_timeout, second.request_timeout]
 
 
-@pytest.mark.parametrize("word", ["use_retry_after_header", "use_retry_after_headers"])
-def test_both_spellings_of_the_retry_header_are_understood(word):
-    (target,) = load({**BYTEPLUS, "retry": {"attempts": 1, word: False}}).leaves
+@pytest.mark.parametrize("spelling", ["use_retry_after_header", "use_retry_after_headers"])
+def test_both_spellings_of_the_retry_header_are_understood(spelling):
+    (target,) = load({**BYTEPLUS, "retry": {"attempts": 1, spelling: False}}).leaves
 
     assert not target.retry.use_retry_after
 
@@ -174,9 +174,9 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_what_else_is_refused(said):
+@pytest.mark.parametrize("message", WRONG)
+def test_what_else_is_refused(message):
     with pytest.raises(SettingError) as refused:
-        load(WRONG[said])
+        load(WRONG[message])
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)

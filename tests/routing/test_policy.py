@@ -78,12 +78,12 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_what_is_refused(said):
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_refused(message):
     with pytest.raises(SettingError) as refused:
-        WRONG[said]()
+        WRONG[message]()
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,11 @@ def test_a_key_is_not_in_any_refusal(make, messages):
     assert "very-secret" not in messages(refused.value)
 
 
-@pytest.mark.parametrize("words", [{"region": "${KEY}"}, {"only": ["${KEY}"]}, {"weight": "${KEY}"}, {"models": {"a": ["${KEY}"]}}, {"zone": "", "quota_group": "${KEY}"}])  # fmt: skip
-def test_what_came_from_the_environment_is_told_as_it_was_written(words, messages):
+@pytest.mark.parametrize("fields", [{"region": "${KEY}"}, {"only": ["${KEY}"]}, {"weight": "${KEY}"}, {"models": {"a": ["${KEY}"]}}, {"zone": "", "quota_group": "${KEY}"}])  # fmt: skip
+def test_what_came_from_the_environment_is_told_as_it_was_written(fields, messages):
     """However short it is, for in a wrong place it may be a key."""
     with pytest.raises(SettingError) as refused:
-        Policy.load({"targets": [{"name": "sg", "region": SG, **words}]}, {"KEY": "hush"})
+        Policy.load({"targets": [{"name": "sg", "region": SG, **fields}]}, {"KEY": "hush"})
 
     assert "hush" not in messages(refused.value)
 
@@ -344,14 +344,14 @@ def test_yaml_is_refused_with_what_makes_json_of_it(tmp_path, name):
         Policy.load(tmp_path / name)
 
 
-@pytest.mark.parametrize("said", UNREADABLE)
-def test_what_cannot_be_read(said):
-    source, environ = UNREADABLE[said]
+@pytest.mark.parametrize("message", UNREADABLE)
+def test_what_cannot_be_read(message):
+    source, environ = UNREADABLE[message]
 
     with pytest.raises(SettingError) as refused:
         Policy.load(source, environ)
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_toml_file_with_a_mistake_says_where(tmp_path):

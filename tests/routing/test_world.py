@@ -126,7 +126,7 @@ def travel(here, call, weathers, **asked):
         while True:
             steps += 1
             assert steps < 60, "the plan ends"
-            came = None
+            received = None
             match step:
                 case Send():
                     sends += 1
@@ -140,18 +140,18 @@ def travel(here, call, weathers, **asked):
                     _check_key(step, leaves, call)
                     routed = routed and step.target in leaves
                     current = weathers[(sends - 1) % len(weathers)]
-                    came = bounded(clock, current.seconds, step.timeout_seconds, current.outcome)
-                    running = running or _may_be_running(came)
+                    received = bounded(clock, current.seconds, step.timeout_seconds, current.outcome)
+                    running = running or _may_be_running(received)
                 case Peek():
                     seen = bounded(clock, 1.0, step.timeout_seconds, current.seen)
-                    came = seen
-                    output = isinstance(came, Peeked) and came.output
-                    running = running or _may_have_run_in_there(came)
+                    received = seen
+                    output = isinstance(received, Peeked) and received.output
+                    running = running or _may_have_run_in_there(received)
                 case Wait():
                     retry = leaves[step.target].retry or policy.retry
                     assert 0 < step.seconds <= max(retry.cap, retry.retry_after_cap)
                     clock.now += step.seconds
-            step = deciding.send(came)
+            step = deciding.send(received)
     except StopIteration as end:
         delivered = end.value
     if total is not None and routed:
@@ -174,16 +174,16 @@ def _check_key(send, leaves, call):
         assert call.url.startswith(target.address)
 
 
-def _may_be_running(came):
-    if isinstance(came, Failure):
-        return came.reached and came.kind in {"timeout", "reset"}
-    return came.status >= 500 and came.status != 503 and came.code not in KNOWN_REFUSALS
+def _may_be_running(received):
+    if isinstance(received, Failure):
+        return received.reached and received.kind in {"timeout", "reset"}
+    return received.status >= 500 and received.status != 503 and received.code not in KNOWN_REFUSALS
 
 
-def _may_have_run_in_there(came):
-    if isinstance(came, Failure):
+def _may_have_run_in_there(received):
+    if isinstance(received, Failure):
         return True
-    return came.empty or (came.failed and came.code not in KNOWN_REFUSALS)
+    return received.empty or (received.failed and received.code not in KNOWN_REFUSALS)
 
 
 # Codes by which the service says that it did not do the work.
@@ -237,8 +237,8 @@ def test_a_call_dropped_at_any_step_leaves_no_slot_taken(world, call, policy, we
         step = next(deciding)
         for at in range(steps):
             blow = weather[at % len(weather)]
-            came = {Send: blow.outcome, Peek: blow.seen}.get(type(step))
-            step = deciding.send(came)
+            received = {Send: blow.outcome, Peek: blow.seen}.get(type(step))
+            step = deciding.send(received)
     except StopIteration:
         pass
     deciding.close()

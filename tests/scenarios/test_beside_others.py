@@ -1,4 +1,4 @@
-"""Other instrumentations beside us, active before or after: no call is told twice, and ours is outermost over HTTP."""
+"""Other instrumentations beside us, active before or after: no call is recorded twice, and ours is outermost over HTTP."""
 
 import gc
 import weakref
@@ -26,13 +26,13 @@ def order(request):
 
 
 @pytest.fixture
-def both(instrument, told, order):
+def both(instrument, recorded, order):
     """Instrument with another instrumentor, in either order."""
     undo = []
 
     def begin(other, **settings):
         def theirs():
-            other.instrument(tracer_provider=told.provider)
+            other.instrument(tracer_provider=recorded.provider)
             undo.append(other)
 
         if order == "before us":
@@ -51,43 +51,43 @@ def http_instrumentor(library):
     return HTTPXClientInstrumentor() if library.__name__ == "httpx" else HTTPX2ClientInstrumentor()
 
 
-def children_of(told, parent):
-    return [span for span in told.spans if span.parent and span.parent.span_id == parent.context.span_id]
+def children_of(recorded, parent):
+    return [span for span in recorded.spans if span.parent and span.parent.span_id == parent.context.span_id]
 
 
-def test_http_spans_of_another_instrumentation_are_not_doubled(both, http, library, told, sg):
+def test_http_spans_of_another_instrumentation_are_not_doubled(both, http, library, recorded, sg):
     both(http_instrumentor(library))
 
     http.post(sg + "/chat/completions", CHAT)
 
-    assert 2 == len(told.spans)
-    assert told.attempts == children_of(told, told.one)
+    assert 2 == len(recorded.spans)
+    assert recorded.attempts == children_of(recorded, recorded.one)
 
 
-def test_http_spans_can_be_left_to_opentelemetry(both, http, library, told, sg, ark):
+def test_http_spans_can_be_left_to_opentelemetry(both, http, library, recorded, sg, ark):
     both(http_instrumentor(library), http_spans="otel")
 
     http.post(sg + "/chat/completions", CHAT)
 
-    (sent,) = children_of(told, told.one)
-    assert [] == told.attempts
+    (sent,) = children_of(recorded, recorded.one)
+    assert [] == recorded.attempts
     assert "opentelemetry.instrumentation.httpx" in sent.instrumentation_scope.name
     (request,) = ark.region("ap-southeast-1").requests
     assert f"{sent.context.span_id:016x}" in request.headers["traceparent"]
 
 
-def test_http_spans_of_opentelemetry_need_no_instrumentor(instrument, http, told, sg):
+def test_http_spans_of_opentelemetry_need_no_instrumentor(instrument, http, recorded, sg):
     instrument(http_spans="otel")
 
     http.post(sg + "/chat/completions", CHAT)
 
-    assert 1 == len(children_of(told, told.one))
-    assert 2 == len(told.spans)
+    assert 1 == len(children_of(recorded, recorded.one))
+    assert 2 == len(recorded.spans)
 
 
 @pytest.mark.parametrize("propagate", [False, True])
 def test_what_opentelemetry_records_and_sends_holds_no_query_and_no_baggage(
-    both, http, library, told, sg, ark, propagate
+    both, http, library, recorded, sg, ark, propagate
 ):
     """Its baggage is the application's, its query may hold a token."""
     both(http_instrumentor(library), http_spans="otel", propagate=propagate)
@@ -97,7 +97,7 @@ def test_what_opentelemetry_records_and_sends_holds_no_query_and_no_baggage(
     finally:
         context.detach(token)
 
-    assert not [span for span in told.spans if "secret" in repr(span.attributes)]
+    assert not [span for span in recorded.spans if "secret" in repr(span.attributes)]
     (request,) = ark.region("ap-southeast-1").requests
     assert propagate == ("baggage" in request.headers)
     assert "secret" == request.query["token"]
@@ -138,16 +138,16 @@ def wrapping(http, library, watched):
     return Around()
 
 
-def test_one_send_through_a_transport_that_wraps_another_is_one_http_span(both, http, library, told, sg):
+def test_one_send_through_a_transport_that_wraps_another_is_one_http_span(both, http, library, recorded, sg):
     both(http_instrumentor(library), http_spans="otel")
 
     http.run(*asking(http, sg + "/models"), transport=wrapping(http, library, []))
 
-    assert 1 == len([span for span in told.spans if "httpx" in span.instrumentation_scope.name])
+    assert 1 == len([span for span in recorded.spans if "httpx" in span.instrumentation_scope.name])
 
 
 def test_another_wrapper_of_the_transport_is_not_taken_for_opentelemetrys(
-    instrument, http, library, told, sg
+    instrument, http, library, recorded, sg
 ):
     instrument(http_spans="otel")
     transport, method = (
@@ -164,7 +164,9 @@ def test_another_wrapper_of_the_transport_is_not_taken_for_opentelemetrys(
     setattr(transport, method, theirs(getattr(transport, method)))
     http.run(*asking(http, sg + "/models"), transport=transport)
 
-    assert 1 == len(seen) == len([span for span in told.spans if "httpx" in span.instrumentation_scope.name])
+    assert (
+        1 == len(seen) == len([span for span in recorded.spans if "httpx" in span.instrumentation_scope.name])
+    )
 
 
 @pytest.fixture
@@ -183,10 +185,10 @@ def made(monkeypatch):
     return found
 
 
-def http_spans(told):
+def http_spans(recorded):
     return [
         span
-        for span in told.spans
+        for span in recorded.spans
         if "opentelemetry.instrumentation.httpx" in span.instrumentation_scope.name
     ]
 
@@ -208,17 +210,17 @@ def asks(http, url, times):
     return awork
 
 
-def test_opentelemetrys_transport_is_made_once_for_each_of_the_clients(instrument, http, told, sg, made):
+def test_opentelemetrys_transport_is_made_once_for_each_of_the_clients(instrument, http, recorded, sg, made):
     instrument(http_spans="otel")
 
     for _ in range(2):
         http.run(asks(http, sg + "/models", 3))
 
     assert 2 == len(made)
-    assert 6 == len(http_spans(told))
+    assert 6 == len(http_spans(recorded))
 
 
-def test_a_transport_that_was_sent_through_is_not_kept_alive(instrument, http, library, told, sg):
+def test_a_transport_that_was_sent_through_is_not_kept_alive(instrument, http, library, recorded, sg):
     instrument(http_spans="otel")
     transport = wrapping(http, library, [])
     alive = weakref.ref(transport)
@@ -227,11 +229,11 @@ def test_a_transport_that_was_sent_through_is_not_kept_alive(instrument, http, l
     del transport
     gc.collect()
 
-    assert 1 == len(http_spans(told))
+    assert 1 == len(http_spans(recorded))
     assert alive() is None
 
 
-def test_transports_that_are_equal_send_to_their_own_places(instrument, http, library, told, ark):
+def test_transports_that_are_equal_send_to_their_own_places(instrument, http, library, recorded, ark):
     """Such as dataclasses whose pools are not compared."""
     instrument(http_spans="otel")
     sent = []
@@ -264,7 +266,7 @@ def test_transports_that_are_equal_send_to_their_own_places(instrument, http, li
     assert ["sg", "eu", "sg"] == sent
 
 
-def test_a_transport_that_allows_no_weak_reference_is_sent_through(instrument, http, library, told, sg):
+def test_a_transport_that_allows_no_weak_reference_is_sent_through(instrument, http, library, recorded, sg):
     instrument(http_spans="otel")
 
     class Slotted:
@@ -293,18 +295,18 @@ def test_a_transport_that_allows_no_weak_reference_is_sent_through(instrument, h
         weakref.ref(transport)
     http.run(asks(http, sg + "/models", 2), transport=transport)
 
-    assert 2 == len(http_spans(told))
+    assert 2 == len(http_spans(recorded))
 
 
 @pytest.mark.parametrize("colour", ["sync"])
-def test_http_spans_go_to_the_provider_of_now(told, http, library, instrument, ark, sg, monkeypatch):
+def test_http_spans_go_to_the_provider_of_now(recorded, http, library, instrument, ark, sg, monkeypatch):
     """An application sets its provider when it likes, and what was made for the one before is not kept."""
     other = TracerProvider(shutdown_on_exit=False)
     exported = InMemorySpanExporter()
     other.add_span_processor(SimpleSpanProcessor(exported))
 
     def calls(client):
-        monkeypatch.setattr(trace, "get_tracer_provider", lambda: told.provider)
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: recorded.provider)
         instrument(http_spans="otel", tracer_provider=None)
         client.get(sg + "/models")
         monkeypatch.setattr(trace, "get_tracer_provider", lambda: other)
@@ -315,7 +317,7 @@ def test_http_spans_go_to_the_provider_of_now(told, http, library, instrument, a
 
     http.run(calls)
 
-    assert 1 == len(http_spans(told))
+    assert 1 == len(http_spans(recorded))
     assert ["opentelemetry.instrumentation.httpx", "byteplus_trace"] == [
         span.instrumentation_scope.name for span in exported.get_finished_spans()
     ]
@@ -323,7 +325,7 @@ def test_http_spans_go_to_the_provider_of_now(told, http, library, instrument, a
 
 @pytest.mark.parametrize("colour", ["sync"])
 def test_an_instrumentor_that_comes_and_goes_between_calls_doubles_no_span(
-    instrument, told, http, library, sg
+    instrument, recorded, http, library, sg
 ):
     instrument(http_spans="otel")
     instrumentor, hooked = http_instrumentor(library), []
@@ -331,7 +333,7 @@ def test_an_instrumentor_that_comes_and_goes_between_calls_doubles_no_span(
     def calls(client):
         client.get(sg + "/models")
         instrumentor.instrument(
-            tracer_provider=told.provider, request_hook=lambda span, request: hooked.append(request)
+            tracer_provider=recorded.provider, request_hook=lambda span, request: hooked.append(request)
         )
         client.get(sg + "/models")
         instrumentor.uninstrument()
@@ -339,12 +341,12 @@ def test_an_instrumentor_that_comes_and_goes_between_calls_doubles_no_span(
 
     http.run(calls)
 
-    assert 3 == len(http_spans(told))
+    assert 3 == len(http_spans(recorded))
     assert 1 == len(hooked)
 
 
 @pytest.mark.parametrize("colour", ["sync"])
-def test_threads_that_share_a_client_have_a_span_for_each_of_their_sends(instrument, told, http, sg):
+def test_threads_that_share_a_client_have_a_span_for_each_of_their_sends(instrument, recorded, http, sg):
     instrument(http_spans="otel")
 
     def calls(client):
@@ -353,17 +355,17 @@ def test_threads_that_share_a_client_have_a_span_for_each_of_their_sends(instrum
 
     http.run(calls)
 
-    assert 40 == len(http_spans(told))
+    assert 40 == len(http_spans(recorded))
 
 
-def test_the_hooks_that_an_application_gave_opentelemetry_are_called(instrument, http, library, told, sg):
+def test_the_hooks_that_an_application_gave_opentelemetry_are_called(instrument, http, library, recorded, sg):
     instrumentor, hooked = http_instrumentor(library), []
 
     async def hook(span, request):
         hooked.append(request.url)
 
     instrumentor.instrument(
-        tracer_provider=told.provider,
+        tracer_provider=recorded.provider,
         request_hook=lambda span, request: hooked.append(request.url),
         async_request_hook=hook,
     )
@@ -374,63 +376,65 @@ def test_the_hooks_that_an_application_gave_opentelemetry_are_called(instrument,
         instrumentor.uninstrument()
 
     assert 1 == len(hooked)
-    assert not [span for span in told.spans if "a=1" in repr(span.attributes)]
+    assert not [span for span in recorded.spans if "a=1" in repr(span.attributes)]
 
 
-def call_within(told, http, sg, name, attributes):
-    """A chat inside another instrumentation's span, where a framework's said that the model call is told."""
-    with told.provider.get_tracer("theirs").start_as_current_span(name, attributes=attributes):
+def call_within(recorded, http, sg, name, attributes):
+    """A chat inside another instrumentation's span, where a framework's said that the model call is recorded."""
+    with recorded.provider.get_tracer("theirs").start_as_current_span(name, attributes=attributes):
         token = context.attach(context.set_value("suppress_language_model_instrumentation", True))
         try:
             http.post(sg + "/chat/completions", CHAT)
         finally:
             context.detach(token)
-    return next(span for span in told.spans if span.name == name)
+    return next(span for span in recorded.spans if span.name == name)
 
 
-def test_the_span_of_a_model_call_that_a_framework_tells_is_given_what_we_know(instrument, told, http, sg):
+def test_the_span_of_a_model_call_that_a_framework_tells_is_given_what_we_know(
+    instrument, recorded, http, sg
+):
     instrument()
 
-    outer = call_within(told, http, sg, "ChatOpenAI.chat", {"gen_ai.operation.name": "chat"})
+    outer = call_within(recorded, http, sg, "ChatOpenAI.chat", {"gen_ai.operation.name": "chat"})
 
-    assert [outer] == told.logical
+    assert [outer] == recorded.logical
     assert "ok" == outer.attributes["byteplus.modelark.outcome"]
-    assert told.attempts == children_of(told, outer)
+    assert recorded.attempts == children_of(recorded, outer)
 
 
 @pytest.mark.parametrize("operation", ["invoke_agent", None])
 def test_a_framework_that_says_so_outside_of_its_models_span_leaves_the_call_to_us(
-    instrument, told, http, sg, operation
+    instrument, recorded, http, sg, operation
 ):
     """OpenLLMetry's LangChain instrumentation, whose own span is no longer the current one when the call is made."""
     instrument()
 
     outer = call_within(
-        told, http, sg, "RunnableSequence", {"gen_ai.operation.name": operation} if operation else {}
+        recorded, http, sg, "RunnableSequence", {"gen_ai.operation.name": operation} if operation else {}
     )
 
-    (chat,) = [span for span in told.logical if span is not outer]
-    assert [chat] == children_of(told, outer)
-    assert told.attempts == children_of(told, chat)
+    (chat,) = [span for span in recorded.logical if span is not outer]
+    assert [chat] == children_of(recorded, outer)
+    assert recorded.attempts == children_of(recorded, chat)
     assert "byteplus.modelark.outcome" not in outer.attributes
 
 
-def test_a_call_that_openais_instrumentor_tells_is_told_once(both, told, sg):
+def test_a_call_that_openais_instrumentor_tells_is_told_once(both, recorded, sg):
     both(OpenAIInstrumentor())
 
     with openai.OpenAI(base_url=sg, api_key="key") as client:
         client.chat.completions.create(**CHAT)
 
-    genai = told.logical
+    genai = recorded.logical
     assert 1 == len(genai)
     assert "opentelemetry.instrumentation.genai.openai" in genai[0].instrumentation_scope.name
     assert "ap-southeast-1" == genai[0].attributes["cloud.region"]
     assert "ok" == genai[0].attributes["byteplus.modelark.outcome"]
-    assert told.attempts == children_of(told, genai[0])
-    assert 1 == told.series("modelark_operations_total", outcome="ok")
+    assert recorded.attempts == children_of(recorded, genai[0])
+    assert 1 == recorded.series("modelark_operations_total", outcome="ok")
 
 
-def test_the_span_of_openais_instrumentor_has_all_that_is_ours_to_say(both, told, sg):
+def test_the_span_of_openais_instrumentor_has_all_that_is_ours_to_say(both, recorded, sg):
     """What was asked as well as what came of it, and nothing under the conventions' names that is its own to say."""
     both(OpenAIInstrumentor())
     asked = {"thinking": {"type": "disabled"}, "service_tier": "fast"}
@@ -445,7 +449,7 @@ def test_the_span_of_openais_instrumentor_has_all_that_is_ours_to_say(both, told
             extra_headers={"x-client-request-id": "c-1", "x-stainless-retry-count": "1"},
         )
 
-    (span,) = told.logical
+    (span,) = recorded.logical
     ours = {
         name.removeprefix("byteplus.modelark."): value
         for name, value in span.attributes.items()
@@ -468,13 +472,13 @@ def test_the_span_of_openais_instrumentor_has_all_that_is_ours_to_say(both, told
     assert "u-7" == span.attributes["user.id"]
 
 
-def test_a_stream_that_openais_instrumentor_tells_is_told_once(both, told, sg):
+def test_a_stream_that_openais_instrumentor_tells_is_told_once(both, recorded, sg):
     both(OpenAIInstrumentor())
 
     with openai.OpenAI(base_url=sg, api_key="key") as client:
         list(client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True}))
 
-    genai = told.logical
+    genai = recorded.logical
     assert 1 == len(genai)
     assert "ok" == genai[0].attributes["byteplus.modelark.outcome"]
-    assert told.series("modelark_tokens_total", type="output") > 0
+    assert recorded.series("modelark_tokens_total", type="output") > 0

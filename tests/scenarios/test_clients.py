@@ -85,48 +85,50 @@ CASES = [
 ]
 
 
-def expect_one_call(told, name):
+def expect_one_call(recorded, name):
     operation, api = EXPECTED[name]
-    span = told.one
+    span = recorded.one
     assert operation == span.attributes["gen_ai.operation.name"]
     assert api == span.attributes["byteplus.modelark.api"]
     assert "ok" == span.attributes["byteplus.modelark.outcome"]
     assert "ap-southeast-1" == span.attributes["cloud.region"]
-    (attempt,) = told.attempts
+    (attempt,) = recorded.attempts
     assert attempt.parent.span_id == span.context.span_id
     streamed = name.startswith("streamed")
     assert streamed == ("gen_ai.response.time_to_first_chunk" in span.attributes)
-    assert 1 == told.series("modelark_operations_total", operation=operation, api=api, outcome="ok")
-    assert 1 == told.series(
+    assert 1 == recorded.series("modelark_operations_total", operation=operation, api=api, outcome="ok")
+    assert 1 == recorded.series(
         "modelark_operation_duration_seconds_count", stream=str(streamed).lower(), result="ok"
     )
-    assert 1 == told.series("modelark_attempts_total", result="ok", reason="none")
-    (exchange,) = told.exchanges
+    assert 1 == recorded.series("modelark_attempts_total", result="ok", reason="none")
+    (exchange,) = recorded.exchanges
     usage = exchange.answer.usage
     if operation in {"chat", "embeddings"}:
         assert usage.input_tokens == span.attributes["gen_ai.usage.input_tokens"]
-        assert usage.input_tokens == told.series("modelark_tokens_total", type="input") > 0
+        assert usage.input_tokens == recorded.series("modelark_tokens_total", type="input") > 0
     if operation == "chat":
         assert ("stop",) == span.attributes["gen_ai.response.finish_reasons"]
         assert exchange.answer.id == span.attributes["gen_ai.response.id"]
-        assert usage.output_tokens == told.series("modelark_tokens_total", type="output") > 0
-        assert usage.reasoning_tokens == told.series("modelark_tokens_total", type="reasoning")
+        assert usage.output_tokens == recorded.series("modelark_tokens_total", type="output") > 0
+        assert usage.reasoning_tokens == recorded.series("modelark_tokens_total", type="reasoning")
     if "image" in name:
         assert (
-            exchange.answer.images.generated == told.series("modelark_images_total", status="generated") > 0
+            exchange.answer.images.generated
+            == recorded.series("modelark_images_total", status="generated")
+            > 0
         )
 
 
 @pytest.mark.parametrize(
     ("make", "name", "call"), [case[1:] for case in CASES], ids=[f"{c[0]}: {c[2]}" for c in CASES]
 )
-def test_a_call_of_a_client_is_seen_once(instrument, told, sg, make, name, call):
+def test_a_call_of_a_client_is_seen_once(instrument, recorded, sg, make, name, call):
     instrument()
 
     with make(sg) as client:
         call(client)
 
-    expect_one_call(told, name)
+    expect_one_call(recorded, name)
 
 
 async def everything(made):
@@ -165,7 +167,7 @@ ASYNC_CASES = [
 @pytest.mark.parametrize(
     ("kind", "name", "call"), [case[1:] for case in ASYNC_CASES], ids=[f"{c[0]}: {c[2]}" for c in ASYNC_CASES]
 )
-def test_a_call_of_an_async_client_is_seen_once(instrument, told, sg, kind, name, call):
+def test_a_call_of_an_async_client_is_seen_once(instrument, recorded, sg, kind, name, call):
     instrument()
 
     async def main():
@@ -175,19 +177,19 @@ def test_a_call_of_an_async_client_is_seen_once(instrument, told, sg, kind, name
 
     anyio.run(main)
 
-    expect_one_call(told, name)
+    expect_one_call(recorded, name)
 
 
-def test_a_client_made_before_is_seen_too(instrument, told, sg):
+def test_a_client_made_before_is_seen_too(instrument, recorded, sg):
     with openai_client(sg) as client:
         instrument()
 
         OPENAI_CALLS["chat"](client)
 
-    assert 1 == len(told.logical)
+    assert 1 == len(recorded.logical)
 
 
-def test_openais_async_stream_stops_at_done_and_iterates_again(instrument, told, sg):
+def test_openais_async_stream_stops_at_done_and_iterates_again(instrument, recorded, sg):
     """Its second pass over the stream, after `[DONE]`, changes nothing."""
     instrument()
 
@@ -198,10 +200,10 @@ def test_openais_async_stream_stops_at_done_and_iterates_again(instrument, told,
 
     chunks = anyio.run(main)
 
-    assert chunks[-1].usage.completion_tokens == told.one.attributes["gen_ai.usage.output_tokens"]
+    assert chunks[-1].usage.completion_tokens == recorded.one.attributes["gen_ai.usage.output_tokens"]
 
 
-def test_an_ark_stream_left_without_closing_is_abandoned(instrument, told, sg):
+def test_an_ark_stream_left_without_closing_is_abandoned(instrument, recorded, sg):
     """Nobody ever closes it: only the collector notices."""
     instrument()
     client = ark_client(sg)
@@ -209,11 +211,11 @@ def test_an_ark_stream_left_without_closing_is_abandoned(instrument, told, sg):
         break
     gc.collect()
 
-    assert "abandoned" == told.one.attributes["byteplus.modelark.outcome"]
+    assert "abandoned" == recorded.one.attributes["byteplus.modelark.outcome"]
     client.close()
 
 
-def test_a_failed_image_in_a_stream_makes_the_sdk_raise_and_the_call_an_error(instrument, told, sg):
+def test_a_failed_image_in_a_stream_makes_the_sdk_raise_and_the_call_an_error(instrument, recorded, sg):
     instrument()
     group = {"sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": 2}}
 
@@ -227,21 +229,21 @@ def test_a_failed_image_in_a_stream_makes_the_sdk_raise_and_the_call_an_error(in
     client.close()
     gc.collect()
 
-    assert "error" == told.one.attributes["byteplus.modelark.outcome"]
-    assert 1 == told.series("modelark_images_total", status="failed")
-    assert 1 == told.series("modelark_images_total", status="generated")
+    assert "error" == recorded.one.attributes["byteplus.modelark.outcome"]
+    assert 1 == recorded.series("modelark_images_total", status="failed")
+    assert 1 == recorded.series("modelark_images_total", status="generated")
 
 
-def test_an_sdks_retries_are_calls_of_their_own(instrument, told, sg, ark):
+def test_an_sdks_retries_are_calls_of_their_own(instrument, recorded, sg, ark):
     instrument()
     ark.region("ap-southeast-1").fails(503, times=1, retry_after=0)
 
     with openai.OpenAI(base_url=sg, api_key="key", max_retries=1) as client:
         OPENAI_CALLS["chat"](client)
 
-    outcomes = [span.attributes["byteplus.modelark.outcome"] for span in told.logical]
+    outcomes = [span.attributes["byteplus.modelark.outcome"] for span in recorded.logical]
     assert ["error", "ok"] == outcomes
-    assert 1 == told.logical[1].attributes["byteplus.modelark.sdk_retry"]
+    assert 1 == recorded.logical[1].attributes["byteplus.modelark.sdk_retry"]
 
 
 @pytest.mark.parametrize("keyed", [True, False])

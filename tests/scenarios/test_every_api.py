@@ -1,4 +1,4 @@
-"""Every row of the API table, called by plain httpx and httpx2 clients: what is told of each."""
+"""Every row of the API table, called by plain httpx and httpx2 clients: what is recorded of each."""
 
 import pytest
 from opentelemetry.trace import StatusCode
@@ -13,7 +13,7 @@ IMAGE = {"model": "seedream-4-0-250828", "prompt": "a river"}
 VIDEO = {"model": "seedance-1-0-pro-250528", "content": [{"type": "text", "text": "a river"}]}
 CONTEXT = {"model": "seed-1-6-250915", "messages": CHAT["messages"], "mode": "session"}
 
-# Path, body, operation and API; whether tokens are told.
+# Path, body, operation and API; whether tokens are recorded.
 GENERATING = [
     ("/chat/completions", CHAT, "chat", "chat_completions", True),
     ("/chat/completions", STREAMED, "chat", "chat_completions", True),
@@ -41,60 +41,60 @@ GENERATING = [
     ids=[f"{row[3]}{' streamed' if row[1].get('stream') else ''}" for row in GENERATING],
 )
 def test_a_generating_call_is_one_span_and_one_attempt(
-    http, instrument, told, sg, path, body, operation, api, tokens
+    http, instrument, recorded, sg, path, body, operation, api, tokens
 ):
     instrument()
 
     reply = http.post(sg + path, body)
 
     assert 200 == reply.status_code
-    span = told.one
+    span = recorded.one
     assert operation == span.attributes["gen_ai.operation.name"]
     assert api == span.attributes["byteplus.modelark.api"]
     assert body["model"] == span.attributes["gen_ai.request.model"]
     assert "ok" == span.attributes["byteplus.modelark.outcome"]
-    assert [span.context.span_id] == [attempt.parent.span_id for attempt in told.attempts]
-    assert tokens == (told.series("modelark_tokens_total", type="input", operation=operation) > 0)
+    assert [span.context.span_id] == [attempt.parent.span_id for attempt in recorded.attempts]
+    assert tokens == (recorded.series("modelark_tokens_total", type="input", operation=operation) > 0)
     assert tokens == ("gen_ai.usage.input_tokens" in span.attributes)
-    assert 1 == told.series("modelark_operations_total", operation=operation, api=api, outcome="ok")
+    assert 1 == recorded.series("modelark_operations_total", operation=operation, api=api, outcome="ok")
 
 
 @pytest.mark.parametrize("colour", ["sync"])
-def test_a_context_is_made_and_talked_in(http, instrument, told, sg):
+def test_a_context_is_made_and_talked_in(http, instrument, recorded, sg):
     instrument()
 
     made = http.post(sg + "/context/create", CONTEXT).json()["id"]
     http.post(sg + "/context/chat/completions", {**CHAT, "context_id": made})
 
-    assert ["context_create", "context_chat"] == [exchange.call.api for exchange in told.exchanges]
-    assert "context_chat" == told.one.attributes["byteplus.modelark.api"]
+    assert ["context_create", "context_chat"] == [exchange.call.api for exchange in recorded.exchanges]
+    assert "context_chat" == recorded.one.attributes["byteplus.modelark.api"]
 
 
 @pytest.mark.parametrize("colour", ["sync"])
-def test_a_fetched_response_makes_no_claim_of_tokens(http, instrument, told, sg):
+def test_a_fetched_response_makes_no_claim_of_tokens(http, instrument, recorded, sg):
     """They were counted when it was made."""
     instrument()
     made = http.post(sg + "/responses", RESPONSE).json()["id"]
-    before = told.series("modelark_tokens_total")
+    before = recorded.series("modelark_tokens_total")
 
     http.run(lambda client: client.get(f"{sg}/responses/{made}"))
     http.run(lambda client: client.get(f"{sg}/responses/{made}/input_items"))
     http.run(lambda client: client.delete(f"{sg}/responses/{made}"))
 
-    fetched = told.logical[-1]
+    fetched = recorded.logical[-1]
     assert "fetch_response" == fetched.attributes["gen_ai.operation.name"]
     assert made == fetched.attributes["gen_ai.response.id"]
     assert not [name for name in fetched.attributes if name.startswith("gen_ai.usage")]
-    assert before == told.series("modelark_tokens_total")
+    assert before == recorded.series("modelark_tokens_total")
     assert ["responses", "responses_get", "responses_input_items", "responses_delete"] == [
-        exchange.call.api for exchange in told.exchanges
+        exchange.call.api for exchange in recorded.exchanges
     ]
-    assert 4 == len(told.attempts)
-    assert 2 == len(told.logical)
+    assert 4 == len(recorded.attempts)
+    assert 2 == len(recorded.logical)
 
 
 @pytest.mark.parametrize("colour", ["sync"])
-def test_a_fetch_names_the_response_and_says_how_it_stands(http, instrument, told, ark, sg):
+def test_a_fetch_names_the_response_and_says_how_it_stands(http, instrument, recorded, ark, sg):
     """One that has failed was fetched all the same; one that is not there was not."""
     ark.region("ap-southeast-1").replays(
         b'{"id":"resp_1","status":"failed","error":{"code":"server_error"}}', times=1
@@ -104,18 +104,18 @@ def test_a_fetch_names_the_response_and_says_how_it_stands(http, instrument, tol
     for _ in range(2):
         http.run(lambda client: client.get(f"{sg}/responses/resp_1"))
 
-    failed, missing = told.logical
-    assert ("resp_1", "resp_1") == tuple(span.attributes["gen_ai.response.id"] for span in told.logical)
+    failed, missing = recorded.logical
+    assert ("resp_1", "resp_1") == tuple(span.attributes["gen_ai.response.id"] for span in recorded.logical)
     assert "failed" == failed.attributes["gen_ai.response.status"]
     assert ("error",) == failed.attributes["gen_ai.response.finish_reasons"]
     assert StatusCode.UNSET is failed.status.status_code
     assert StatusCode.ERROR is missing.status.status_code
     assert "gen_ai.response.status" not in missing.attributes
-    assert ["ok", "error"] == [exchange.outcome for exchange in told.exchanges]
+    assert ["ok", "error"] == [exchange.outcome for exchange in recorded.exchanges]
 
 
 @pytest.mark.parametrize("colour", ["sync"])
-def test_a_polled_video_counts_its_usage_once(http, instrument, told, sg):
+def test_a_polled_video_counts_its_usage_once(http, instrument, recorded, sg):
     instrument()
     made = http.post(sg + "/contents/generations/tasks", VIDEO).json()["id"]
 
@@ -123,10 +123,10 @@ def test_a_polled_video_counts_its_usage_once(http, instrument, told, sg):
         http.run(lambda client: client.get(f"{sg}/contents/generations/tasks/{made}"))
     http.run(lambda client: client.get(f"{sg}/contents/generations/tasks"))
 
-    finished = [each for each in told.exchanges if each.answer.status == "succeeded"]
+    finished = [each for each in recorded.exchanges if each.answer.status == "succeeded"]
     assert len(finished) > 1
-    assert finished[0].answer.usage.output_tokens == told.series("modelark_tokens_total", type="output")
-    assert 1 == len(told.logical)
+    assert finished[0].answer.usage.output_tokens == recorded.series("modelark_tokens_total", type="output")
+    assert 1 == len(recorded.logical)
 
 
 @pytest.mark.parametrize("colour", ["sync"])
@@ -138,14 +138,14 @@ def test_a_polled_video_counts_its_usage_once(http, instrument, told, sg):
     ],
 )
 def test_what_no_model_answers_is_an_attempt_and_a_count_without_genai_claims(
-    http, instrument, told, sg, path, body, api
+    http, instrument, recorded, sg, path, body, api
 ):
     instrument()
 
     http.post(sg + path, body)
 
-    assert [] == told.logical
-    (attempt,) = told.attempts
+    assert [] == recorded.logical
+    (attempt,) = recorded.attempts
     assert attempt.parent is None
     assert not [name for name in attempt.attributes if name.startswith("gen_ai.")]
-    assert 1 == told.series("modelark_operations_total", operation="other", api=api)
+    assert 1 == recorded.series("modelark_operations_total", operation="other", api=api)

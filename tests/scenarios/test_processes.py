@@ -120,9 +120,9 @@ def test_spans_reach_a_real_otlp_receiver_with_the_right_parents(receiver, sg):
     assert "shop" == attributes_of(resource.resource)["service.name"]
     assert "chat seed-1-6-250915" == logical.name
     assert attempt.parent_span_id == logical.span_id
-    told = attributes_of(logical)
-    assert told["gen_ai.usage.input_tokens"] > 0
-    assert "ap-southeast-1" == told["cloud.region"]
+    recorded = attributes_of(logical)
+    assert recorded["gen_ai.usage.input_tokens"] > 0
+    assert "ap-southeast-1" == recorded["cloud.region"]
 
 
 def test_a_program_that_just_ends_still_exports(receiver, sg):
@@ -386,8 +386,8 @@ def test_a_call_that_is_open_when_the_program_ends_is_told_as_abandoned(receiver
     )
 
     assert ["left", "abandoned"] == done.stdout.split()
-    told = [attributes_of(span).get("byteplus.modelark.outcome") for _, _, span in receiver.spans]
-    assert sorted(filter(None, told)) == ["abandoned"]
+    recorded = [attributes_of(span).get("byteplus.modelark.outcome") for _, _, span in receiver.spans]
+    assert sorted(filter(None, recorded)) == ["abandoned"]
 
 
 def test_an_application_that_sets_its_provider_later_is_told_of_a_call_that_is_open_at_the_end(receiver, sg):
@@ -513,18 +513,18 @@ def test_grpc_without_its_exporter_is_one_line_and_the_program_runs(sg, variable
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "words"),
+    ("endpoint", "advice"),
     [
         ("collector:4318", "='collector:4318' must begin with http:// or https://: write http://collector:4318."),
         ("grpc://me:key@collector:4317", "='grpc://collector:4317' must begin with http:// or https://: write http://collector:4317."),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_an_endpoint_that_http_cannot_reach_is_refused_with_the_one_to_write(variable, endpoint, words):
+def test_an_endpoint_that_http_cannot_reach_is_refused_with_the_one_to_write(variable, endpoint, advice):
     with pytest.raises(SettingError) as refused:
         exporting.own_provider(None, {variable: endpoint})
 
-    assert f"{variable}{words}" == str(refused.value)
+    assert f"{variable}{advice}" == str(refused.value)
 
 
 def test_spans_can_go_to_the_console(sg):

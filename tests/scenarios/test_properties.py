@@ -223,17 +223,17 @@ def url_of(name):
     return f"https://{name}.ark.example/api/v3"
 
 
-def target_of(at, given_target):
+def target_of(at, drawn_target):
     name = f"t{at}"
     return Target(
         name,
-        region=given_target["region"],
+        region=drawn_target["region"],
         base_url=url_of(name),
-        api_key=f"key-{name}" if given_target["keyed"] else None,
-        models={MODEL: f"{MODEL}-at-{name}"} if given_target["mapped"] else {},
-        override_params={"thinking": {"type": "disabled"}} if given_target["overrides"] else {},
-        weight=given_target["weight"],
-        quota_group=given_target["quota_group"],
+        api_key=f"key-{name}" if drawn_target["keyed"] else None,
+        models={MODEL: f"{MODEL}-at-{name}"} if drawn_target["mapped"] else {},
+        override_params={"thinking": {"type": "disabled"}} if drawn_target["overrides"] else {},
+        weight=drawn_target["weight"],
+        quota_group=drawn_target["quota_group"],
     )
 
 
@@ -298,12 +298,12 @@ def ask(client, at, kind):
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(given_targets=targets, given_policy=policies, given_calls=calls, seed=st.integers(0, 1_000))
-def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
-    if given_policy["mode"] == "loadbalance" and not any(each["weight"] for each in given_targets):
-        given_targets[0]["weight"] = 1
-    policy = Policy(targets=[target_of(at, each) for at, each in enumerate(given_targets)], **given_policy)
-    world = World({f"t{at}": list(each["script"]) for at, each in enumerate(given_targets)})
+@given(drawn_targets=targets, drawn_policy=policies, drawn_calls=calls, seed=st.integers(0, 1_000))
+def test_the_laws_hold(clock, drawn_targets, drawn_policy, drawn_calls, seed):
+    if drawn_policy["mode"] == "loadbalance" and not any(each["weight"] for each in drawn_targets):
+        drawn_targets[0]["weight"] = 1
+    policy = Policy(targets=[target_of(at, each) for at, each in enumerate(drawn_targets)], **drawn_policy)
+    world = World({f"t{at}": list(each["script"]) for at, each in enumerate(drawn_targets)})
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -320,10 +320,10 @@ def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
     random.seed(seed)
 
     with httpx.Client(transport=ours, headers={"Authorization": "Bearer callers"}) as client:
-        for call in given_calls:
+        for call in drawn_calls:
             before = len(world.sent)
             began = clock.now
-            addressed = call["to"] % len(given_targets)
+            addressed = call["to"] % len(drawn_targets)
             seen = ask(client, addressed, call["kind"])
             ours._own.flush(5)
             sends = world.sent[before:]
@@ -335,7 +335,7 @@ def test_the_laws_hold(clock, given_targets, given_policy, given_calls, seed):
             nothing_follows_the_first_output(sends)
             the_reply_is_one_targets(call["kind"], seen, sends)
             each_target_is_sent_its_own(policy, call["kind"], addressed, sends)
-            each_send_is_told(exchange, sends)
+            each_send_is_recorded(exchange, sends)
             the_outcome_is_what_the_caller_saw(exchange, seen, sends)
             if policy.deadline.total is not None:
                 assert clock.now - began <= policy.deadline.total
@@ -361,13 +361,13 @@ def the_reply_is_one_targets(kind, seen, sends):
     if seen.status is None:
         assert b"" == seen.parts
         return
-    replies = [parts_given(request, name, fault) for name, fault, request in sends]
+    replies = [parts_sent(request, name, fault) for name, fault, request in sends]
     assert seen.parts in replies
     if seen.status == 200 and seen.error is None and kind != "stream" and seen.parts:
         assert seen.parts == replies[-1]
 
 
-def parts_given(request, name, fault):
+def parts_sent(request, name, fault):
     try:
         response = {**FAULTS, **IN_STREAM}[fault][0](request, name)
     except httpx.TransportError:
@@ -400,7 +400,7 @@ def each_target_is_sent_its_own(policy, kind, addressed, sends):
             assert own == received
 
 
-def each_send_is_told(exchange, sends):
+def each_send_is_recorded(exchange, sends):
     assert [name for name, _, _ in sends] == [attempt.target for attempt in exchange.attempts]
     assert list(range(1, len(sends) + 1)) == [attempt.number for attempt in exchange.attempts]
     if sends:

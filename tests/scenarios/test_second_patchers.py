@@ -21,7 +21,7 @@ def order(request):
 @pytest.mark.parametrize("routed", [False, True])
 @pytest.mark.parametrize("found_by", ["the class", "its dict"])
 def test_a_patcher_may_call_the_original_with_the_client_first(
-    http, library, instrument, told, sg, monkeypatch, order, found_by, routed
+    http, library, instrument, recorded, sg, monkeypatch, order, found_by, routed
 ):
     """As respx does; functions are taken off classes in both of these manners."""
     policy = Policy(targets=[Target("sg", region="ap-southeast-1", base_url=sg, api_key="k")])
@@ -41,11 +41,11 @@ def test_a_patcher_may_call_the_original_with_the_client_first(
 
     assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
     assert seen
-    assert 1 == len(told.exchanges)
+    assert 1 == len(recorded.exchanges)
     byteplus_trace.uninstrument()
 
 
-def test_what_respx_passes_through_is_seen(instrument, told, sg, order):
+def test_what_respx_passes_through_is_seen(instrument, recorded, sg, order):
     if order == "before us":
         instrument()
     with respx.mock(using="httpx") as mocked:
@@ -60,13 +60,15 @@ def test_what_respx_passes_through_is_seen(instrument, told, sg, order):
 
     byteplus_trace.flush()
     # Who patched last stands outside: what respx answers there itself never comes to us.
-    assert {"before us": [200], "after us": [200, 503]}[order] == [each.status for each in told.exchanges]
+    assert {"before us": [200], "after us": [200, 503]}[order] == [each.status for each in recorded.exchanges]
 
 
 @pytest.mark.parametrize("port", [65536, 99999])
 @pytest.mark.parametrize("host", ["ark.eu-west.bytepluses.com", "127.0.0.1"])
 @pytest.mark.parametrize("routed", [False, True])
-def test_a_port_that_is_none_is_the_librarys_to_refuse(http, library, instrument, told, port, host, routed):
+def test_a_port_that_is_none_is_the_librarys_to_refuse(
+    http, library, instrument, recorded, port, host, routed
+):
     url, sent = f"http://{host}:{port}/api/v3/chat/completions", []
     policy = Policy(targets=[Target("eu", region="eu-west-1", api_key="k", only={"images"})])
     instrument(policy=policy if routed else None, base_urls={"http://127.0.0.1:65535/api/v3": "eu-west-1"})

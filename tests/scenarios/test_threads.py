@@ -43,20 +43,20 @@ def in_threads(count, work):
     assert [] == faults
 
 
-def under_own_parents(told):
+def under_own_parents(recorded):
     """Every call is the child of the span that was open around it, and wears that span's own number."""
-    by_id = {span.context.span_id: span for span in told.spans}
-    for span in told.logical:
+    by_id = {span.context.span_id: span for span in recorded.spans}
+    for span in recorded.logical:
         outer = by_id[span.parent.span_id]
         assert outer.name == span.attributes["byteplus.modelark.metadata.number"]
         assert outer.context.trace_id == span.context.trace_id
-    for span in told.attempts:
+    for span in recorded.attempts:
         assert "gen_ai.operation.name" in by_id[span.parent.span_id].attributes
 
 
-def test_eight_threads_of_fifty_calls(instrument, told, ark, sg, hasty):
+def test_eight_threads_of_fifty_calls(instrument, recorded, ark, sg, hasty):
     instrument()
-    tracer = told.provider.get_tracer("app")
+    tracer = recorded.provider.get_tracer("app")
 
     def work(thread):
         with httpx.Client(headers=HEADERS, timeout=30) as client:
@@ -74,20 +74,22 @@ def test_eight_threads_of_fifty_calls(instrument, told, ark, sg, hasty):
 
     in_threads(8, work)
 
-    under_own_parents(told)
-    assert 400 == len(told.logical) == len(told.attempts) == len(told.exchanges)
-    assert 400 == told.series("modelark_operations_total", outcome="ok")
-    assert 400 == told.series("modelark_attempts_total", result="ok")
-    assert 400 == told.series("modelark_operation_duration_seconds_count")
-    assert 0 == told.series("modelark_operations_in_flight")
-    used = sum(exchange.answer.usage.output_tokens for exchange in told.exchanges if exchange.answer.usage)
-    assert used == told.series("modelark_tokens_total", type="output")
+    under_own_parents(recorded)
+    assert 400 == len(recorded.logical) == len(recorded.attempts) == len(recorded.exchanges)
+    assert 400 == recorded.series("modelark_operations_total", outcome="ok")
+    assert 400 == recorded.series("modelark_attempts_total", result="ok")
+    assert 400 == recorded.series("modelark_operation_duration_seconds_count")
+    assert 0 == recorded.series("modelark_operations_in_flight")
+    used = sum(
+        exchange.answer.usage.output_tokens for exchange in recorded.exchanges if exchange.answer.usage
+    )
+    assert used == recorded.series("modelark_tokens_total", type="output")
 
 
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
-def test_two_hundred_tasks(http, instrument, told, sg):
+def test_two_hundred_tasks(http, instrument, recorded, sg):
     instrument()
-    tracer = told.provider.get_tracer("app")
+    tracer = recorded.provider.get_tracer("app")
 
     async def work(client):
         async def call(name):
@@ -100,13 +102,13 @@ def test_two_hundred_tasks(http, instrument, told, sg):
 
     http.run(work, timeout=60)
 
-    under_own_parents(told)
-    assert 200 == len(told.logical) == len(told.attempts)
-    assert 200 == told.series("modelark_operations_total", outcome="ok")
-    assert 0 == told.series("modelark_operations_in_flight")
+    under_own_parents(recorded)
+    assert 200 == len(recorded.logical) == len(recorded.attempts)
+    assert 200 == recorded.series("modelark_operations_total", outcome="ok")
+    assert 0 == recorded.series("modelark_operations_in_flight")
 
 
-def test_threads_under_a_policy_with_one_region_failing(instrument, told, ark, sg, hasty):
+def test_threads_under_a_policy_with_one_region_failing(instrument, recorded, ark, sg, hasty):
     """Breakers, budgets and cooldowns are shared by all threads, and so are their counts."""
     ark.region(SG).fails(503)
     targets = [
@@ -124,13 +126,13 @@ def test_threads_under_a_policy_with_one_region_failing(instrument, told, ark, s
 
     assert [200] * 200 == statuses
     received = Counter(request.region for request in ark.requests)
-    assert received[EU] == told.series("modelark_attempts_total", target="eu")
-    assert received[SG] == told.series("modelark_attempts_total", target="sg")
-    assert 200 == told.series("modelark_operations_total")
-    first = Counter(exchange.attempts[0].target for exchange in told.exchanges)
-    assert 200 - first["sg"] == told.series("modelark_targets_skipped_total", target="sg")
-    assert received[SG] - first["sg"] == told.series("modelark_retries_total", target="sg")
-    assert 2 == told.series("modelark_breaker_state", target="sg", operation="chat")
+    assert received[EU] == recorded.series("modelark_attempts_total", target="eu")
+    assert received[SG] == recorded.series("modelark_attempts_total", target="sg")
+    assert 200 == recorded.series("modelark_operations_total")
+    first = Counter(exchange.attempts[0].target for exchange in recorded.exchanges)
+    assert 200 - first["sg"] == recorded.series("modelark_targets_skipped_total", target="sg")
+    assert received[SG] - first["sg"] == recorded.series("modelark_retries_total", target="sg")
+    assert 2 == recorded.series("modelark_breaker_state", target="sg", operation="chat")
 
 
 def answering(model):
@@ -148,16 +150,16 @@ def answering(model):
     return httpx.MockTransport(handler)
 
 
-def labels(told, name, label):
+def labels(recorded, name, label):
     return {
         sample.labels[label]
-        for family in told.registry.collect()
+        for family in recorded.registry.collect()
         for sample in family.samples
         if sample.name == name and sample.value
     }
 
 
-def test_a_thousand_models_and_users_are_bounded_labels(instrument, told):
+def test_a_thousand_models_and_users_are_bounded_labels(instrument, recorded):
     instrument(base_urls={}, metadata_labels=("user",), max_models=10)
 
     with httpx.Client(transport=answering("m")) as client:
@@ -165,20 +167,20 @@ def test_a_thousand_models_and_users_are_bounded_labels(instrument, told):
             with byteplus_trace.metadata(user=f"u-{number}"):
                 client.post(PUBLIC, json={**CHAT, "model": f"typo-{number}"})
 
-    models = labels(told, "modelark_operations_total", "model")
-    users = labels(told, "modelark_operations_total", "user")
+    models = labels(recorded, "modelark_operations_total", "model")
+    users = labels(recorded, "modelark_operations_total", "user")
     assert 11 == len(models)
     assert 101 == len(users)
     assert "other" in models & users
-    assert 1_000 == told.series("modelark_operations_total")
-    assert 990 == told.series("modelark_operations_total", model="other")
-    assert 1_000 == told.series("modelark_tokens_total", type="input")
+    assert 1_000 == recorded.series("modelark_operations_total")
+    assert 990 == recorded.series("modelark_operations_total", model="other")
+    assert 1_000 == recorded.series("modelark_tokens_total", type="input")
     assert {f"typo-{number}" for number in range(1_000)} == {
-        span.attributes["gen_ai.request.model"] for span in told.logical
+        span.attributes["gen_ai.request.model"] for span in recorded.logical
     }
 
 
-def test_a_thousand_error_codes_are_bounded_labels(instrument, told):
+def test_a_thousand_error_codes_are_bounded_labels(instrument, recorded):
     instrument(base_urls={})
     codes = iter(range(1_000))
 
@@ -189,12 +191,12 @@ def test_a_thousand_error_codes_are_bounded_labels(instrument, told):
         for _ in range(200):
             client.post(PUBLIC, json=CHAT)
 
-    assert len(labels(told, "modelark_operations_total", "error_type")) <= 65
-    assert 200 == told.series("modelark_operations_total", outcome="error")
+    assert len(labels(recorded, "modelark_operations_total", "error_type")) <= 65
+    assert 200 == recorded.series("modelark_operations_total", outcome="error")
 
 
-def test_switching_on_and_off_while_others_call(instrument, told, sg, hasty):
-    """Calls under way end as they began; none fails, none is told twice."""
+def test_switching_on_and_off_while_others_call(instrument, recorded, sg, hasty):
+    """Calls under way end as they began; none fails, none is recorded twice."""
     statuses, done = [], threading.Event()
 
     def call(number):
@@ -213,5 +215,5 @@ def test_switching_on_and_off_while_others_call(instrument, told, sg, hasty):
     in_threads(4, call)
 
     assert {200} == set(statuses)
-    assert 10 <= len(told.exchanges) == len(told.logical)
-    assert 0 == told.series("modelark_operations_in_flight")
+    assert 10 <= len(recorded.exchanges) == len(recorded.logical)
+    assert 0 == recorded.series("modelark_operations_in_flight")

@@ -222,24 +222,24 @@ def test_calls_under_way_are_counted_from_their_begin_to_their_end(registry, exc
     sink, call = Sink(registry), exchange().call
     sink.start_targets()
 
-    def under_way():
+    def open_calls():
         return (
             values(registry, "modelark_operations_in_flight")["chat",],
             values(registry, "modelark_oldest_operation_start_seconds")["chat",],
         )
 
-    assert under_way() == (0, inf)
+    assert open_calls() == (0, inf)
     sink.in_flight(call).begins("first", 10_000_000_000)
     sink.in_flight(call).begins("second", 20_000_000_000)
     sink.in_flight(call).begins("third", 30_000_000_000)
-    assert under_way() == (3, 10)
+    assert open_calls() == (3, 10)
     sink.in_flight(call).ends("second")
-    assert under_way() == (2, 10)
+    assert open_calls() == (2, 10)
     sink.in_flight(call).ends("first")
-    assert under_way() == (1, 30)
+    assert open_calls() == (1, 30)
     sink.in_flight(call).ends("third")
     sink.in_flight(call).ends("third")
-    assert under_way() == (0, inf)
+    assert open_calls() == (0, inf)
     assert values(registry, "modelark_oldest_operation_start_seconds")["embeddings",] == inf
 
 
@@ -347,7 +347,7 @@ def test_a_scrape_over_http_carries_exemplars_that_lead_to_the_trace(registry, e
     }
 
 
-def test_an_attempts_exemplar_leads_to_the_attempts_span(http, instrument, told, ark, sg):
+def test_an_attempts_exemplar_leads_to_the_attempts_span(http, instrument, recorded, ark, sg):
     """One call, an attempt that fails and one that helps: each is a series of its own, with its own dot."""
     targets = [
         Target(name, region=region, base_url=ark.base_url(region), api_key="any")
@@ -356,8 +356,8 @@ def test_an_attempts_exemplar_leads_to_the_attempts_span(http, instrument, told,
     instrument(policy=Policy(targets=targets, retry=Retry(per_target=0)))
     ark.region("ap-southeast-1").fails(503, code="ServerOverloaded")
     http.post(f"{sg}/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]})
-    spans = {f"{span.context.span_id:016x}": span for span in told.spans}
-    server = serve(0, registry=told.registry)
+    spans = {f"{span.context.span_id:016x}": span for span in recorded.spans}
+    server = serve(0, registry=recorded.registry)
     try:
         _, text = _get(f"http://127.0.0.1:{server.port}/metrics")
     finally:
@@ -371,11 +371,11 @@ def test_an_attempts_exemplar_leads_to_the_attempts_span(http, instrument, told,
                 assert sample.exemplar.labels["trace_id"] == f"{span.context.trace_id:032x}"
                 led[family.name, sample.labels.get("target"), sample.labels["result"]] = span
     assert led == {
-        ("modelark_operation_duration_seconds", None, "ok"): told.one,
-        ("modelark_attempt_duration_seconds", "sg", "error"): told.attempts[0],
-        ("modelark_attempt_duration_seconds", "eu", "ok"): told.attempts[1],
+        ("modelark_operation_duration_seconds", None, "ok"): recorded.one,
+        ("modelark_attempt_duration_seconds", "sg", "error"): recorded.attempts[0],
+        ("modelark_attempt_duration_seconds", "eu", "ok"): recorded.attempts[1],
     }
-    assert [span.attributes["byteplus.modelark.target"] for span in told.attempts] == ["sg", "eu"]
+    assert [span.attributes["byteplus.modelark.target"] for span in recorded.attempts] == ["sg", "eu"]
 
 
 def _asked(server, method):

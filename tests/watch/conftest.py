@@ -165,11 +165,11 @@ def make():
 
 
 @pytest.fixture
-def exported(told):
+def exported(recorded):
     """exported(): the spans of the calls that were made, as a receiver has them."""
 
     def now():
-        body = encode_spans(told.spans).SerializeToString()
+        body = encode_spans(recorded.spans).SerializeToString()
         return otlp.spans_of(body, otlp.PROTOBUF).spans
 
     return now

@@ -343,14 +343,14 @@ class Collector:
     """Another OTLP receiver."""
 
     def __init__(self, *statuses):
-        seen, left = self.requests, self.statuses = [], list(statuses)
+        seen, remaining = self.requests, self.statuses = [], list(statuses)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 seen.append(
                     (self.path, dict(self.headers), self.rfile.read(int(self.headers["content-length"])))
                 )
-                self.send_response(left.pop(0) if left else 200)
+                self.send_response(remaining.pop(0) if remaining else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -6,7 +6,7 @@ import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
 from byteplus_trace._wire.families import chat
-from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 
 TEXT = OUTPUT | VISIBLE
 
@@ -45,11 +45,11 @@ def usage(prompt, completion):
         ({"error": None, "choices": []}, NOTHING),
         ({"something": "new"}, NOTHING),
         ({}, NOTHING),
-        ([], NOTHING),
-        (b"not json", NOTHING),
-        (b'{"choices": [{"delta": {"content": "R', NOTHING),
-        (b"", NOTHING),
-        (b" ", NOTHING),
+        ([], UNREADABLE),
+        (b"not json", UNREADABLE),
+        (b'{"choices": [{"delta": {"content": "R', UNREADABLE),
+        (b"", UNREADABLE),
+        (b" ", UNREADABLE),
         (b"[DONE]", END),
     ],
 )

@@ -539,7 +539,7 @@ DELTAS = [
     {"type": "response.function_call_arguments.delta", "output_index": 3, "delta": '{"a":1}'},
     {"type": "response.output_item.done", "output_index": 3, "item": ITEMS[3]},
 ]
-SAID = [
+TEXT = [
     {"type": "reasoning", "content": "Hm."},
     text("Hello"),
     {
@@ -555,7 +555,7 @@ SAID = [
 @pytest.mark.parametrize("names", [True, False])
 def test_a_response_that_is_cut_off_keeps_what_was_received(names):
     assert streamed("responses", *DELTAS, names=names) == [
-        {"role": "assistant", "parts": SAID, "finish_reason": "error"}
+        {"role": "assistant", "parts": TEXT, "finish_reason": "error"}
     ]
 
 
@@ -570,7 +570,7 @@ def test_a_response_that_is_cut_off_keeps_what_was_received(names):
 def test_the_last_event_of_a_response_counts(response, finish_reason):
     whole = {**response, "output": ITEMS}
     last = {"type": f"response.{response['status']}", "response": whole}
-    expected = [{"role": "assistant", "parts": SAID, "finish_reason": finish_reason}]
+    expected = [{"role": "assistant", "parts": TEXT, "finish_reason": finish_reason}]
 
     assert replied("responses", **whole) == expected
     assert streamed("responses", last) == expected
@@ -581,7 +581,7 @@ def test_a_last_event_without_output_keeps_earlier_output():
     last = {"type": "response.incomplete", "response": {"status": "incomplete", "output": []}}
 
     assert streamed("responses", *DELTAS, last) == [
-        {"role": "assistant", "parts": SAID, "finish_reason": "incomplete"}
+        {"role": "assistant", "parts": TEXT, "finish_reason": "incomplete"}
     ]
 
 
@@ -594,7 +594,7 @@ def test_a_messages_stream_reads_as_its_document_does():
     expected = [
         {
             "role": "assistant",
-            "parts": [SAID[0], SAID[1], SAID[3] | {"id": "t1"}],
+            "parts": [TEXT[0], TEXT[1], TEXT[3] | {"id": "t1"}],
             "finish_reason": "tool_use",
         }
     ]

@@ -11,7 +11,7 @@ import pytest
 from byteplus_trace._facts import Answer, Usage
 from byteplus_trace._wire.body import Body
 from byteplus_trace._wire.families import chat, embeddings, lists, plain, tasks, tokens
-from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT
+from byteplus_trace._wire.reader import END, FAILED, OUTPUT, UNREADABLE
 
 
 def test_recorded_multimodal_embeddings(recorded, answer):
@@ -128,7 +128,7 @@ def test_a_field_of_another_type_costs_only_itself(answer, family):
 def test_none_of_them_streams_and_an_object_that_comes_all_the_same_is_output(read_events, family):
     kinds, answer = read_events(family, {"id": "x"}, b"", {"error": {"code": "C"}}, b"?", b"[DONE]")
 
-    assert [OUTPUT, NOTHING, FAILED, NOTHING, END] == kinds
+    assert [OUTPUT, UNREADABLE, FAILED, UNREADABLE, END] == kinds
     assert ("C", True) == (answer.error.code, answer.complete)
 
 

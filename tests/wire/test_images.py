@@ -8,7 +8,7 @@ import pytest
 
 from byteplus_trace._facts import Answer, Images, WireError
 from byteplus_trace._wire.families import images
-from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 
 SUCCEEDED = {"type": "image_generation.partial_succeeded", "model": "m", "url": "https://...", "size": "2K"}
 REFUSED = {"code": "OutputImageSensitiveContentDetected", "message": "m"}
@@ -28,8 +28,8 @@ COMPLETED = {"type": "image_generation.completed", "usage": {"generated_images":
         ({"type": "error", "code": "C"}, FAILED),
         ({"type": "image_generation.new"}, NOTHING),
         ({}, NOTHING),
-        (b"?", NOTHING),
-        (b"", NOTHING),
+        (b"?", UNREADABLE),
+        (b"", UNREADABLE),
         (b"[DONE]", END),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from byteplus_trace._facts import Answer, Usage
 from byteplus_trace._wire.families import messages
-from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 
 TEXT = OUTPUT | VISIBLE
 START = {
@@ -43,8 +43,8 @@ def delta(type_, **fields):
         ({"error": {"type": "overloaded_error"}}, FAILED),
         ({"type": "new"}, NOTHING),
         ({}, NOTHING),
-        (b"?", NOTHING),
-        (b"", NOTHING),
+        (b"?", UNREADABLE),
+        (b"", UNREADABLE),
         (b"[DONE]", END),
     ],
 )

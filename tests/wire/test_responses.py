@@ -8,7 +8,7 @@ import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
 from byteplus_trace._wire.families import fetched, responses
-from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
+from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 
 TEXT = OUTPUT | VISIBLE
 CREATED = {"type": "response.created", "response": {"id": "resp_1", "model": "seed-1-6-250915"}}
@@ -58,9 +58,9 @@ def test_what_an_event_is_with_and_without_its_name(read_events, type_, kind, be
     ("data", "kind"),
     [
         (b"[DONE]", END),
-        (b"", NOTHING),
-        (b"?", NOTHING),
-        ([], NOTHING),
+        (b"", UNREADABLE),
+        (b"?", UNREADABLE),
+        ([], UNREADABLE),
         ({}, NOTHING),
         ({"type": 5}, NOTHING),
         ({"type": []}, NOTHING),
