@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
+from .. import _forks
 from .._errors import SettingError, shown
 from .._forks import ForkSafeLock
 from .._instruments import (
@@ -65,6 +66,8 @@ class Series:
     __slots__ = (
         "_bounds",
         "_families",
+        "_forks",
+        "_idling",
         "_in_files",
         "children",
         "exemplars",
@@ -85,6 +88,8 @@ class Series:
         self.metadata_labels = metadata_labels
         self.exemplars = exemplars
         self._in_files = in_files
+        self._idling = ForkSafeLock()
+        self._forks = _forks.count
         self.in_flight: dict[str, InFlight | InFlightInFiles] = {}
         """The calls under way, by operation."""
         self.models = Bound(max_models)
@@ -141,10 +146,18 @@ class Series:
         return found
 
     def idle(self) -> None:
-        """No call is under way: this process was just forked, and its parent's are not its own."""
-        for operation in self.in_flight if self._in_files else ():
-            self.child(IN_FLIGHT, (operation,)).set(0)
-            self.child(OLDEST, (operation,)).set(IDLE)
+        """
+        After a fork, no call is under way: the parent's are not the child's.
+
+        Once, for who else counts in these series may have begun a call since.
+        """
+        with self._idling:
+            if self._forks == _forks.count:
+                return
+            self._forks = _forks.count
+            for operation in self.in_flight if self._in_files else ():
+                self.child(IN_FLIGHT, (operation,)).set(0)
+                self.child(OLDEST, (operation,)).set(IDLE)
 
 
 _by_registry: WeakKeyDictionary[CollectorRegistry, Series] = WeakKeyDictionary()

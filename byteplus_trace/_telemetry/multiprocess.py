@@ -16,7 +16,7 @@ from __future__ import annotations
 import glob
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
@@ -73,18 +73,30 @@ def summed(directory: str) -> CollectorRegistry:
     class Summed(MultiProcessCollector):
         def collect(self) -> Iterable[Any]:
             with _locked(directory, exclusive=False):
-                return [_without_unset(each) for each in super().collect()]  # type: ignore[no-untyped-call]
+                return list(super().collect())  # type: ignore[no-untyped-call]
+
+        @staticmethod
+        def merge(files: Iterable[str], accumulate: bool = True) -> Iterable[Any]:
+            metrics: dict[str, Any] = MultiProcessCollector._read_metrics(files)  # type: ignore[no-untyped-call]
+            _drop_unset(metrics)
+            merged: Iterable[Any] = MultiProcessCollector._accumulate_metrics(metrics, accumulate)  # type: ignore[no-untyped-call]
+            return merged
 
     registry = CollectorRegistry()
     Summed(registry, directory)  # type: ignore[no-untyped-call]  # the client's own lack
     return registry
 
 
-def _without_unset(metric: Any) -> Any:
-    """A gauge that a forked child inherited stands at 0 until it sets it; nothing has run since 1970."""
-    if metric.name in (OLDEST.name, START_TIME.name):
-        metric.samples = [sample for sample in metric.samples if sample.value]
-    return metric
+def _drop_unset(metrics: Mapping[str, Any]) -> None:
+    """
+    Drop what no process set. A gauge that a forked child inherited stands at 0 until it sets it; nothing has run since 1970.
+
+    Before the processes are merged: the earliest of them counts, and a 0 would hide all others.
+    """
+    for name in (OLDEST.name, START_TIME.name):
+        metric = metrics.get(name)
+        if metric is not None:
+            metric.samples = [sample for sample in metric.samples if sample.value]
 
 
 def clear(directory: str) -> None:

@@ -203,7 +203,7 @@ class Sink:
                 if self._in_registry:
                     warn_of_unseen_calls()
                 self._child(START_TIME, ()).set(time.time())
-                self._series.idle()
+            self._series.idle()
             # Whoever calls models without end has them counted as `other`, and their names are not kept.
             api, _, *others = kind
             bounded = (api, self._series.models(call.model or ""), *others)

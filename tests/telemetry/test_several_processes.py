@@ -280,3 +280,56 @@ def test_a_child_that_only_counts_for_itself_has_no_call_from_1970(tmp_path):
     ran = _run(OTHERS_METRICS, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
 
     assert " 0.0" not in ran.stdout
+
+
+IDLE_CHILD = """
+import prometheus_client
+
+theirs = prometheus_client.Counter("theirs", "of the application")
+sink = Sink()
+sink.start_targets()
+sink.build_info(version="1", httpx="", httpx2="", opentelemetry="")
+sink.in_flight(call).begins("the parent's", 5 * 10**9)
+before = scrape()
+
+def work():
+    theirs.inc()
+    print({series for series in before if "_start_" in series and before[series] != scrape().get(series)})
+
+forked(work)
+print(before['modelark_oldest_operation_start_seconds{operation="chat"}'])
+"""
+
+
+def test_a_child_that_only_counts_for_itself_hides_no_call_of_others(tmp_path):
+    ran = _run(IDLE_CHILD, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+
+    assert ran.stdout == "set()\n5.0\n"
+
+
+TWO_SINKS = """
+one, other = Sink(), Sink()
+count(one)
+count(other)
+
+def work():
+    one = Sink() if os.environ["ANEW"] else globals()["one"]
+    under_way = one.in_flight(call)
+    under_way.begins("one", 7 * 10**9)
+    of_other = other.in_flight(call)
+    of_other.begins("other", 8 * 10**9)
+    print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
+    of_other.ends("other")
+    under_way.ends("one")
+    print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
+
+forked(work)
+"""
+
+
+@pytest.mark.parametrize("anew", ["", "yes"], ids=["made by the parent", "one made by the child"])
+def test_the_calls_of_two_sinks_of_a_child_add_up_and_end_at_none(tmp_path, anew):
+    """Such as `instrument()` and a transport with settings of its own."""
+    ran = _run(TWO_SINKS, PROMETHEUS_MULTIPROC_DIR=str(tmp_path), ANEW=anew)
+
+    assert ran.stdout == "2.0 7.0\n0.0 inf\n"
