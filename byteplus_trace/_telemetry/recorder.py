@@ -143,7 +143,7 @@ class CallSpan(msgspec.Struct, eq=False):
     _defers_attempts: bool
     """Attempts have their spans once the call has ended, and only where there are several."""
     in_flight: CallsInFlight | None = None
-    """The calls under way among which it counts."""
+    """Where it is counted until it ends."""
     _attempts: list[Span] = msgspec.field(default_factory=list)
     """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
