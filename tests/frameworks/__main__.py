@@ -75,21 +75,15 @@ def run(framework: Framework, environment: Path) -> dict[str, Any]:
     requirements = [*framework.requirements]
     if framework.tracing is not None and framework.tracing.requirement:
         requirements.append(framework.tracing.requirement)
-    python = environment / "bin" / "python"
-    installed = environment / "requirements.txt"
-    if not installed.exists() or installed.read_text() != "\n".join(requirements):
-        shutil.rmtree(environment, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ROOT]
-        done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            return {"without": f"could not be installed: {done.stderr.strip().splitlines()[-1]}"}
-        installed.write_text("\n".join(requirements))
+    error = install(requirements, environment)
+    if error is not None:
+        return {"without": f"could not be installed: {error}"}
     distributions = [re.split(r"[\[<>=]", each)[0] for each in requirements]
     streams = "no streams" if framework.no_streams else "streams"
+    command = [environment / "bin" / "python", "-m", "tests.frameworks.inside", framework.name, streams]
     try:
         done = subprocess.run(
-            [python, "-m", "tests.frameworks.inside", framework.name, streams, *distributions],
+            [*command, *distributions],
             cwd=ROOT,
             env={**os.environ, **SURROUNDINGS},
             capture_output=True,
@@ -104,6 +98,22 @@ def run(framework: Framework, environment: Path) -> dict[str, Any]:
         return {"without": f"did not come to its end: {done.stderr.strip().splitlines()[-1]}"}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def install(requirements: list[str], environment: Path) -> str | None:
+    """Make the environment where it is not there with just these requirements; why it could not be made."""
+    installed = environment / "requirements.txt"
+    if installed.exists() and installed.read_text() == "\n".join(requirements):
+        return None
+    shutil.rmtree(environment, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ROOT]
+    done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1]
+    installed.write_text("\n".join(requirements))
+    return None
 
 
 def is_unharmed(framework: Framework, found: dict[str, Any]) -> bool:
