@@ -114,7 +114,7 @@ class _CallPlan:
             candidate, *rest = rest
             skip = self.standing.take(candidate)
             if skip is not None:
-                # Barred for the moment only: where nobody else is left, it is tried all the same.
+                # Barred only for now: where no other candidate remains, it is tried anyway.
                 self.skipped.append(skip)
                 barred.append(candidate)
                 continue

@@ -125,7 +125,7 @@ class HttpSpans:
 
         try:
             inner = weakref.ref(transport, forget)
-        except TypeError:  # nobody would say when to forget it
+        except TypeError:  # not weakly referenceable, so it could never be forgotten
             return _instrumented(kind, lambda: transport, colour, provider)
         made = all_made[key] = _Made(inner, provider, _instrumented(kind, inner, colour, provider))
         return made.transport
