@@ -10,8 +10,9 @@ Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
 - With `attempt_spans="when_retried"` the spans of attempts are made when the call has ended,
-  with their own times: only then is it known whether there was more than one. Of a single
-  attempt no span is made, and what it would have goes onto the call's.
+  with their own times: only then is it known whether there was more than one. What is known
+  of a single attempt goes onto the call's span, or onto another instrumentation's as long as
+  that has no other send to hold.
 - Where another instrumentation already has a GenAI span in the context, ours is not
   opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
@@ -240,7 +241,7 @@ class CallSpan(msgspec.Struct, eq=False):
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         span, holds_attempt = self._span, False
         if self._defers_attempts and (span is None or span.is_recording()):
-            holds_attempt = len(exchange.attempts) == 1
+            holds_attempt = len(exchange.attempts) == 1 and (span is not None or self._outer_holds(exchange))
             if not holds_attempt:
                 self._record_attempts(exchange.attempts, ended_ns)
         if self._outer is not None:
@@ -260,6 +261,15 @@ class CallSpan(msgspec.Struct, eq=False):
                     if stop:
                         span.set_attribute("gen_ai.request.stop_sequences", self._redacted(stop))
         span.end(ended_ns)
+
+    def _outer_holds(self, exchange: facts.Exchange) -> bool:
+        """
+        Whether another instrumentation's span has room for what is known of the only attempt.
+
+        To an SDK that sends again after a failure each send is one of many, and each is a call here.
+        """
+        may_be_one_of_many = exchange.call.sdk_retry > 0 or exchange.outcome in _GENAI_FAILURES
+        return self._outer is not None and self._outer.span.is_recording() and not may_be_one_of_many
 
     def _describe(self, exchange: facts.Exchange) -> str:
         """What failed, without what the message may echo unless content is captured."""

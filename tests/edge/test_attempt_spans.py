@@ -307,6 +307,46 @@ def test_the_attempts_of_a_call_that_is_sent_again_hang_under_another_instrument
     assert "byteplus.modelark.attempt.cause" not in outer.attributes
 
 
+def test_what_an_sdk_sends_again_within_another_instrumentations_span_stays_apart(
+    http, instrument, recorded, ark
+):
+    """Each is a call to us, and on that one span each would write over the one before."""
+    instrument(attempt_spans="when_retried")
+    ark.region(SG).fails(503, times=1)
+    url = ark.base_url(SG) + "/chat/completions"
+
+    def sdk():
+        http.post(url, CHAT)
+        http.post(url, CHAT, headers={"x-stainless-retry-count": "1"})
+
+    outer = within(recorded, sdk)
+
+    assert [(outer.context.span_id, 503), (outer.context.span_id, 200)] == [
+        (span.parent.span_id, span.attributes["http.response.status_code"])
+        for span in recorded.spans
+        if span.name == "POST"
+    ]
+    assert "http.response.status_code" not in outer.attributes
+
+
+@pytest.mark.parametrize("colour", ["sync"])
+def test_an_attempt_has_a_span_where_another_instrumentations_has_ended(http, instrument, recorded, sg):
+    instrument(attempt_spans="when_retried")
+    begun = []
+
+    def read_later(client):
+        within(
+            recorded,
+            lambda: begun.append(client.send(client.build_request("POST", sg, json=STREAMED), stream=True)),
+        )
+        begun[0].read()
+
+    sg += "/chat/completions"
+    http.run(read_later)
+
+    assert ["ChatOpenAI.chat", "POST"] == [span.name for span in recorded.spans]
+
+
 class Asked(Sampler):
     """Keeps nothing, and remembers what it was asked for."""
 
