@@ -90,12 +90,14 @@ def assessment(
         return Assessment("error", "stream_error", "stream_error")
     if answer.status == "cancelled" and call.operation == "chat":
         return CANCELLED  # somebody cancelled the response while it was made
-    if answer.complete or body is None or not body.legible:
+    if answer.complete or body is None:
         return OK
-    if is_abandoned and not body.stops_unreadable:
-        return CANCELLED
-    if is_abandoned:
+    if body.corrupt or (is_abandoned and body.stops_unreadable):
         return Assessment("error", "stream_error", "stream_error")  # its reader raised there
+    if not body.legible:
+        return OK
+    if is_abandoned:
+        return CANCELLED
     return _incomplete(call, answer, body, status)
 
 
@@ -140,7 +142,8 @@ def _images_failed(images: Images, how: How, complete: bool) -> bool:
 
 def _incomplete(call: Call, answer: Answer, body: Body, status: int | None) -> Assessment:
     """A body that ended without what a reply of its API must have."""
-    if call.method == "HEAD" or status == 204 or call.path.endswith("/content"):
+    is_bodiless = status == 204 and call.operation == "other"  # a model that was asked has something to say
+    if call.method == "HEAD" or is_bodiless or call.path.endswith("/content"):
         return OK  # these may be empty, and so may a file that is downloaded
     if call.method == "DELETE" and (not body.begun or body.is_object):
         return OK  # a page is no confirmation, and nothing at all is one

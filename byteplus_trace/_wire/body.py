@@ -249,6 +249,11 @@ class Body:
         return self.events > 0 or self._size > 0
 
     @property
+    def corrupt(self) -> bool:
+        """It is not in the coding that its label names: its reader raises there."""
+        return self._decoder is not None and self._decoder.corrupt
+
+    @property
     def stops_unreadable(self) -> bool:
         """Nobody could read the last of its events so far."""
         return 0 < self._unreadable_at == self.events
