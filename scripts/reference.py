@@ -298,7 +298,7 @@ def _closed_sets() -> Iterator[str]:
     )  # fmt: skip
     yield "## Closed sets"
     yield ""
-    rows = [(name, meaning, ", ".join(f"`{value}`" for value in texts)) for name, meaning, texts in sets]
+    rows = [(name, meaning, ", ".join(f"`{value}`" for value in values)) for name, meaning, values in sets]
     yield from _table(("name", "meaning", "values"), rows)
     yield ""
     yield from _table(

@@ -263,13 +263,13 @@ WRONG = {
 
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_wrong_argument_says_what_to_write(mistake):
-    arguments, texts = WRONG[mistake]
+    arguments, parts = WRONG[mistake]
 
     with pytest.raises(SettingError) as caught:
         configure(arguments, {})
 
-    for value in texts:
-        assert value in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
 
 
 WRONG_VARIABLES = {

@@ -180,8 +180,8 @@ def test_a_region_header_that_names_none_makes_no_label_of_its_own(region):
 
 
 def with_metadata(header=None, scope=None, **headers):
-    argument = {**({"x-portkey-metadata": header} if header is not None else {}), **headers}
-    return recognised(f"https://{SG}/api/v3/chat/completions", headers=argument, metadata=scope or {})
+    sent = {**({"x-portkey-metadata": header} if header is not None else {}), **headers}
+    return recognised(f"https://{SG}/api/v3/chat/completions", headers=sent, metadata=scope or {})
 
 
 def test_the_header_wins_over_the_scope():

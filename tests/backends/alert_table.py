@@ -100,7 +100,7 @@ BROKEN = 'modelark_stream_breaks_total{operation="chat", target="sg", phase="aft
 MOVED = 'modelark_fallbacks_total{operation="chat", from_target="sg", to_target="eu", reason="connect", result="ok"}'
 LED_PAST = 'modelark_targets_skipped_total{operation="chat", target="sg", reason="breaker_open"}'
 GONE = FAILED.replace("503", "ModelNotOpen")
-REMAINING = FAILED.replace('"error"', '"cancelled"').replace("503", "")
+CANCELLED = FAILED.replace('"error"', '"cancelled"').replace("503", "")
 COST = 'modelark_cost_usd_total{operation="chat", model="m", region="r"}'
 WELL_SENT = _attempt("ok", "none")
 
@@ -110,7 +110,7 @@ TABLE: dict[str, Row] = {
     "ModelArkErrorBudgetBurnsSteadily": _burns(12, 32, 60),
     "ModelArkErrorBudgetBurnsSlowly": _burns(12, 130, 60),
     "ModelArkErrorBudgetRunsOut": _burns(12, 370, 60),
-    "ModelArkCallersGiveUp": Row("operation: chat, region: r", (ANSWERED, WHOLE), (REMAINING,), 4, 4),
+    "ModelArkCallersGiveUp": Row("operation: chat, region: r", (ANSWERED, WHOLE), (CANCELLED,), 4, 4),
     "ModelArkCallsHang": Row(
         "operation: chat",
         (ANSWERED,),

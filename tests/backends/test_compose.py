@@ -23,7 +23,7 @@ GRAFANA = Path(__file__).parent.parent.parent / "grafana"
     ids=["linux", "desktop", "with valkey", "valkey alone"],
 )
 def test_compose_understands_the_files_and_publishes_on_the_loopback_alone(docker_compose, files):
-    named = [value for name in files for value in ("-f", str(GRAFANA / name))]
+    named = [argument for name in files for argument in ("-f", str(GRAFANA / name))]
     done = subprocess.run(
         [*docker_compose, *named, "config", "--format", "json"],
         check=False,

@@ -389,7 +389,7 @@ def expected(title, calls, seconds, processes):
         "Second charges avoided": [only(doubles("raised"))],
         "Second charges risked": [only(doubles("replayed", "sdk_resend"))],
         "How many calls are saved, and how?": [
-            *(per(one_of(saved, "rescue", (), lambda _, form, by=by: form == by), seconds) for by in ("retry", "fallback", "breaker")),
+            *(per(one_of(saved, "rescue", (), lambda _, rescue, by=by: rescue == by), seconds) for by in ("retry", "fallback", "breaker")),
             a_second(failed),
         ],
         "From which regions are calls saved?": [per(one_of(saved, "rescue", (("region", 0), ("by", 1))), seconds)],

@@ -53,7 +53,7 @@ def streamed(http, url):
     http.parts(url, STREAMED)
 
 
-def remaining(http, url):
+def closed_early(http, url):
     http.parts(url, STREAMED, most=1)
 
 
@@ -108,7 +108,7 @@ def test_a_call_that_is_sent_once_is_one_span(http, instrument, recorded, sg, ar
 )  # under trio httpx's own generators warn of being left
 def test_a_stream_whose_reader_leaves_is_one_span(http, instrument, recorded, sg):
     is_one_span_that_knows_what_two_knew(
-        http, instrument, recorded, sg + "/chat/completions", remaining, StatusCode.UNSET
+        http, instrument, recorded, sg + "/chat/completions", closed_early, StatusCode.UNSET
     )
 
 

@@ -32,11 +32,11 @@ MOST_KEPT_OF_A_CALL = 12
 
 
 def event(number):
-    output = {"id": "1", "choices": [{"index": 0, "delta": {"content": f"word {number}"}}], "created": number}
-    return b"data: " + json.dumps(output).encode() + b"\n\n"
+    chunk = {"id": "1", "choices": [{"index": 0, "delta": {"content": f"word {number}"}}], "created": number}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
-class Texts(httpx2.SyncByteStream):
+class Events(httpx2.SyncByteStream):
     """A stream of so many events, made when they are read."""
 
     def __init__(self, events):
@@ -52,7 +52,7 @@ def client_of(events):
     """A client whose server streams so many events."""
 
     def answer(request):
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Texts(events))
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Events(events))
 
     transport = ModelArkTransport(
         httpx2.MockTransport(answer),
@@ -101,13 +101,13 @@ def kept_of_a_call(use):
     tracemalloc.start()
     client, calls = client_of(3), 300
 
-    def remaining():
+    def kept():
         before = held()
         for _ in range(calls):
             use(client)
         return (held() - before) / calls
 
-    return min(remaining() for _ in range(4))
+    return min(kept() for _ in range(4))
 
 
 def test_a_stream_of_fifty_thousand_events_is_held_no_more_than_a_short_one(traced):
@@ -125,7 +125,7 @@ def test_a_stream_of_fifty_thousand_events_is_held_no_more_than_a_short_one(trac
 def test_nothing_stays_of_thousands_of_calls(use):
     """In a process of its own, for the threads of this one keep what they like."""
     here = Path(__file__)
-    code = f"import {here.stem} as memory; print(memory.left_of_a_call(memory.{use.__name__}))"
+    code = f"import {here.stem} as memory; print(memory.kept_of_a_call(memory.{use.__name__}))"
 
     measured = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

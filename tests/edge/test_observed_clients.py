@@ -216,5 +216,5 @@ def test_a_host_that_nobody_named_with_modelarks_path_is_hinted_at_once(
             with pytest.raises((httpx.ConnectError, requests.ConnectionError, aiohttp.ClientConnectorError)):
                 post(url)
 
-    output = [record for record in caplog.records if "looks like ModelArk's" in record.getMessage()]
-    assert hinted == (1 == len(output))
+    hints = [record for record in caplog.records if "looks like ModelArk's" in record.getMessage()]
+    assert hinted == (1 == len(hints))

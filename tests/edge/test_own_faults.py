@@ -125,9 +125,9 @@ def test_a_reply_that_we_cannot_read_is_not_paid_for_twice(
     ]
     instrument(policy=Policy(targets))
 
-    output = b"".join(http.parts(sg + "/chat/completions", {**CHAT, "stream": stream}))
+    body = b"".join(http.parts(sg + "/chat/completions", {**CHAT, "stream": stream}))
 
-    assert b"choices" in output
+    assert b"choices" in body
     assert 1 == len(ark.requests)
     assert recorded.series("modelark_telemetry_errors_total") > 0
 

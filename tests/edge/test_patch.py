@@ -130,8 +130,8 @@ def test_a_library_without_the_patch_point_is_one_line_that_says_what_to_do(capl
         patch._patch(module)
 
     (record,) = caplog.records
-    for value in ("httpx 9.9", "transport=byteplus_trace.ModelArkTransport()"):
-        assert value in record.getMessage()
+    for part in ("httpx 9.9", "transport=byteplus_trace.ModelArkTransport()"):
+        assert part in record.getMessage()
 
 
 def printed_by(source):

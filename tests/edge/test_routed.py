@@ -28,11 +28,11 @@ class Routed:
     def __init__(self, http, library):
         self.http = http
         self.library = library
-        self.remaining = []
+        self.sent = []
 
     @property
     def hosts(self):
-        return [request.url.host.split(".")[1] for request in self.remaining]
+        return [request.url.host.split(".")[1] for request in self.sent]
 
     def reply(self, *parts, status=200, headers=JSON):
         """A reply that is read part by part, as over a socket."""
@@ -56,7 +56,7 @@ class Routed:
         """Make each of the requests (method, URL, options) and give their responses."""
 
         def handler(request):
-            self.remaining.append(request)
+            self.sent.append(request)
             return answer(request)
 
         def work(client):
@@ -73,7 +73,7 @@ class Routed:
         """A streamed call whose reader leaves after so many parts."""
 
         def handler(request):
-            self.remaining.append(request)
+            self.sent.append(request)
             return answer(request)
 
         def work(client):
@@ -155,7 +155,7 @@ def test_what_is_no_answer_at_all_is_asked_for_elsewhere(routed, instrument, rec
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     def answer(_request):
-        return routed.reply(document if len(routed.remaining) == 1 else DOCUMENT)
+        return routed.reply(document if len(routed.sent) == 1 else DOCUMENT)
 
     assert DOCUMENT == routed.post(answer, CHAT).content
     assert ["ap-southeast", "eu-west"] == routed.hosts
@@ -193,7 +193,7 @@ def test_a_body_too_deep_to_read_is_a_call_all_the_same(routed, instrument, reco
     routed.post(
         lambda _: (
             routed.reply(b'{"id":"resp_1","status":"completed"}')
-            if len(routed.remaining) == 2
+            if len(routed.sent) == 2
             else routed.overloaded()
         ),
         deep,
@@ -201,8 +201,8 @@ def test_a_body_too_deep_to_read_is_a_call_all_the_same(routed, instrument, reco
         headers={"x-portkey-metadata": "{}"},
     )
 
-    assert [deep, deep] == [request.content for request in routed.remaining]
-    assert not [name for request in routed.remaining for name in request.headers if "portkey" in name]
+    assert [deep, deep] == [request.content for request in routed.sent]
+    assert not [name for request in routed.sent for name in request.headers if "portkey" in name]
     assert "rescued_fallback" == recorded.one.attributes["byteplus.modelark.outcome"]
     assert 0 == recorded.series("modelark_operations_in_flight")
 
@@ -228,14 +228,14 @@ BODIES = {
 @pytest.mark.parametrize("form", BODIES)
 def test_a_body_for_another_model_is_the_callers_own_but_for_the_model(routed, instrument, recorded, form):
     instrument(policy=policy(eu={"models": {"m": "m-eu"}}, retry=Retry(per_target=0)))
-    argument, moved = BODIES[form]
+    body, moved = BODIES[form]
 
     def answer(request):
         return routed.reply(DOCUMENT) if "eu-west" in request.url.host else routed.overloaded()
 
-    routed.post(answer, argument)
+    routed.post(answer, body)
 
-    assert [argument, moved] == [request.content for request in routed.remaining]
+    assert [body, moved] == [request.content for request in routed.sent]
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/chat/completions/", "/some/future/api"])
@@ -269,7 +269,7 @@ def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instr
 
     assert 200 == routed.post(answer, CHAT, base.rstrip("/") + path).status_code
 
-    assert f"https://two.example/eu{path}" == str(routed.remaining[-1].url)
+    assert f"https://two.example/eu{path}" == str(routed.sent[-1].url)
     (exchange,) = recorded.exchanges
     assert ["sg", "eu"] == [attempt.target for attempt in exchange.attempts]
 
@@ -279,11 +279,11 @@ def test_a_path_that_moves_keeps_its_escapes(routed, instrument, recorded, libra
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     routed.calls(
-        lambda request: routed.reply(b"{}") if len(routed.remaining) == 2 else routed.overloaded(),
+        lambda request: routed.reply(b"{}") if len(routed.sent) == 2 else routed.overloaded(),
         ("GET", SG + path, {}),
     )
 
-    addressed, moved = (request.url for request in routed.remaining)
+    addressed, moved = (request.url for request in routed.sent)
     assert library.URL(SG + path) == addressed
     assert library.URL(EU + path) == moved
     (_, attempt) = recorded.attempts
@@ -326,7 +326,7 @@ def test_what_was_written_for_one_origin_goes_to_no_other(routed, instrument, fo
 
     addressed, moved = (
         {name: request.headers.get(name) for name in (*SENT_TO_ONE_ORIGIN, *SENT_EVERYWHERE)}
-        for request in routed.remaining
+        for request in routed.sent
     )
     assert {**SENT_TO_ONE_ORIGIN, **SENT_EVERYWHERE} == addressed
     tenant = {"x-tenant": "shop"} if forwarded else {}
@@ -341,7 +341,7 @@ def test_what_names_a_place_below_the_url_goes_to_no_other(routed, instrument):
 
     routed.post(lambda _: routed.overloaded(), CHAT, extensions=place)
 
-    kept = [{name: request.extensions.get(name) for name in place} for request in routed.remaining]
+    kept = [{name: request.extensions.get(name) for name in place} for request in routed.sent]
     assert [place, dict.fromkeys(place)] == kept
 
 
@@ -355,7 +355,7 @@ def test_of_a_query_only_what_modelark_defines_goes_to_another_origin(routed, in
     )
 
     assert [None, defined] == [
-        defined if request.url.query.decode() == defined else None for request in routed.remaining
+        defined if request.url.query.decode() == defined else None for request in routed.sent
     ]
 
 
@@ -410,7 +410,7 @@ def test_cookies_of_another_origin_are_not_kept_for_the_callers(routed, instrume
     instrument(policy=policy(retry=Retry(per_target=0)))
 
     def answer(request):
-        if len(routed.remaining) == 1:
+        if len(routed.sent) == 1:
             return routed.overloaded()
         host = request.url.host.split(".")[1]
         cookies = [("set-cookie", f"one-of-{host}=1; Path=/"), ("Set-Cookie", f"two-of-{host}=2; Path=/")]
@@ -421,7 +421,7 @@ def test_cookies_of_another_origin_are_not_kept_for_the_callers(routed, instrume
     assert ["ap-southeast", "eu-west", "ap-southeast", "ap-southeast"] == routed.hosts
     assert "set-cookie" not in moved.headers
     assert [None, None, None, "one-of-ap-southeast=1; two-of-ap-southeast=2"] == [
-        request.headers.get("cookie") for request in routed.remaining
+        request.headers.get("cookie") for request in routed.sent
     ]
 
 
@@ -439,7 +439,7 @@ def test_a_response_lives_where_it_was_begun_however_its_stream_ended(routed, in
     def answer(request):
         if request.method == "GET":
             return routed.reply(b'{"id":"resp_1","status":"completed"}')
-        if len(routed.remaining) == 1:
+        if len(routed.sent) == 1:
             return routed.overloaded()
         return routed.reply(OPENING, SPOKEN, headers={"content-type": "text/event-stream"})
 
@@ -461,7 +461,7 @@ def test_whatever_is_asked_of_a_response_is_asked_where_it_lives(routed, instrum
     def answer(_):
         return (
             routed.overloaded()
-            if len(routed.remaining) == 1
+            if len(routed.sent) == 1
             else routed.reply(b'{"id":"resp_1","status":"completed"}')
         )
 
@@ -517,7 +517,7 @@ def test_a_stream_that_is_given_up_for_another_is_closed(routed, instrument, rec
     failing = Failing(library, http.colour, end)
 
     def answer(_request):
-        if len(routed.remaining) == 1:
+        if len(routed.sent) == 1:
             return failing.reply
         return routed.reply(*EVENTS, headers={"content-type": "text/event-stream"})
 
@@ -580,7 +580,7 @@ def test_a_stream_that_comes_compressed_though_asked_for_plain_passes_as_it_come
     reply = routed.post(lambda _: routed.reply(*parts, headers=headers), {**CHAT, "stream": True})
 
     assert b"".join(EVENTS) == reply.content
-    assert "identity" == routed.remaining[0].headers["accept-encoding"]
+    assert "identity" == routed.sent[0].headers["accept-encoding"]
     assert 7 == recorded.one.attributes["gen_ai.usage.input_tokens"]
 
 

@@ -39,14 +39,14 @@ class Parts:
 
     def __init__(self, library, parts):
         self.parts = parts
-        self.argument = 0
+        self.yielded = 0
         self.closed = 0
         outer = self
 
         class Sync(library.SyncByteStream):
             def __iter__(self):
                 for part in outer.parts:
-                    outer.argument += 1
+                    outer.yielded += 1
                     yield part
 
             def close(self):
@@ -55,7 +55,7 @@ class Parts:
         class Async(library.AsyncByteStream):
             async def __aiter__(self):
                 for part in outer.parts:
-                    outer.argument += 1
+                    outer.yielded += 1
                     yield part
 
             async def aclose(self):
@@ -100,9 +100,9 @@ READINGS = {
 }
 
 
-def read(http, url, body, form, **options):
-    """The reply as that way of reading gives it."""
-    sync, name = READINGS[form]
+def read(http, url, body, reading, **options):
+    """The reply as read in that way."""
+    sync, name = READINGS[reading]
 
     def work(client):
         with client.stream("POST", url, json=body) as response:
@@ -119,15 +119,15 @@ def read(http, url, body, form, **options):
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity"])
-@pytest.mark.parametrize("form", READINGS)
-def test_a_coded_reply_reads_the_same_in_every_way(http, instrument, recorded, compressing, coding, form):
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_coded_reply_reads_the_same_in_every_way(http, instrument, recorded, compressing, coding, reading):
     region = compressing.region("ap-southeast-1")
     region.replays(json.dumps(REPLY).encode() * 1, headers={"x-own": "kept"})
     options = {"headers": {"Authorization": "Bearer k", "Accept-Encoding": coding}}
-    bare = read(http, region.base_url + "/chat/completions", CHAT, form, **options)
+    bare = read(http, region.base_url + "/chat/completions", CHAT, reading, **options)
     instrument(base_urls=compressing.base_urls)
 
-    watched = read(http, region.base_url + "/chat/completions", CHAT, form, **options)
+    watched = read(http, region.base_url + "/chat/completions", CHAT, reading, **options)
 
     for changing in ("x-request-id", "x-envoy-upstream-service-time", "date"):
         bare[1].pop(changing, None)
@@ -170,19 +170,19 @@ def test_nothing_is_read_before_the_caller_asks(http, instrument, recorded, libr
 
     def work(client):
         with client.stream("POST", ARK + "/chat/completions", json=STREAMED) as response:
-            seen.append((parts.argument, response.is_stream_consumed, response.is_closed))
+            seen.append((parts.yielded, response.is_stream_consumed, response.is_closed))
             reader = response.iter_raw()
             next(reader)
-            seen.append(parts.argument)
+            seen.append(parts.yielded)
             assert EVENTS[1:] == list(reader)
         seen.append((response.is_stream_consumed, response.is_closed, parts.closed))
 
     async def awork(client):
         async with client.stream("POST", ARK + "/chat/completions", json=STREAMED) as response:
-            seen.append((parts.argument, response.is_stream_consumed, response.is_closed))
+            seen.append((parts.yielded, response.is_stream_consumed, response.is_closed))
             reader = response.aiter_raw()
             await anext(reader)
-            seen.append(parts.argument)
+            seen.append(parts.yielded)
             assert EVENTS[1:] == [part async for part in reader]
         seen.append((response.is_stream_consumed, response.is_closed, parts.closed))
 
@@ -343,17 +343,17 @@ def test_an_exception_keeps_what_it_came_of(http, instrument, sg, library, route
 
 
 def test_an_exception_of_somebodys_own_transport_passes(http, instrument, recorded, library):
-    argument = OwnError("mine")
+    raised = OwnError("mine")
 
     def handler(_request):
-        raise argument
+        raise raised
 
     instrument(base_urls={})
 
     with pytest.raises(OwnError) as caught:
         http.run(poster(http, ARK), transport=mock(library, http.colour, handler))
 
-    assert caught.value is argument
+    assert caught.value is raised
     assert "OwnError" == recorded.one.attributes["error.type"]
 
 
@@ -636,13 +636,13 @@ def test_a_file_goes_up_in_parts_and_comes_down_as_it_is(http, instrument, recor
     def work(client):
         up = client.post(ARK + "/files", files=files)
         with client.stream("GET", ARK + "/files/file-1/content") as response:
-            assert 0 == parts.argument
+            assert 0 == parts.yielded
             return up, b"".join(response.iter_bytes())
 
     async def awork(client):
         up = await client.post(ARK + "/files", files=files)
         async with client.stream("GET", ARK + "/files/file-1/content") as response:
-            assert 0 == parts.argument
+            assert 0 == parts.yielded
             return up, b"".join([part async for part in response.aiter_bytes()])
 
     up, down = http.run(

@@ -43,7 +43,7 @@ def test_an_address_is_read(written, url, namespace, name):
 
 
 @pytest.mark.parametrize(
-    ("written", "texts"),
+    ("written", "message"),
     [
         ("", "must be a URL"),
         (7, "must be a URL"),
@@ -71,11 +71,11 @@ def test_an_address_is_read(written, url, namespace, name):
         ("redis://host/0#prod", "special characters escaped"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_with_the_fix(written, texts):
+def test_what_cannot_be_followed_is_refused_with_the_fix(written, message):
     with pytest.raises(SettingError) as refused:
         configure({"health_store": written}, {})
 
-    assert texts in str(refused.value)
+    assert message in str(refused.value)
     assert "secret" not in str(refused.value)
 
 

@@ -12,7 +12,7 @@ import httpx
 import httpx2
 
 HOST = "https://ark.ap-southeast.bytepluses.com"
-KINDS = tuple((library, colour) for library in (httpx, httpx2) for colour in ("sync", "asyncio"))
+CLIENTS = tuple((library, colour) for library in (httpx, httpx2) for colour in ("sync", "asyncio"))
 READINGS = ("read", "raw", "bytes", "lines")
 
 

@@ -18,7 +18,7 @@ from byteplus_trace import Breaker, Policy, Retry, Target
 from byteplus_trace.testing import ModelArk, capture
 from tests.edge import test_seams as seams
 
-from .calls import KINDS, as_for_users
+from .calls import CLIENTS, as_for_users
 from .figures import Figures, bytes_that_differ
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "hi"}]}
@@ -43,9 +43,9 @@ def run(thorough: bool) -> Iterator[Figures]:
         yield cut_under_a_policy(name, REPLIES[name], 1 if thorough else 8)
 
 
-def broken(part: str, fake: ModelArk, kinds: list[tuple[tuple[str, ...], str, bool]]) -> Figures:
+def broken(part: str, fake: ModelArk, runs: list[tuple[tuple[str, ...], str, bool]]) -> Figures:
     figures = Figures(part)
-    for names, colour, routed in kinds:
+    for names, colour, routed in runs:
         figures.faults += len(names)
         figures.calls += CALLS_OF_A_RUN
         try:
@@ -212,16 +212,16 @@ def cut_everywhere(name: str, reply: bytes, step: int) -> Figures:
     )
     streamed = b"event-stream" in reply
     with cutting(reply) as server:
-        each_kind = [(*KINDS[number % len(KINDS)], *place) for number, place in enumerate(tried)]
-        bare = [call(server.base_url, *form, streamed) for form in each_kind]
+        cases = [(*CLIENTS[number % len(CLIENTS)], *place) for number, place in enumerate(tried)]
+        bare = [call(server.base_url, *case, streamed) for case in cases]
         with as_for_users(), capture(base_urls={server.base_url: "ap-southeast-1"}) as seen:
-            watched = [call(server.base_url, *form, streamed) for form in each_kind]
+            watched = [call(server.base_url, *case, streamed) for case in cases]
             figures.spans_lost = len(tried) - len({span.context.trace_id for span in seen.spans})
             ours = seen.sample("modelark_telemetry_errors_total")
     figures.calls = len(bare) + len(watched)
-    for form, one, other in zip(each_kind, bare, watched, strict=True):
+    for case, one, other in zip(cases, bare, watched, strict=True):
         figures.bytes_changed += bytes_that_differ(one[1], other[1])
-        figures.require(one == other, f"{form}: {one} without us, {other} with us"[:1_000])
+        figures.require(one == other, f"{case}: {one} without us, {other} with us"[:1_000])
     figures.require(not ours, f"{ours:.0f} faults of our own were swallowed")
     return figures
 
@@ -249,10 +249,10 @@ def cut_under_a_policy(name: str, reply: bytes, step: int) -> Figures:
         urls = {server.base_url: "ap-southeast-1", other.base_url: "eu-west-1"}
         with as_for_users(), capture(base_urls=urls, policy=policy) as seen:
             for number, (ending, size) in enumerate(tried):
-                form = KINDS[number % len(KINDS)]
-                status, body, raised = call(server.base_url, *form, ending, size, streamed)
+                using = CLIENTS[number % len(CLIENTS)]
+                status, body, raised = call(server.base_url, *using, ending, size, streamed)
                 rescued += body == whole[1]
-                where = f"{form}, {ending} at {size}"
+                where = f"{using}, {ending} at {size}"
                 if raised is None:
                     figures.require(status == 200 and body in whole, f"{where}: {status} {body!r}")
                 else:

@@ -30,7 +30,7 @@ import byteplus_trace
 from byteplus_trace import Breaker, Policy, Retry, SettingError, Target
 from byteplus_trace.testing import FakeRegion, ModelArk, capture
 
-from .calls import KINDS, as_for_users
+from .calls import CLIENTS, as_for_users
 from .figures import Figures
 
 SG, EU = "ap-southeast-1", "eu-west-1"
@@ -138,16 +138,16 @@ MODES = (
 def run(thorough: bool) -> Iterator[Figures]:
     with ModelArk() as fake, as_for_users():
         for mode in MODES:
-            yield looked_for(fake, mode, KINDS if thorough else (KINDS[0], KINDS[3]))
+            yield looked_for(fake, mode, CLIENTS if thorough else (CLIENTS[0], CLIENTS[3]))
     yield in_messages()
 
 
-def looked_for(fake: ModelArk, mode: Mode, kinds: Any) -> Figures:
+def looked_for(fake: ModelArk, mode: Mode, clients: Any) -> Figures:
     figures = Figures(
         f"{mode.name}: spans, metrics, logs at DEBUG, reprs, exceptions, and what other hosts get"
     )
     for (name, situation), (library, colour), routed in itertools.product(
-        SITUATIONS.items(), kinds, (False, True)
+        SITUATIONS.items(), clients, (False, True)
     ):
         figures.inputs += len(PLACES)
         figures.calls += 1

@@ -35,7 +35,7 @@ from byteplus_trace._wire.families import (
 )
 from byteplus_trace.testing import capture
 
-from .calls import KINDS, READINGS, Case, as_for_users, make
+from .calls import CLIENTS, READINGS, Case, as_for_users, make
 from .figures import Figures, bytes_that_differ
 
 CASES, CASES_THOROUGH = 600, 10_000
@@ -169,7 +169,7 @@ def drawn(strategy: Any, count: int) -> list[Any]:
 
 def run(thorough: bool) -> Iterator[Figures]:
     inputs = drawn(cases(), CASES_THOROUGH if thorough else CASES)
-    for library, colour in KINDS:
+    for library, colour in CLIENTS:
         yield compared(inputs, library, colour)
     yield read_apart(BODIES_THOROUGH if thorough else BODIES)
 

@@ -87,7 +87,7 @@ class Trip:
         return [step for step in self.steps if isinstance(step, Peek)]
 
     @property
-    def texts(self):
+    def step_names(self):
         return [type(step).__name__ for step in self.steps]
 
     @property

@@ -50,7 +50,7 @@ def call_to(url, method="POST"):
     )  # fmt: skip
 
 
-def remaining(url, target, *others, method="POST"):
+def url_at(url, target, *others, method="POST"):
     """The URL that leaves for a target; None where it cannot serve the call."""
     address = address_of_call(call_to(url, method), [target, *others])
     base = base_at(address, target)
@@ -78,10 +78,10 @@ def test_what_leaves_is_what_the_sdk_would_build_for_that_base(data, form):
             "there", region=EU, **{"base_url" if form == "openai" else "messages_base_url": expected}
         )
 
-    assert base_at(address_of_call(call_to(base + path, method), [home, there]), home) + path == remaining(
+    assert base_at(address_of_call(call_to(base + path, method), [home, there]), home) + path == url_at(
         base + path, home, method=method
     )
-    assert expected + path == remaining(base + path, there, home, method=method)
+    assert expected + path == url_at(base + path, there, home, method=method)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_leaves_is_what_the_sdk_would_build_for_that_base(data, form):
     ],
 )  # fmt: skip
 def test_a_plan_and_a_form_are_kept_unless_the_policy_names_another(url, target, expected):
-    moved = remaining(HOSTS[SG] + url, Target("eu", region=EU, **target))
+    moved = url_at(HOSTS[SG] + url, Target("eu", region=EU, **target))
 
     assert (HOSTS[EU] + expected if expected is not None else None) == moved
 
@@ -113,10 +113,10 @@ def test_a_private_base_serves_calls_of_its_own_form_alone():
     of_both = Target("p", region=EU, base_url="https://p.example/v3", messages_base_url="https://p.example/m")
 
     assert [None, "https://p.example/v3/chat/completions"] == [
-        remaining(url, of_chats) for url in (messages, chat)
+        url_at(url, of_chats) for url in (messages, chat)
     ]
-    assert ["https://p.example/api/compatible/v1/messages", None] == [remaining(url, of_messages) for url in (messages, chat)]  # fmt: skip
-    assert ["https://p.example/m/v1/messages", "https://p.example/v3/chat/completions"] == [remaining(url, of_both) for url in (messages, chat)]  # fmt: skip
+    assert ["https://p.example/api/compatible/v1/messages", None] == [url_at(url, of_messages) for url in (messages, chat)]  # fmt: skip
+    assert ["https://p.example/m/v1/messages", "https://p.example/v3/chat/completions"] == [url_at(url, of_both) for url in (messages, chat)]  # fmt: skip
 
 
 def test_a_call_of_the_other_form_is_skipped_for_its_operation(world):
@@ -136,7 +136,7 @@ def test_a_call_of_the_other_form_is_skipped_for_its_operation(world):
 def test_a_call_to_a_targets_own_base_stays_there_whatever_its_form():
     url = "https://p.example/v3/v1/messages"
 
-    assert url == remaining(url, Target("p", region=EU, base_url="https://p.example/v3"))
+    assert url == url_at(url, Target("p", region=EU, base_url="https://p.example/v3"))
 
 
 @pytest.mark.parametrize(

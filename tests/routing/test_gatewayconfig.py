@@ -75,9 +75,9 @@ def test_params_are_merged_downwards_and_the_rest_replaced_whole():
     assert [1.0, 9.0] == [first.request_timeout, second.request_timeout]
 
 
-@pytest.mark.parametrize("value", ["use_retry_after_header", "use_retry_after_headers"])
-def test_both_spellings_of_the_retry_header_are_understood(value):
-    (target,) = load({**BYTEPLUS, "retry": {"attempts": 1, value: False}}).leaves
+@pytest.mark.parametrize("spelling", ["use_retry_after_header", "use_retry_after_headers"])
+def test_both_spellings_of_the_retry_header_are_understood(spelling):
+    (target,) = load({**BYTEPLUS, "retry": {"attempts": 1, spelling: False}}).leaves
 
     assert not target.retry.use_retry_after
 

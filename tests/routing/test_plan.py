@@ -167,11 +167,11 @@ def test_a_move_after_an_ambiguous_failure_is_counted_as_a_risk(world, two, call
     assert [False, True] == [send.replays for send in trip.sends]
 
 
-@pytest.mark.parametrize("text", ["ambiguous", "unsent_only"])
-def test_replay_is_the_policys_to_say(text, world, two, call):
-    trip = world(two(replay={"images": text, "chat": text})).play(call("images"), TIMEOUT)
+@pytest.mark.parametrize("setting", ["ambiguous", "unsent_only"])
+def test_replay_is_the_policys_to_say(setting, world, two, call):
+    trip = world(two(replay={"images": setting, "chat": setting})).play(call("images"), TIMEOUT)
 
-    assert (["sg", "eu"] if text == "ambiguous" else ["sg"]) == trip.targets
+    assert (["sg", "eu"] if setting == "ambiguous" else ["sg"]) == trip.targets
 
 
 # Waiting.
@@ -216,7 +216,7 @@ def test_a_retry_after_may_be_left_unheeded(world, two, call):
 def test_nothing_waits_after_the_last_attempt(world, two, call):
     trip = world(two(max_attempts=2)).play(call(), Reply(503), Reply(503))
 
-    assert ["Send", "Keep", "Wait", "Send", "Discard"] == trip.words
+    assert ["Send", "Keep", "Wait", "Send", "Discard"] == trip.step_names
 
 
 def test_a_stale_connection_is_retried_at_once_and_only_once(world, two, call):
@@ -432,20 +432,20 @@ def test_a_total_bounds_the_last_targets_first_output_too(world, two, call):
 
 
 def test_a_body_is_looked_at_while_a_retry_or_another_target_is_left(world, two, target, call):
-    assert ["Send", "Peek"] == world(two()).play(call()).words
-    assert ["Send", "Peek"] == world(Policy(targets=[target("sg")])).play(call()).words
-    assert ["Send"] == world(Policy(targets=[target("sg")], retry=ONCE)).play(call()).words
+    assert ["Send", "Peek"] == world(two()).play(call()).step_names
+    assert ["Send", "Peek"] == world(Policy(targets=[target("sg")])).play(call()).step_names
+    assert ["Send"] == world(Policy(targets=[target("sg")], retry=ONCE)).play(call()).step_names
 
 
 @pytest.mark.parametrize("api", ["files", "video_task_get"])
 def test_what_no_reader_knows_passes_as_it_comes(api, world, two, call):
-    assert ["Send"] == world(two()).play(call(api)).words
+    assert ["Send"] == world(two()).play(call(api)).step_names
 
 
 def test_after_the_first_output_nothing_is_switched(world, two, call):
     trip = world(two()).play(call(stream=True), Peeked(output=True, failed=True, code="ServerOverloaded"))
 
-    assert ["Send", "Peek"] == trip.words
+    assert ["Send", "Peek"] == trip.step_names
     assert Deliver(served=True, attempts=1) == trip.delivered
 
 
@@ -455,7 +455,7 @@ def test_after_the_first_output_nothing_is_switched(world, two, call):
 def test_when_all_fail_the_caller_gets_the_first_reply(world, two, call):
     trip = world(two(retry=ONCE)).play(call(), Reply(503), Reply(500))
 
-    assert ["Send", "Keep", "Send", "Discard"] == trip.words
+    assert ["Send", "Keep", "Send", "Discard"] == trip.step_names
     assert Deliver(kept=True, final=True, attempts=2) == trip.delivered
 
 
@@ -490,14 +490,14 @@ def test_a_reply_is_worth_more_than_an_exception_after_it(world, two, call):
 def test_the_last_reply_where_the_policy_says_so(world, two, call):
     trip = world(two(retry=ONCE, final="last")).play(call(), Reply(503), Reply(500))
 
-    assert ["Send", "Keep", "Send"] == trip.words
+    assert ["Send", "Keep", "Send"] == trip.step_names
     assert Deliver(final=True, attempts=2) == trip.delivered
 
 
 def test_the_last_reply_is_the_last_of_many(world, two, call):
     trip = world(two(final="last")).play(call(), Reply(503), Reply(502), CONNECT)
 
-    assert ["Send", "Keep", "Wait", "Send", "Keep", "Send"] == trip.words
+    assert ["Send", "Keep", "Wait", "Send", "Keep", "Send"] == trip.step_names
     assert trip.delivered.kept
 
 
@@ -874,7 +874,7 @@ def test_a_kept_reply_is_set_aside_before_the_wait(world, two, call):
     trip = world(two()).play(call(), Reply(503))
 
     assert isinstance(trip.steps[1], Keep)
-    assert ["Send", "Keep", "Wait", "Send", "Peek"] == trip.words
+    assert ["Send", "Keep", "Wait", "Send", "Peek"] == trip.step_names
 
 
 @pytest.mark.parametrize(

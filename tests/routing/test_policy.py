@@ -187,11 +187,11 @@ def test_a_key_is_not_in_any_refusal(make, messages):
     assert "very-secret" not in messages(refused.value)
 
 
-@pytest.mark.parametrize("texts", [{"region": "${KEY}"}, {"only": ["${KEY}"]}, {"weight": "${KEY}"}, {"models": {"a": ["${KEY}"]}}, {"zone": "", "quota_group": "${KEY}"}])  # fmt: skip
-def test_what_came_from_the_environment_is_told_as_it_was_written(texts, messages):
+@pytest.mark.parametrize("fields", [{"region": "${KEY}"}, {"only": ["${KEY}"]}, {"weight": "${KEY}"}, {"models": {"a": ["${KEY}"]}}, {"zone": "", "quota_group": "${KEY}"}])  # fmt: skip
+def test_what_came_from_the_environment_is_told_as_it_was_written(fields, messages):
     """However short it is, for in a wrong place it may be a key."""
     with pytest.raises(SettingError) as refused:
-        Policy.load({"targets": [{"name": "sg", "region": SG, **texts}]}, {"KEY": "hush"})
+        Policy.load({"targets": [{"name": "sg", "region": SG, **fields}]}, {"KEY": "hush"})
 
     assert "hush" not in messages(refused.value)
 

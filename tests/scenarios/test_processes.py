@@ -513,18 +513,18 @@ def test_grpc_without_its_exporter_is_one_line_and_the_program_runs(sg, variable
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "texts"),
+    ("endpoint", "advice"),
     [
         ("collector:4318", "='collector:4318' must begin with http:// or https://: write http://collector:4318."),
         ("grpc://me:key@collector:4317", "='grpc://collector:4317' must begin with http:// or https://: write http://collector:4317."),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_an_endpoint_that_http_cannot_reach_is_refused_with_the_one_to_write(variable, endpoint, texts):
+def test_an_endpoint_that_http_cannot_reach_is_refused_with_the_one_to_write(variable, endpoint, advice):
     with pytest.raises(SettingError) as refused:
         exporting.own_provider(None, {variable: endpoint})
 
-    assert f"{variable}{texts}" == str(refused.value)
+    assert f"{variable}{advice}" == str(refused.value)
 
 
 def test_spans_can_go_to_the_console(sg):
