@@ -91,11 +91,14 @@ def assessment(
         return STREAM_ERROR
     if answer.status == "cancelled" and call.operation == "chat":
         return CANCELLED  # somebody cancelled the response while it was made
-    if answer.complete or body is None or not body.legible:
+    if answer.complete or body is None:
+        return OK
+    if body.corrupt or (is_abandoned and body.stops_unreadable):
+        return STREAM_ERROR  # there its reader raises, and closes it
+    if not body.legible:
         return OK
     if is_abandoned:
-        # At an event that nobody can read an SDK raises, and closes the stream.
-        return STREAM_ERROR if body.stops_unreadable else CANCELLED
+        return CANCELLED
     return _incomplete(call, answer, body, status)
 
 

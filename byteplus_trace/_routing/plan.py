@@ -251,7 +251,8 @@ class _CallPlan:
         must not hide an informative refusal. The very last chance passes as it comes, so
         that its caller waits for nothing; the breaker hears of its end then (`Router.heard`).
         """
-        if reply.status >= 300 or self.call.operation == "other":
+        # A 204 has nothing to look at.
+        if reply.status == 204 or reply.status >= 300 or self.call.operation == "other":
             return False
         return may_go_on or self.kept or self.time.ends_at is not None
 

@@ -249,6 +249,11 @@ class Body:
         return self.events > 0 or self._size > 0
 
     @property
+    def corrupt(self) -> bool:
+        """It is not in the coding that its label names: its reader raises there."""
+        return self._decoder is not None and self._decoder.corrupt
+
+    @property
     def stops_unreadable(self) -> bool:
         """The last of its events so far could not be read."""
         return 0 < self._unreadable_at == self.events
