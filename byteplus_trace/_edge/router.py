@@ -123,9 +123,9 @@ class Router:
         if prior is not None and not call.sdk_retry:
             # Its SDK does not mark resends, so it is a call of its own, and perhaps a second charge.
             resent, prior = prior.failure.reached and not only_reads(call), None
-        stays = why_it_stays(headers)
-        if stays is not None:
-            self._log_why_it_stays(stays)
+        stay_reason = why_it_stays(headers)
+        if stay_reason is not None:
+            self._log_why_it_stays(stay_reason)
         decided = plan(
             call,
             self.policy,
@@ -133,7 +133,7 @@ class Router:
             self.health,
             Request(
                 headers,
-                stays,
+                stay_reason,
                 self._addressed(call),
                 replayable=body is not None,
                 body_params=lambda: _fields(body),

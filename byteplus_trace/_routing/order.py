@@ -35,7 +35,7 @@ class Request(msgspec.Struct, frozen=True):
 
     headers: Mapping[str, str]
     """Those that are looked at, with lower-case names."""
-    stays: SkipReason | None
+    stay_reason: SkipReason | None
     """Why the call may not leave the place that its caller addressed; None where it may."""
     origin: str | None
     """The name of the target that the caller addressed; None where it was only its region."""
@@ -92,7 +92,7 @@ def candidates(
     # With one target there is nothing to choose by what the call continues.
     objects = list(_objects(call, request.file_ids)) if len(addresses.targets) > 1 else []
     # Such a call has one place to go. A mode that draws or leaves targets out could leave out that one.
-    bound = caller.stays is not None or bool(objects)
+    bound = caller.stay_reason is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
     else:
@@ -118,10 +118,10 @@ def candidates(
         elif reason is not None:
             skipped.append(Skip(str(target.name), reason, target.region))
     # Where its objects are is looked up among the targets that can serve the call.
-    if caller.stays is None:
+    if caller.stay_reason is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
-    skipped += [Skip(each.name, caller.stays, each.target.region) for each in found if each not in home]
+    skipped += [Skip(each.name, caller.stay_reason, each.target.region) for each in found if each not in home]
     return home, skipped
 
 
@@ -168,7 +168,7 @@ class _Caller:
         self.origin = origin = request.origin
         self.place = origin_of(call.url)
         self.address, self.bases = addresses.of(call)
-        self.stays = request.stays
+        self.stay_reason = request.stay_reason
         sent = credential(request.headers)
         self.credential = digest_of(sent) if sent else None
         self.named, self.model = unprefixed(call.model, policy)
