@@ -33,7 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-MODES = ("httpx2 alone", "observed", "under a policy")
+MODES = ALONE, OBSERVED, ROUTED = "httpx2 alone", "observed", "under a policy"
 THREADS = (1, 2, 4, 8, 16)
 TURNS = 5
 """How often each number of threads is measured; the median counts."""
@@ -135,22 +135,22 @@ def client_of(mode: str, base_url: str) -> Any:
     from byteplus_trace import Policy, Target
     from byteplus_trace.httpx2 import ModelArkTransport
 
-    class Away(SpanExporter):
+    class ThrowAway(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
             return SpanExportResult.SUCCESS
 
     logging.getLogger("byteplus_trace").setLevel(logging.ERROR)  # what a policy warns of is no figure
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     transport: Any = httpx2.HTTPTransport(limits=limits)
-    if mode != MODES[0]:
+    if mode != ALONE:
         provider = TracerProvider()
-        provider.add_span_processor(BatchSpanProcessor(Away()))
+        provider.add_span_processor(BatchSpanProcessor(ThrowAway()))
         settings: dict[str, Any] = {
             "tracer_provider": provider,
             "registry": CollectorRegistry(),
             "base_urls": {base_url: "ap-southeast-1"},
         }
-        if mode == MODES[2]:
+        if mode == ROUTED:
             settings["policy"] = Policy(
                 targets=[
                     Target("sg", region="ap-southeast-1", base_url=base_url, api_key="k"),
@@ -180,18 +180,18 @@ def first_part(client: Any) -> float:
 
 
 def times_to_first_part(clients: Mapping[str, Any], rounds: int) -> dict[str, list[float]]:
-    """Of each mode its times, a time from each a round."""
+    """The times of each mode, one a round."""
     found: dict[str, list[float]] = {mode: [] for mode in clients}
-    for each in range(-WARM_UP, rounds):
+    for number in range(-WARM_UP, rounds):
         for mode in random.sample(MODES, len(MODES)):
             took = first_part(clients[mode])
-            if each >= 0:
+            if number >= 0:
                 found[mode].append(took)
     return found
 
 
 def calls_a_second(clients: Mapping[str, Any], threads: int, calls: int) -> dict[str, float]:
-    """Of each mode, what so many threads do together that share a client."""
+    """What so many threads that share a client do together, in each mode."""
     rates: dict[str, list[float]] = {mode: [] for mode in clients}
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(TURNS):
@@ -199,7 +199,7 @@ def calls_a_second(clients: Mapping[str, Any], threads: int, calls: int) -> dict
                 began = time.perf_counter()
                 list(pool.map(call, [clients[mode]] * calls))
                 rates[mode].append(calls / (time.perf_counter() - began))
-    return {mode: statistics.median(of) for mode, of in rates.items()}
+    return {mode: statistics.median(measured) for mode, measured in rates.items()}
 
 
 def resident() -> int:
@@ -263,14 +263,14 @@ def measure(rounds: int, streams: int, calls: int, batch: int) -> None:
     with server() as base_url:
         clients = {mode: client_of(mode, base_url) for mode in MODES}
         times = times_to_first_part(clients, rounds)
-        bare = times[MODES[0]]
+        alone = times[ALONE]
         show(
             "time to first part, median",
             {mode: microseconds(statistics.median(times[mode])) for mode in MODES},
         )
         added = {
-            mode: statistics.median(ours - alone for ours, alone in zip(times[mode], bare, strict=True))
-            for mode in MODES[1:]
+            mode: statistics.median(ours - bare for ours, bare in zip(times[mode], alone, strict=True))
+            for mode in (OBSERVED, ROUTED)
         }
         show("  added, median of the rounds", {mode: microseconds(each) for mode, each in added.items()})
         tails = {mode: statistics.quantiles(times[mode], n=20)[-1] for mode in MODES}
@@ -283,10 +283,10 @@ def measure(rounds: int, streams: int, calls: int, batch: int) -> None:
             )
         for client in clients.values():
             client.close()
-        each = {mode: in_its_own_process("streams", mode, base_url, streams) for mode in MODES}
+        held = {mode: in_its_own_process("streams", mode, base_url, streams) for mode in MODES}
         show(
             f"memory of an open stream, of {streams:,}",
-            {mode: f"{each[mode] / 1024:.1f} KiB" for mode in MODES},
+            {mode: f"{held[mode] / 1024:.1f} KiB" for mode in MODES},
         )
         marks = [calls // 100, calls // 10, calls // 2, calls]
         after = {mode: in_its_own_process("calls", mode, base_url, *marks) for mode in MODES}

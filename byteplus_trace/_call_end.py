@@ -52,6 +52,7 @@ class Assessment(msgspec.Struct, frozen=True):
 
 OK = Assessment("ok")
 CANCELLED = Assessment("cancelled")
+STREAM_ERROR = Assessment("error", "stream_error", "stream_error")
 
 
 def assessment(
@@ -87,15 +88,17 @@ def assessment(
             code_family(code) if code else "stream_error",
         )
     if answer.images is not None and _images_failed(answer.images, how, answer.complete):
-        return Assessment("error", "stream_error", "stream_error")
+        return STREAM_ERROR
     if answer.status == "cancelled" and call.operation == "chat":
         return CANCELLED  # somebody cancelled the response while it was made
-    if answer.complete or body is None or not body.legible:
+    if answer.complete or body is None:
         return OK
-    if is_abandoned and not body.stops_unreadable:
-        return CANCELLED
+    if body.corrupt or (is_abandoned and body.stops_unreadable):
+        return STREAM_ERROR  # there its reader raises, and closes it
+    if not body.legible:
+        return OK
     if is_abandoned:
-        return Assessment("error", "stream_error", "stream_error")  # its reader raised there
+        return CANCELLED
     return _incomplete(call, answer, body, status)
 
 

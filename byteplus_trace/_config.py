@@ -179,15 +179,15 @@ def _checked(settled: dict[str, Any], environ: Mapping[str, str]) -> Config:
 
 
 def _check_attempt_spans(settled: Mapping[str, Any]) -> None:
-    """Whoever sends the id of an attempt's span cannot wait to see whether there will be one."""
+    """Refuse what needs an attempt's span before it is known whether the call is sent again."""
     if settled.get("http_spans") == "otel":
         raise SettingError(
-            "attempt_spans='when_retried' cannot hold with http_spans='otel', which has OpenTelemetry make a span of every send: "
+            "attempt_spans='when_retried' cannot be used with http_spans='otel', which has OpenTelemetry make a span of every send: "
             "write http_spans='own', or leave attempt_spans out."
         )
     if settled.get("propagate"):
         raise SettingError(
-            "attempt_spans='when_retried' cannot hold with propagate=True, which sends the id of each attempt's span with the "
+            "attempt_spans='when_retried' cannot be used with propagate=True, which sends the id of each attempt's span with the "
             "attempt: write propagate=False, or leave attempt_spans out."
         )
 

@@ -42,6 +42,7 @@ class Body:
         self.chunks = chunks
         self.ended = ended
         self.stops_unreadable = False
+        self.corrupt = False
 
 
 DOCUMENT = Body(begun=True)

@@ -315,7 +315,7 @@ def test_attempt_spans_are_refused_beside_what_needs_each_of_them_wherever_they_
     file = tmp_path / "settings.toml"
     file.write_text("".join(lines))
 
-    with pytest.raises(SettingError, match="attempt_spans='when_retried' cannot hold with"):
+    with pytest.raises(SettingError, match="attempt_spans='when_retried' cannot be used with"):
         configure(arguments, {**variables, "BYTEPLUS_TRACE_CONFIG": str(file)})
 
 

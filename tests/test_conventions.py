@@ -97,9 +97,8 @@ def a_day(ark: ModelArk) -> None:
         post("/chat/completions", **CHAT, **STREAMED)
         with client.stream("POST", sg.base_url + "/chat/completions", json=CHAT | STREAMED) as reply:
             next(reply.iter_bytes(16))
-        made = post("/responses", model=MODEL, input="Name three rivers.", instructions="Be brief.").json()[
-            "id"
-        ]
+        response = post("/responses", model=MODEL, input="Name three rivers.", instructions="Be brief.")
+        made = response.json()["id"]
         post(
             "/responses",
             model=MODEL,
@@ -199,7 +198,7 @@ def own_values(attributes):
 
 
 def test_the_day_has_every_kind_of_span_and_every_attribute_that_we_document(spans):
-    """Else what is checked below would be less than what leaves us."""
+    """Otherwise the tests below would check less than what leaves us."""
     from scripts.reference import ATTRIBUTES
 
     emitted = {name for span in spans for name in span.attributes}
@@ -260,15 +259,15 @@ def test_a_span_has_the_name_and_the_kind_of_the_conventions(spans):
         attributes = span.attributes
         if kind_of(span) == "http":
             method = attributes["http.request.method"]
-            assert span.name == ("HTTP" if method == "_OTHER" else method)
+            assert ("HTTP" if method == "_OTHER" else method) == span.name
         else:
             named = [attributes["gen_ai.operation.name"], attributes.get("gen_ai.request.model")]
-            assert span.name == " ".join(each for each in named if each)
-        assert span.kind is SpanKind.CLIENT
+            assert " ".join(each for each in named if each) == span.name
+        assert SpanKind.CLIENT is span.kind
 
 
 def test_every_exception_is_still_one(spans):
-    """What the conventions have meanwhile, or what no longer leaves us, is no exception."""
+    """An exception goes when the conventions have it, or when it no longer leaves us."""
     emitted = {(kind_of(span), name) for span in spans for name in span.attributes}
     for name in ADDED:
         assert name in {attribute for _, attribute in emitted}

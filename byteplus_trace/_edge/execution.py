@@ -77,7 +77,7 @@ class Executor:
         if step.replays:
             self.observer.duplicate = self.observer.duplicate or "replayed"
         url = target_url(self.library, self.request.url, step.base_url, step.path)
-        # Where nothing moves, nothing is spelled anew: the caller's own URL leaves.
+        # Sent where its caller addressed it, a request keeps its URL as it was written.
         here = url is self.request.url
         port = self.call.port if here else (url.port or DEFAULT_PORTS[url.scheme])
         span = self.observer.sends(
@@ -213,7 +213,7 @@ class Executor:
         self.failure = Failure("other", reached=True, error=error)
         named, reached = failure_of(error)
         wire, began = self.wire, self.in_hand is not None
-        # A name alone says that the server may have seen the request. What happened on the wire knows better.
+        # By the exception alone the server may have seen the request. What happened on the wire says more.
         if wire is not None and not began and named == "reset" and wire.connected and not wire.request_began:
             reached = False
         stale = wire is not None and not began and wire.reused and died_silently(error)

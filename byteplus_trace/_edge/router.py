@@ -117,7 +117,7 @@ class Router:
     ) -> Routed:
         """Plan a call that the policy moves; `headers` are those of its request that are looked at."""
         key = partial(_key, caller(), request.url, body) if body is not None else None
-        # Where no call is remembered, nobody needs to make a key to ask.
+        # A key costs a digest of the body: none is made where no call is remembered.
         prior = self._resends.recall(key()) if key is not None and self._resends.ended else None
         resent = False
         if prior is not None and not call.sdk_retry:

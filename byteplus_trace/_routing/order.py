@@ -51,7 +51,7 @@ class Candidate(msgspec.Struct, frozen=True):
     """A target, and how this call would travel to it."""
 
     name: str
-    """Of the target."""
+    """The target's."""
     target: Target
     groups: tuple[Policy | Group, ...]
     """The groups it stands in, outermost first."""
@@ -89,9 +89,9 @@ def candidates(
 ) -> tuple[list[Candidate], list[Skip]]:
     """The candidates of a call, the first to be tried first, and the targets that cannot serve it."""
     caller = _Caller(call, policy, addresses, request)
-    # Where there is one target, nobody needs to know what the call continues.
+    # With one target there is nothing to choose by what the call continues.
     objects = list(_objects(call, request.file_ids)) if len(addresses.targets) > 1 else []
-    # Such a call goes where it must: a mode that draws lots or leaves targets out could leave out the only one.
+    # Such a call has one place to go. A mode that draws or leaves targets out could leave out that one.
     bound = caller.stays is not None or bool(objects)
     if bound or caller.named is not None:
         placed = list(_placed(policy, (), _as_written))
@@ -117,7 +117,7 @@ def candidates(
             found.append(caller.candidate(target, groups, base, mapped))
         elif reason is not None:
             skipped.append(Skip(str(target.name), reason, target.region))
-    # An object's home is asked last, for it is among those that can serve the call, or unknown.
+    # Where its objects are is looked up among the targets that can serve the call.
     if caller.stays is None:
         return (_where_they_are(found, health, objects) if objects else found), skipped
     home = [candidate for candidate in found if candidate.here][:1]
@@ -174,7 +174,7 @@ class _Caller:
         self.named, self.model = unprefixed(call.model, policy)
         addressed = [target for target in addresses.targets if target.name == origin]
         self.region = addressed[0].region if addressed else call.region
-        # A call is in the zones of whom it addresses. Who addresses no target, but a target's region, is in that one's.
+        # A call stays in the zones of the target that it addresses: by name, by URL, or by a region that the target is in.
         addressed = addressed or [target for target in addresses.targets if self.is_here(target)]
         addressed = addressed or [target for target in addresses.targets if target.region == self.region]
         self.zones = {target.zone for target in addressed} - {None}

@@ -100,7 +100,7 @@ class _CallPlan:
     # The sequence.
 
     def run(self, possible: list[Candidate]) -> Plan:
-        # What may not be sent again is not: its caller meets the exception of before, at once.
+        # Where it may not be sent again, its caller meets the exception of before at once.
         if self.prior is not None and (self.prior.blocked or self.most <= 0 or self.time.is_over):
             return self._raised_again(self.prior)
         if not possible:
@@ -114,7 +114,7 @@ class _CallPlan:
             candidate, *rest = rest
             skip = self.standing.take(candidate)
             if skip is not None:
-                # Barred for the moment only: where nobody else is left, it is tried all the same.
+                # Barred only for now: where no other candidate remains, it is tried anyway.
                 self.skipped.append(skip)
                 barred.append(candidate)
                 continue
@@ -208,7 +208,7 @@ class _CallPlan:
         """One send, a look at the reply, and its verdict."""
         yield from self._set_aside()
         self.sent += 1
-        # Who is barred now is no reason to cut this attempt short.
+        # A candidate that is barred now is no reason to cut this attempt short.
         elsewhere = self.sent < self.most and any(self.standing.is_free(other) for other in rest)
         may_move = elsewhere and self.twice  # a timeout leaves a copy that may have run
         first_event = self.policy.deadline.first_event if may_move else None
@@ -238,7 +238,7 @@ class _CallPlan:
     def _failed(self, failure: Failure) -> AttemptEnd:
         verdict = classify_failure(failure)
         self.failures.append(failure)
-        # A connection that had died before brought the request nowhere.
+        # A connection that had died before did not deliver the request.
         if verdict.may_have_run and not failure.stale_connection and not only_reads(self.call):
             self.copies = True
         return AttemptEnd(verdict, failure=failure)
@@ -251,7 +251,8 @@ class _CallPlan:
         must not hide an informative refusal. The very last chance passes as it comes, so
         that its caller waits for nothing; the breaker hears of its end then (`Router.heard`).
         """
-        if reply.status >= 300 or self.call.operation == "other":
+        # A 204 has nothing to look at.
+        if reply.status == 204 or reply.status >= 300 or self.call.operation == "other":
             return False
         return may_go_on or self.kept or self.time.ends_at is not None
 
@@ -279,7 +280,7 @@ class _CallPlan:
 
     def _rewritten(self, model: str | None) -> str | None:
         """The model to write into the body; None where it stays as it is."""
-        # A body that is a stream can be sent once, and is not read before.
+        # A body that is a stream can only be read once, which is when it is sent.
         return model if self.replayable and model != self.call.model else None
 
     def _as_addressed(self) -> Plan:

@@ -51,7 +51,7 @@ class Resends:
         self._lock = threading.Lock()
         remake_after_fork(self)
         self.ended: OrderedDict[Key, tuple[float, Prior]] = OrderedDict()
-        """Each with the time until which it is remembered."""
+        """How calls ended, each with the time until which it is remembered."""
 
     def after_fork(self) -> None:
         """The lock anew; how the parent's calls ended is the parent's."""

@@ -158,7 +158,7 @@ def end_attributes(exchange: facts.Exchange, *, holds_attempt: bool = False) -> 
     What is known when the call has ended, under the conventions' names and our own.
 
     Args:
-        holds_attempt: the only attempt has no span, and what is known of it is here.
+        holds_attempt: its only attempt has no span, so what that span would have is here.
     """
     attributes: Attributes = _of_only_attempt(exchange) if holds_attempt else {}
     answer = exchange.answer
@@ -211,7 +211,12 @@ def finish_reasons(exchange: facts.Exchange) -> list[str]:
 
 
 def own_attributes(exchange: facts.Exchange, *, holds_attempt: bool = False) -> Attributes:
-    """Ours alone, of the call's start and of its end: what is added to another instrumentation's GenAI span. As above."""
+    """
+    Ours alone, of the call's start and of its end: what is added to another instrumentation's GenAI span.
+
+    Args:
+        holds_attempt: as for `end_attributes`.
+    """
     started = start_attributes(exchange.call).items()
     attributes = {name: value for name, value in started if name.startswith(OWN) or name == sc.USER_ID}
     if holds_attempt:
@@ -313,25 +318,15 @@ def _in_place_of_logical(call: facts.Call) -> Attributes:
 
 
 def _of_only_attempt(exchange: facts.Exchange) -> Attributes:
-    """
-    What the span of a call's only attempt would hold, and its call's span has not had since its start.
-
-    Without the type of its error: a call that was cancelled before it was sent again has none.
-    """
-    call, (attempt,) = exchange.call, exchange.attempts
-    attributes: Attributes = {
-        sc.HTTP_METHOD: call.method if call.method in METHODS else "_OTHER",
-        sc.URL_FULL: attempt.url,
-        sc.ATTEMPT_CAUSE: attempt.cause,
-    }
-    if call.method not in METHODS:
-        attributes[sc.HTTP_METHOD_ORIGINAL] = call.method[:LONGEST]
-    if attempt.status is not None:
-        attributes[sc.HTTP_STATUS] = attempt.status
-    if attempt.error_code is not None:
-        attributes[sc.ERROR_CODE] = attempt.error_code[:LONGEST]
-    if attempt.request_id is not None:
-        attributes[sc.REQUEST_ID] = attempt.request_id[:LONGEST]
+    """What the span of a call's only attempt would have, except what the call's span has had since its start."""
+    (attempt,) = exchange.attempts
+    attributes = attempt_end_attributes(attempt)
+    # The call says whether it failed. One that was cancelled before it was sent again did not, though its attempt did.
+    attributes.pop(sc.ERROR_TYPE, None)
+    # One that the conventions know: each call with a span of its own is in the table of APIs.
+    attributes[sc.HTTP_METHOD] = exchange.call.method
+    attributes[sc.URL_FULL] = attempt.url
+    attributes[sc.ATTEMPT_CAUSE] = attempt.cause
     return attributes
 
 

@@ -18,7 +18,7 @@ IDLE = inf
 
 
 class CallsInFlight(Protocol):
-    """Calls under way, wherever they are counted. `key` stands for a call from when it begins until it ends."""
+    """Where calls in flight are counted. `key` identifies a call from its beginning to its end."""
 
     def begins(self, key: object, started_ns: int) -> None: ...
     def ends(self, key: object) -> None: ...

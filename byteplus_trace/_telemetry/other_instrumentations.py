@@ -83,8 +83,8 @@ class HttpSpans:
     meanwhile: it would be a second span for one send.
 
     Making one of OpenTelemetry's transports takes more instructions than all that we add to a call,
-    so each is made once, and lives as long as the transport in it. Threads that make the same one
-    at once keep either: they are alike.
+    so each is made once, and forgotten with the transport in it. Where threads make the same one at
+    once, either stays: they are alike.
     """
 
     __slots__ = ("_made",)
@@ -94,7 +94,7 @@ class HttpSpans:
         self._made: dict[tuple[int, Any], _Made] = {}
 
     def around(self, transport: Any, library: str, colour: str, provider: TracerProvider | None) -> Any:
-        """What sends through this transport, and has spans of that provider."""
+        """A transport that sends through this one, and makes spans with that provider."""
         kind = _kind_of(library, colour)
         if kind is None or isinstance(transport, kind):
             return transport
@@ -109,25 +109,25 @@ class HttpSpans:
                 transport,
                 **{**instrumentor.keywords, hook_name: _hook(colour, hook)},
             )
-            return _Reached(lambda request: watched((request,), {}), colour)
-        sends = self._of(kind, transport, colour, provider)
-        return _Reached(getattr(sends, _METHODS[colour]), colour, transport)
+            return _Sender(lambda request: watched((request,), {}), colour)
+        sends = self._remembered(kind, transport, colour, provider)
+        return _Sender(getattr(sends, _METHODS[colour]), colour, transport)
 
-    def _of(self, kind: Any, transport: Any, colour: str, provider: TracerProvider | None) -> Any:
-        """OpenTelemetry's transport around this one."""
-        key, made_for = (id(transport), kind), self._made
-        made = made_for.get(key)
+    def _remembered(self, kind: Any, transport: Any, colour: str, provider: TracerProvider | None) -> Any:
+        """OpenTelemetry's transport around this one, made where there is none yet."""
+        key, all_made = (id(transport), kind), self._made
+        made = all_made.get(key)
         if made is not None and made.inner() is transport and made.provider is provider:
             return made.transport
 
         def forget(_dead: object) -> None:
-            made_for.pop(key, None)
+            all_made.pop(key, None)
 
         try:
             inner = weakref.ref(transport, forget)
-        except TypeError:  # nobody would say when to forget it
+        except TypeError:  # not weakly referenceable, so it could never be forgotten
             return _instrumented(kind, lambda: transport, colour, provider)
-        made = made_for[key] = _Made(inner, provider, _instrumented(kind, inner, colour, provider))
+        made = all_made[key] = _Made(inner, provider, _instrumented(kind, inner, colour, provider))
         return made.transport
 
 
@@ -140,20 +140,21 @@ class _Made:
 
 
 def _instrumented(kind: Any, inner: Callable[[], Any], colour: str, provider: TracerProvider | None) -> Any:
-    sends = _Reached(_silently(inner, colour), colour)
-    return kind(sends, tracer_provider=provider, request_hook=_hook(colour, None))
+    return kind(
+        _Sender(_silently(inner, colour), colour), tracer_provider=provider, request_hook=_hook(colour, None)
+    )
 
 
-class _Reached:
-    """What a transport is asked of by those around it, in one colour. `kept` lives as long as this."""
+class _Sender:
+    """A transport that only sends, in one colour. It keeps alive what only a weak reference in `send` leads to."""
 
-    def __init__(self, send: Callable[[Any], Any], colour: str, kept: object = None) -> None:
+    def __init__(self, send: Callable[[Any], Any], colour: str, kept_alive: object = None) -> None:
         setattr(self, _METHODS[colour], send)
-        self._kept = kept
+        self._kept_alive = kept_alive
 
 
 def _instrumentor_of(method: Any) -> partial[Any] | None:
-    """OpenTelemetry's own wrapper of a method; somebody else's is none of its."""
+    """OpenTelemetry's own wrapper of a method; None where there is none, or somebody else's."""
     if not isinstance(method, (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)):
         return None
     wrapper = getattr(method, "_self_wrapper", None)

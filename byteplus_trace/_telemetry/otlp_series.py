@@ -104,7 +104,7 @@ class _Family:
 class Sums:
     """What was counted, and the instruments of the provider that reads it now."""
 
-    __slots__ = ("__weakref__", "_histograms", "_provider", "_sums", "lock", "meters", "series")
+    __slots__ = ("__weakref__", "_making", "_of_provider", "_sums", "lock", "meters", "series")
 
     def __init__(self, meters: Meters) -> None:
         self.meters = meters
@@ -112,8 +112,9 @@ class Sums:
         self._sums: dict[Instrument, dict[tuple[tuple[str, str], ...], Sum]] = {
             row: {} for row in INSTRUMENTS
         }
-        self._provider: MeterProvider | None = None
-        self._histograms: dict[Instrument, Histogram] | None = None
+        self._of_provider: tuple[MeterProvider | None, dict[Instrument, Histogram] | None] = None, None
+        """The provider of the last call, and its histograms."""
+        self._making = ForkSafeLock()
         self.series: Series | None = None
         remake_after_fork(self)
 
@@ -137,10 +138,15 @@ class Sums:
     def histograms(self) -> Mapping[Instrument, Histogram] | None:
         """Those of the provider at work, whose other instruments read the sums from then on; None without one."""
         provider = self.meters.provider
-        if provider is not self._provider:
-            self._provider = provider
-            self._histograms = self._made(provider) if provider is not None else None
-        return self._histograms
+        known, histograms = self._of_provider
+        if provider is not known:
+            # A call that ends meanwhile waits for them, or it would be counted nowhere.
+            with self._making:
+                known, histograms = self._of_provider
+                if provider is not known:
+                    histograms = self._made(provider) if provider is not None else None
+                    self._of_provider = provider, histograms
+        return histograms
 
     def _made(self, provider: MeterProvider) -> dict[Instrument, Histogram]:
         meter = meter_of(provider)

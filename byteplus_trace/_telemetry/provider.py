@@ -41,8 +41,9 @@ class Tracers:
         self._configured = configured
         self._found = found
         self._own: OwnTracerProvider | None = None
-        self._at_work: trace.TracerProvider | None = None
         self._tracer: trace.Tracer = trace.NoOpTracer()
+        self._tracer_for: trace.TracerProvider | None = None
+        """The configured or global provider that was found when the tracer was made."""
         if configured is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             from .exporting import own_provider
 
@@ -59,11 +60,11 @@ class Tracers:
         return provider
 
     def tracer(self) -> trace.Tracer:
-        at_work = self._configured or trace.get_tracer_provider()
-        if at_work is not self._at_work:
+        current = self._configured or trace.get_tracer_provider()
+        if current is not self._tracer_for:
             provider = self.provider
             self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA)
-            self._at_work = at_work
+            self._tracer_for = current
             if provider is not self._own:
                 self._found()
         return self._tracer
@@ -118,8 +119,8 @@ class Meters:
     ) -> None:
         self.configured = configured
         self.own = own
-        self._at_work: tuple[metrics.MeterProvider | None, bool] = None, False
-        """The provider of the last call, and whether it records."""
+        self._known: tuple[metrics.MeterProvider | None, bool] = None, False
+        """The configured or global provider of the last call, and whether it records."""
         if own is not None:
             own_providers.append(own)
 
@@ -127,10 +128,10 @@ class Meters:
     def provider(self) -> metrics.MeterProvider | None:
         """None where there is none that records."""
         provider = self.configured or metrics.get_meter_provider()
-        known, records = self._at_work
+        known, records = self._known
         if provider is not known:
             records = not records_nothing(provider)
-            self._at_work = provider, records
+            self._known = provider, records
         if records:
             return provider
         return self.own.current if self.own is not None else None

@@ -9,9 +9,10 @@ written, so that they cannot disagree.
 Laws:
 - A context is attached by the edge around one inner send only, never across a yield.
 - An attempt span carries no `gen_ai.*`: a trace viewer would show another model call.
-- With `attempt_spans="when_retried"` attempts have their spans when the call has ended, with
-  their own times: only then is it known that there was more than one. What is known of a
-  single one goes onto the call's span.
+- With `attempt_spans="when_retried"` the spans of attempts are made when the call has ended,
+  with their own times: only then is it known whether there was more than one. What is known
+  of a single attempt goes onto the call's span, or onto another instrumentation's as long as
+  that has no other send to hold.
 - Where another instrumentation already has a GenAI span in the context, ours is not
   opened: its span gets our attributes, and the attempts hang under it.
 - Each sink runs under its own guard; one that fails does not silence the others.
@@ -143,7 +144,7 @@ class CallSpan(msgspec.Struct, eq=False):
     _defers_attempts: bool
     """Attempts have their spans once the call has ended, and only where there are several."""
     in_flight: CallsInFlight | None = None
-    """The calls under way among which it counts."""
+    """Where it is counted until it ends."""
     _attempts: list[Span] = msgspec.field(default_factory=list)
     """Their spans, in order: the only ones there are of a call that makes no GenAI claim."""
 
@@ -155,7 +156,7 @@ class CallSpan(msgspec.Struct, eq=False):
             # OpenTelemetry's instrumentation sends what the context holds.
             within = within if settings.propagate else baggage.clear(within)
             return AttemptSpan(None, Context({**within, _SENDING: True}))
-        # Of a call's span that does not record, no child would be kept.
+        # Where the call's span does not record, its child would not be kept.
         if self._defers_attempts or (self._span is not None and not self._span.is_recording()):
             return AttemptSpan(
                 None, Context({**within, _SENDING: True, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: True})
@@ -173,8 +174,8 @@ class CallSpan(msgspec.Struct, eq=False):
         )
 
     def _record_attempts(self, attempts: Sequence[facts.Attempt], ended_ns: int) -> None:
-        """The spans of attempts that are over, each with its own times."""
-        self._defers_attempts = False
+        """Make the spans of attempts that are over, each with its own times."""
+        self._defers_attempts = False  # `attempt_begins` opens them now
         for attempt in attempts:
             # The difference of two clock readings may be rounded up: no child ends after its call.
             attempt_ended_ns = min(attempt.started_ns + int(attempt.duration_seconds * 1e9), ended_ns)
@@ -240,7 +241,7 @@ class CallSpan(msgspec.Struct, eq=False):
     def _end_span(self, exchange: facts.Exchange, ended_ns: int) -> None:
         span, holds_attempt = self._span, False
         if self._defers_attempts and (span is None or span.is_recording()):
-            holds_attempt = len(exchange.attempts) == 1
+            holds_attempt = len(exchange.attempts) == 1 and (span is not None or self._outer_holds(exchange))
             if not holds_attempt:
                 self._record_attempts(exchange.attempts, ended_ns)
         if self._outer is not None:
@@ -260,6 +261,15 @@ class CallSpan(msgspec.Struct, eq=False):
                     if stop:
                         span.set_attribute("gen_ai.request.stop_sequences", self._redacted(stop))
         span.end(ended_ns)
+
+    def _outer_holds(self, exchange: facts.Exchange) -> bool:
+        """
+        Whether another instrumentation's span has room for what is known of the only attempt.
+
+        To an SDK that sends again after a failure each send is one of many, and each is a call here.
+        """
+        may_be_one_of_many = exchange.call.sdk_retry > 0 or exchange.outcome in _GENAI_FAILURES
+        return self._outer is not None and self._outer.span.is_recording() and not may_be_one_of_many
 
     def _describe(self, exchange: facts.Exchange) -> str:
         """What failed, without what the message may echo unless content is captured."""

@@ -126,7 +126,7 @@ class Sink:
         self._series.start_gauges()
 
     def in_flight(self, call: Call) -> CallsInFlight:
-        """The calls under way among which such a call counts; its series stand from now on."""
+        """Where such a call is counted while it is in flight; its series exist from now on."""
         kind: tuple[object, ...] = (call.api, call.model or "", call.region, call.stream, call.sdk_retry == 0)
         if self._metadata_labels:
             kind = (*kind, *self._metadata(call))

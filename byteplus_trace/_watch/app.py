@@ -313,7 +313,7 @@ class Watch(App[None]):
         super().__init__()
         self.source = source
         self._live = live
-        self._version = -1
+        self._drawn: tuple[int, int | None] | None = None
         self._all: list[Call] = []
         self._frozen: tuple[list[Call], int] | None = None
         """While paused: the calls that are shown, and when that was."""
@@ -377,9 +377,9 @@ class Watch(App[None]):
 
     def look(self) -> None:
         """Ask the source, and draw what is new."""
-        version = self.source.store.version
-        if version != self._version:
-            self._version = version
+        now = self.source.store.version, self.source.status().exit_status
+        if now != self._drawn:
+            self._drawn = now
             self._all = self.source.store.calls()
             if self._frozen is None:
                 self.draw()

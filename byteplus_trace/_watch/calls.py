@@ -61,12 +61,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 def holds_attempt(span: Span) -> bool:
-    """Whether it has what is known of one send: an attempt's own span, or that of a call which was sent once."""
+    """Whether it says how one send went: an attempt's own span, or that of a call which was sent once."""
     return sc.ATTEMPT_CAUSE in span.attributes
 
 
 def is_attempt(span: Span) -> bool:
-    """Whether it is one send of a call, and no call that ended."""
+    """Whether it is an attempt's own span."""
     return holds_attempt(span) and sc.OUTCOME not in span.attributes
 
 

@@ -140,7 +140,7 @@ class Receiver:
         ])  # fmt: skip
         app.on_response_prepare.append(_sign)
         # Its own decompression has no bound.
-        # What is left of a body that was refused is waited for in vain, and the view's end with it.
+        # aiohttp waits for the rest of a body that was refused, and the end of the view would wait with it.
         runner = web.AppRunner(app, auto_decompress=False, access_log=None, lingering_time=1.0)
         await runner.setup()
         try:

@@ -428,14 +428,14 @@ def _resampled(values: Sequence[float | None], width: int) -> list[float | None]
 def plots(now: Now, width: int) -> list[Text]:
     """The last minutes, one line a number: its name, its plot, what it is over all, and its highest."""
     whole, step, minutes = now.whole, now.step_seconds, now.step_seconds * len(now.steps) / 60
-    # Of few calls, so many a second is a number with nothing before its point.
-    unit, each_of = ("calls/s", 1) if whole.calls >= minutes * 60 else ("calls/min", 60)
+    # Less than one call a second is easier to read by the minute.
+    unit, unit_seconds = ("calls/s", 1) if whole.calls >= minutes * 60 else ("calls/min", 60)
     rows: list[tuple[str, Iterable[float | None], Callable[[float | None], str], str, str]] = [
         (
             unit,
-            (each.calls / step * each_of for each in now.steps),
+            (each.calls / step * unit_seconds for each in now.steps),
             _rate,
-            _rate(whole.calls / step / len(now.steps) * each_of),
+            _rate(whole.calls / step / len(now.steps) * unit_seconds),
             RESCUED,
         ),
         ("failed", (float(each.failed) for each in now.steps), count, _share(whole), BAD),

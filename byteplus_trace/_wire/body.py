@@ -227,7 +227,7 @@ class Body:
             self._read_bare(first)
 
     def _read_bare(self, error: bytes) -> None:
-        """Read an error that is no event, and has something else beside it, such as the mark that ends a stream."""
+        """Read an error that is no event, with something after it such as the mark that ends a stream."""
         self.events += 1
         self.failed = self._read("", error) & FAILED != 0
 
@@ -249,8 +249,13 @@ class Body:
         return self.events > 0 or self._size > 0
 
     @property
+    def corrupt(self) -> bool:
+        """It is not in the coding that its label names: its reader raises there."""
+        return self._decoder is not None and self._decoder.corrupt
+
+    @property
     def stops_unreadable(self) -> bool:
-        """Nobody could read the last of its events so far."""
+        """The last of its events so far could not be read."""
         return 0 < self._unreadable_at == self.events
 
     @property

@@ -106,7 +106,7 @@ class _OddChunk(msgspec.Struct, gc=False):
 
 _SHOWN = OUTPUT | VISIBLE
 _USUAL_REASONS = frozenset({"stop", "length", "tool_calls"})
-"""Nearly every choice ends with one of them, and nobody needs to look closer."""
+"""Nearly every choice ends with one of them, and none of them needs a closer look."""
 _ODD_FIELDS = (b'"message"', b'"audio"', b'"images"', b'"thinking_blocks"')
 _REASONING = frozenset({"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
 
@@ -121,7 +121,7 @@ def _error_of_choice(data: bytes) -> WireError | None:
 
 
 def _odd_output(data: bytes) -> int:
-    """What a chunk holds in a field that deltas seldom have, or in a whole message."""
+    """What kind of output a chunk holds in a field that deltas seldom have, or in a whole message."""
     for name in _ODD_FIELDS:
         if name in data:
             break
@@ -223,7 +223,7 @@ class ChatReader:
         return kind
 
     def _odd(self, data: bytes) -> int:
-        """What a chunk is in which no output was found where it usually stands."""
+        """What a chunk is that has no output where it usually stands."""
         if b'"error"' in data:
             self._error = _error_of_choice(data) or self._error
             if self._error is not None:

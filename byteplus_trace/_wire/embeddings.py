@@ -13,12 +13,12 @@ from .plain import PlainReader
 # Searched for as bytes: decoding the vectors would cost more than the rest of the call.
 _has_vector = re.compile(rb'"(?:sparse_|multi_)?embedding"\s*+:\s*+(?:\[\s*+[^\]\sn]|"[^"])').search
 
-# Where one of the inputs has none, its caller has a hole. Only looked for where anything is null: it is in all of the body.
+# An input whose embedding is null. This searches all of the body, so it is only done where there is a null in it.
 _has_hole = re.compile(rb'"embedding"\s*+:\s*+null').search
 
 
 class EmbeddingsReader(PlainReader):
-    """Reads one reply of an embeddings call: it has an embedding, dense or sparse, of each input."""
+    """Reads one reply of an embeddings call: it has an embedding of each input, dense or sparse."""
 
     __slots__ = ()
 

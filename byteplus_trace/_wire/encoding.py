@@ -30,6 +30,10 @@ class Decoder(Protocol):
     def broken(self) -> bool:
         """The bytes are not in this coding, or expand to too many: there is no more output."""
 
+    @property
+    def corrupt(self) -> bool:
+        """The bytes are not in this coding: whoever decodes them fails there."""
+
     def feed(self, part: bytes) -> bytes: ...
     def flush(self) -> bytes: ...
 
@@ -139,6 +143,7 @@ class _Bounded:
         self._coding = coding
         self._largest = largest
         self.broken = False
+        self.corrupt = False
 
     def feed(self, part: bytes) -> bytes:
         if self.broken or not part:
@@ -159,7 +164,7 @@ class _Bounded:
                     self.broken = True
                     break
         except Exception:  # each package has errors of its own
-            self.broken = True
+            self.broken = self.corrupt = True
         return b"".join(decoded)
 
 
@@ -172,6 +177,10 @@ class _Chain:
     @property
     def broken(self) -> bool:
         return any(decoder.broken for decoder in self._decoders)
+
+    @property
+    def corrupt(self) -> bool:
+        return any(decoder.corrupt for decoder in self._decoders)
 
     def feed(self, part: bytes) -> bytes:
         for decoder in self._decoders:

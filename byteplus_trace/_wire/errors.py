@@ -43,7 +43,7 @@ def read_error(body: bytes) -> WireError | None:
 
 _CODES = ("code", "errcode", "retcode", "statusCode", "status_code")
 _MESSAGES = ("message", "msg", "errmsg")
-_GOOD = frozenset({"none", "success", "succeeded", "ok"})
+_SUCCESSES = frozenset({"none", "success", "succeeded", "ok"})
 _is_code = re.compile(r"[\w.-]{1,64}").fullmatch
 
 
@@ -56,17 +56,17 @@ def gateways_error_in(content: dict[str, Any]) -> WireError | None:
         return _error(code or status, None, message or content.get("title"))
     if errors and isinstance(errors, list | dict):
         return error_of(errors[0] if isinstance(errors, list) else errors)
-    if _is_bad(code) and any(name in content for name in _MESSAGES):
+    if _means_failure(code) and any(name in content for name in _MESSAGES):
         return _error(code, None, message)
     if content.get("success") is False or content.get("ok") is False or status in ("error", "fail"):
         return _error(code, None, message)
     return None
 
 
-def _is_bad(code: Any) -> bool:
+def _means_failure(code: Any) -> bool:
     """Whether a gateway's code means a failure. Many also have one for success."""
     text = str(code).lower()
-    if not _is_code(text) or text in _GOOD:
+    if not _is_code(text) or text in _SUCCESSES:
         return False
     return not text.isdecimal() or not (int(text) == 0 or 200 <= int(text) < 300)
 
@@ -89,19 +89,19 @@ def error_in(content: Any) -> WireError | None:
     return None
 
 
-_ERRORS = frozenset({"failed", "failure", "insufficient_system_resource"})
-_NO_REASON = frozenset({"null", "none"})
+_ERROR_REASONS = frozenset({"error", "failed", "failure", "insufficient_system_resource"})
+_NO_REASON = frozenset({"", "null", "none"})
 
 
-def is_reason(reason: str | None) -> bool:
-    """Whether a choice or a message ended with it. Some services write no reason as a text."""
-    return bool(reason) and reason is not None and reason.lower() not in _NO_REASON
+def is_reason(reason: str) -> bool:
+    """Whether it is a reason why a choice or a message ended. Some services write "null" where there is none."""
+    return reason.lower() not in _NO_REASON
 
 
 def is_error_reason(reason: str) -> bool:
     """Whether a reason to end is that something failed: `error`, `network_error` and the like."""
     lower = reason.lower()
-    return lower in _ERRORS or lower == "error" or lower.endswith("_error")
+    return lower in _ERROR_REASONS or lower.endswith("_error")
 
 
 def is_error_event(name: str) -> bool:

@@ -67,7 +67,7 @@ _KINDS = frozenset(
 
 
 def _kind_of_block(block: _Block) -> int:
-    """What a block is that holds more than its kind when it begins: some gateways send it whole."""
+    """What a block is that begins: output where it has text already, for some gateways send it whole."""
     if block.text:
         return OUTPUT | VISIBLE
     return OUTPUT if block.thinking else NOTHING
@@ -157,9 +157,10 @@ class MessagesReader(EventReader[_Event]):
         if reason is None or not is_reason(reason):
             return False
         self._stop_reason = self._stop_reason or reason
-        if is_error_reason(reason):
-            self._error = self._error or WireError()
-        return is_error_reason(reason)
+        if not is_error_reason(reason):
+            return False
+        self._error = self._error or WireError()
+        return True
 
     def _note_status(self, status: dict[str, Any] | None) -> None:
         if status is not None and status.get("model_fallback"):

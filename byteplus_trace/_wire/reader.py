@@ -35,7 +35,11 @@ UNREADABLE = 16
 
 
 def unread(name: str, data: bytes) -> int:
-    """What an event is that no reader can read: no output, for SDKs cannot read it either. A very large one may be one."""
+    """
+    What an event is that our readers cannot read.
+
+    It is no output, for SDKs cannot read it either. A very large object is: it may be too large for us alone.
+    """
     if name == "error":
         return FAILED
     return OUTPUT if len(data) > LARGEST_FOR_PYTHON and begins_object(data) else UNREADABLE

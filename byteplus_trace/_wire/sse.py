@@ -59,9 +59,9 @@ class EventDecoder:
         """A `\\r` that may be half of a `\\r\\n`, or the beginning of a byte order mark."""
         self._begun = False
         self.bare = b""
-        """An error that stands in the stream as a JSON object alone, without `data:`, while no event followed it."""
+        """An error that is written into the stream as a JSON object without `data:`, until an event follows it."""
         self.idle = False
-        """Nothing waits: the next byte begins an event, and nothing stands before it."""
+        """Nothing waits, no `bare` error either: the next byte begins an event."""
 
     def feed(self, part: bytes) -> list[Event]:
         """Take the next bytes; the events that are complete now."""
@@ -147,7 +147,7 @@ class EventDecoder:
         return self._with_bare(lines) if has_bare or self.bare else events
 
     def _with_bare(self, lines: list[bytes]) -> list[Event]:
-        """As `_events`, and the errors between them that are no events, each before the event that follows it."""
+        """As `_events`, with each error that has no `data:` as an event of its own, before the event that follows it."""
         bare, self.bare = self.bare, b""
         events: list[Event] = []
         for filled, block in groupby(lines, bool):

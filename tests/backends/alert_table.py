@@ -189,7 +189,7 @@ TABLE: dict[str, Row] = {
     ),
     "ModelArkUnseen": Row("", (ANSWERED,), (), 6, 1, hides=lambda pod: True, a_call_a_minute=6),
     "ModelArkProcessUnseen": Row(
-        'instance: "pod-0"',
+        "instance: pod-0",
         (ANSWERED,),
         (),
         11,
@@ -291,11 +291,9 @@ def _at_night(row: Row) -> Cell:
     pod = Pod("pod-0", (*_every(20 * 60, 0, NIGHT), NIGHT, NIGHT + 0.5, *_every(20 * 60, NIGHT + 20, 80)))
     looked = tuple(NIGHT + after for after in (1, 2, 3, 5, 7, 10, 15, 20))
     trouble = (NIGHT, NIGHT + 0.75)
-    return (
-        Cell((pod,), trouble, (19, 39), looked[:1])
-        if row.at_night
-        else Cell((pod,), trouble, (19, 39, *looked))
-    )
+    if not row.at_night:
+        return Cell((pod,), trouble, (19, 39, *looked))
+    return Cell((pod,), trouble, (19, 39), looked[:1])
 
 
 CONDITIONS: dict[str, Callable[[Row], Cell]] = {
@@ -342,10 +340,7 @@ def case(alert: str, condition: str) -> dict:
 
 
 def _labels(text: str) -> dict[str, str]:
-    return {
-        name: value.strip('"')
-        for name, _, value in (each.partition(": ") for each in text.split(", ") if each)
-    }
+    return dict(each.split(": ") for each in text.split(", ") if each)
 
 
 def _samples(row: Row, cell: Cell, pod: Pod, times: list[float]) -> Iterator[tuple[str, list[str]]]:

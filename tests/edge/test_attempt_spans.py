@@ -45,29 +45,29 @@ def policy(ark):
     return make
 
 
-def documented(http, url):
+def read_document(http, url):
     http.post(url, CHAT)
 
 
-def streamed(http, url):
+def read_stream(http, url):
     http.parts(url, STREAMED)
 
 
-def closed_early(http, url):
+def close_early(http, url):
     http.parts(url, STREAMED, most=1)
 
 
 # How a region answers, how its caller reads, and the status of the call's span.
 SENT_ONCE = {
-    "a document": (lambda _: None, documented, StatusCode.UNSET),
-    "a stream": (lambda _: None, streamed, StatusCode.UNSET),
-    "a refusal": (lambda sg: sg.fails(429, code="RateLimitExceeded.EndpointRPMExceeded"), documented, StatusCode.ERROR),
-    "no connection": (lambda sg: sg.refuses(), documented, StatusCode.ERROR),
-    "a reset": (lambda sg: sg.resets(), documented, StatusCode.ERROR),
-    "an empty reply": (lambda sg: sg.answers_empty(), documented, StatusCode.ERROR),
-    "a stream that is cut": (lambda sg: sg.cuts(after_events=3), streamed, StatusCode.ERROR),
+    "a document": (lambda _: None, read_document, StatusCode.UNSET),
+    "a stream": (lambda _: None, read_stream, StatusCode.UNSET),
+    "a refusal": (lambda sg: sg.fails(429, code="RateLimitExceeded.EndpointRPMExceeded"), read_document, StatusCode.ERROR),
+    "no connection": (lambda sg: sg.refuses(), read_document, StatusCode.ERROR),
+    "a reset": (lambda sg: sg.resets(), read_document, StatusCode.ERROR),
+    "an empty reply": (lambda sg: sg.answers_empty(), read_document, StatusCode.ERROR),
+    "a stream that is cut": (lambda sg: sg.cuts(after_events=3), read_stream, StatusCode.ERROR),
     "an error in a stream": (
-        lambda sg: sg.errors_in_stream(after_events=2, code="InternalServiceError"), streamed, StatusCode.ERROR,
+        lambda sg: sg.errors_in_stream(after_events=2, code="InternalServiceError"), read_stream, StatusCode.ERROR,
     ),
 }  # fmt: skip
 
@@ -103,12 +103,11 @@ def test_a_call_that_is_sent_once_is_one_span(http, instrument, recorded, sg, ar
     is_one_span_that_knows_what_two_knew(http, instrument, recorded, sg + "/chat/completions", read, status)
 
 
-@pytest.mark.parametrize(
-    "colour", ["sync", "asyncio"]
-)  # under trio httpx's own generators warn of being left
+# Under trio httpx's own generators warn of being left.
+@pytest.mark.parametrize("colour", ["sync", "asyncio"])
 def test_a_stream_whose_reader_leaves_is_one_span(http, instrument, recorded, sg):
     is_one_span_that_knows_what_two_knew(
-        http, instrument, recorded, sg + "/chat/completions", closed_early, StatusCode.UNSET
+        http, instrument, recorded, sg + "/chat/completions", close_early, StatusCode.UNSET
     )
 
 
@@ -185,7 +184,7 @@ def test_a_call_that_is_cancelled_before_it_is_sent_again_keeps_what_its_attempt
     assert expected == {name: span.attributes.get(name) for name in expected}
 
 
-def rescued(http, region):
+def post_chat(http, region):
     return http.post(region.base_url + "/chat/completions", CHAT)
 
 
@@ -208,7 +207,7 @@ def test_the_attempts_of_a_call_that_is_sent_again_have_spans_with_their_own_tim
         recorded.exporter.clear()
         recorded.exchanges.clear()
         instrument(policy=policy(**settings), **more)
-        assert 200 == rescued(http, ark.region(SG)).status_code
+        assert 200 == post_chat(http, ark.region(SG)).status_code
         found = recorded.attempts, recorded.one
         byteplus_trace.uninstrument()
         return found
@@ -239,10 +238,10 @@ def test_a_call_that_passes_over_a_target_is_sent_once(http, instrument, recorde
     region = ark.region(SG)
     region.fails(503)
     instrument(attempt_spans="when_retried", policy=policy(breaker=Breaker(consecutive=1)))
-    rescued(http, region)
+    post_chat(http, region)
     recorded.exporter.clear()
 
-    rescued(http, region)
+    post_chat(http, region)
 
     (span,) = recorded.spans
     assert ["target.skipped"] == [event.name for event in span.events]
@@ -300,12 +299,52 @@ def test_the_attempts_of_a_call_that_is_sent_again_hang_under_another_instrument
     ark.region(SG).fails(503)
     instrument(attempt_spans="when_retried", policy=policy())
 
-    outer = within(recorded, lambda: rescued(http, ark.region(SG)))
+    outer = within(recorded, lambda: post_chat(http, ark.region(SG)))
 
     assert [outer.context.span_id] * 2 == [
         span.parent.span_id for span in recorded.spans if span.name == "POST"
     ]
     assert "byteplus.modelark.attempt.cause" not in outer.attributes
+
+
+def test_what_an_sdk_sends_again_within_another_instrumentations_span_stays_apart(
+    http, instrument, recorded, ark
+):
+    """Each is a call to us, and on that one span each would write over the one before."""
+    instrument(attempt_spans="when_retried")
+    ark.region(SG).fails(503, times=1)
+    url = ark.base_url(SG) + "/chat/completions"
+
+    def sdk():
+        http.post(url, CHAT)
+        http.post(url, CHAT, headers={"x-stainless-retry-count": "1"})
+
+    outer = within(recorded, sdk)
+
+    assert [(outer.context.span_id, 503), (outer.context.span_id, 200)] == [
+        (span.parent.span_id, span.attributes["http.response.status_code"])
+        for span in recorded.spans
+        if span.name == "POST"
+    ]
+    assert "http.response.status_code" not in outer.attributes
+
+
+@pytest.mark.parametrize("colour", ["sync"])
+def test_an_attempt_has_a_span_where_another_instrumentations_has_ended(http, instrument, recorded, sg):
+    instrument(attempt_spans="when_retried")
+    begun = []
+
+    def read_later(client):
+        within(
+            recorded,
+            lambda: begun.append(client.send(client.build_request("POST", sg, json=STREAMED), stream=True)),
+        )
+        begun[0].read()
+
+    sg += "/chat/completions"
+    http.run(read_later)
+
+    assert ["ChatOpenAI.chat", "POST"] == [span.name for span in recorded.spans]
 
 
 class Asked(Sampler):
@@ -331,7 +370,7 @@ def test_a_call_that_is_not_recorded_has_no_attempts_either(http, instrument, re
         tracer_provider=TracerProvider(sampler=sampler, shutdown_on_exit=False),
     )
 
-    rescued(http, ark.region(SG))
+    post_chat(http, ark.region(SG))
 
     assert ["chat seed-2-0-lite-260428"] == sampler.names
     assert 2 == recorded.series("modelark_attempts_total")
@@ -364,7 +403,7 @@ def test_the_times_of_attempts_lead_to_them_where_there_are_several(http, instru
     ark.region(SG).fails(503)
     instrument(attempt_spans="when_retried", policy=policy())
 
-    rescued(http, ark.region(SG))
+    post_chat(http, ark.region(SG))
 
     assert {
         "modelark_operation_duration_seconds_bucket": {recorded.one.context.span_id},
@@ -426,7 +465,7 @@ def test_attempts_that_cannot_be_recorded_cost_the_call_nothing(http, instrument
     ark.region(SG).fails(503)
     instrument(attempt_spans="when_retried", policy=policy(), tracer_provider=recorded.provider)
 
-    assert 200 == rescued(http, ark.region(SG)).status_code
+    assert 200 == post_chat(http, ark.region(SG)).status_code
 
     (call,) = recorded.spans
     assert "rescued_fallback" == call.attributes["byteplus.modelark.outcome"]

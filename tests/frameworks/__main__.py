@@ -71,25 +71,19 @@ def main() -> int:
 
 
 def run(framework: Framework, environment: Path) -> dict[str, Any]:
-    """What came of one framework, or why it is `without` figures."""
+    """The figures of one framework; under `without` why there are none."""
     requirements = [*framework.requirements]
     if framework.tracing is not None and framework.tracing.requirement:
         requirements.append(framework.tracing.requirement)
-    python = environment / "bin" / "python"
-    installed = environment / "requirements.txt"
-    if not installed.exists() or installed.read_text() != "\n".join(requirements):
-        shutil.rmtree(environment, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ROOT]
-        done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            return {"without": f"could not be installed: {done.stderr.strip().splitlines()[-1]}"}
-        installed.write_text("\n".join(requirements))
+    error = install(requirements, environment)
+    if error is not None:
+        return {"without": f"could not be installed: {error}"}
     distributions = [re.split(r"[\[<>=]", each)[0] for each in requirements]
     streams = "no streams" if framework.no_streams else "streams"
+    command = [environment / "bin" / "python", "-m", "tests.frameworks.inside", framework.name, streams]
     try:
         done = subprocess.run(
-            [python, "-m", "tests.frameworks.inside", framework.name, streams, *distributions],
+            [*command, *distributions],
             cwd=ROOT,
             env={**os.environ, **SURROUNDINGS},
             capture_output=True,
@@ -106,12 +100,28 @@ def run(framework: Framework, environment: Path) -> dict[str, Any]:
     return found
 
 
+def install(requirements: list[str], environment: Path) -> str | None:
+    """Make the environment where it is not there with just these requirements; why it could not be made."""
+    installed = environment / "requirements.txt"
+    if installed.exists() and installed.read_text() == "\n".join(requirements):
+        return None
+    shutil.rmtree(environment, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ROOT]
+    done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1]
+    installed.write_text("\n".join(requirements))
+    return None
+
+
 def is_unharmed(framework: Framework, found: dict[str, Any]) -> bool:
     promises = PROMISES + (TRACED if framework.tracing is not None else ())
     return all(found.get(promise) for promise in promises)
 
 
-def answer(found: dict[str, Any], promise: str) -> str:
+def yes_or_no(found: dict[str, Any], promise: str) -> str:
     return "yes" if found.get(promise) else "**no**"
 
 
@@ -132,7 +142,7 @@ def harm_row(framework: Framework, found: dict[str, Any]) -> str:
         found,
         [
             ", ".join(versions) or "-",
-            *(answer(found, promise) for promise in PROMISES),
+            *(yes_or_no(found, promise) for promise in PROMISES),
             streams,
             framework.lines,
         ],
@@ -146,7 +156,7 @@ def tracing_row(framework: Framework, found: dict[str, Any]) -> str:
     if requirement:
         title += f": {requirement} {found.get('versions', {}).get(requirement, '-')}"
     spans = [str(found.get(f"model spans of {whose}", "-")) for whose in ("theirs", "ours")]
-    return table_row(framework, found, [title, *(answer(found, promise) for promise in TRACED), *spans])
+    return table_row(framework, found, [title, *(yes_or_no(found, promise) for promise in TRACED), *spans])
 
 
 def repeats_row(framework: Framework, found: dict[str, Any]) -> str:
@@ -180,9 +190,9 @@ def page(results: list[tuple[Framework, dict[str, Any]]]) -> str:
 Written {source()}: each framework in an environment of its own, over real sockets, against the fake service, a document
 and a stream in each setting.
 
-## Under us
+## With this library
 
-Each without us, beside us, and with a policy while its first region answers 503.
+Each without it, observed, and with a policy while its first region answers 503.
 
 | framework | versions | same result | same bytes sent | one call, its tokens, counted once | under its caller's span | rescued | streams too | what to write |
 |---|---|---|---|---|---|---|---|---|

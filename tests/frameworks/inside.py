@@ -44,36 +44,36 @@ class Measured:
         tracing.provide()
         with ModelArk() as self.ark:
             self.sg, self.eu = (self.ark.region(region) for region in REGIONS)
-            calm = {stream: self.harm(stream) for stream in self.kinds}
+            untraced = {stream: self.harm(stream) for stream in self.kinds}
             for stream in self.kinds:
                 self.rescue(stream)
             self.repeats()
             if self.tracing is not None:
                 with self.tracing():
                     for stream in self.kinds:
-                        self.beside_its_tracing(stream, calm[stream])
+                        self.beside_its_tracing(stream, untraced[stream])
         return self.found
 
-    def holds(self, promise: str, kept: bool) -> None:
+    def note(self, promise: str, kept: bool) -> None:
         self.found[promise] = self.found.get(promise, True) and kept
 
     def harm(self, stream: bool) -> dict[str, Any]:
         plain = self.made(stream)
         beside = self.observed(stream)
-        self.holds("result", plain["result"] == beside["result"] != "")
-        self.holds("sent", plain["sent"] == beside["sent"])
-        self.holds(
+        self.note("result", plain["result"] == beside["result"] != "")
+        self.note("sent", plain["sent"] == beside["sent"])
+        self.note(
             "tokens",
             beside["calls"] == 1 and min(beside["tokens"]) > 0 and beside["counted"] == beside["tokens"],
         )
-        self.holds("parent", beside["parents"])
+        self.note("parent", beside["parents"])
         return beside
 
     def rescue(self, stream: bool) -> None:
         self.sg.fails(503, code="ServerOverloaded")
         with self.routed() as seen:
             rescued = self.call(self.sg.base_url, 0, stream)
-        self.holds(
+        self.note(
             "rescued", rescued != "" and [each.outcome for each in seen.exchanges] == ["rescued_fallback"]
         )
         self.sg.recovers()
@@ -89,15 +89,15 @@ class Measured:
         for region in (self.sg, self.eu):
             region.recovers()
 
-    def beside_its_tracing(self, stream: bool, calm: dict[str, Any]) -> None:
+    def beside_its_tracing(self, stream: bool, untraced: dict[str, Any]) -> None:
         traced = self.made(stream, expected=1)
         both = self.observed(stream, expected=len(traced["theirs"]))
-        self.holds(
+        self.note(
             "traced",
-            all(both[each] == calm[each] for each in ("result", "sent", "calls", "tokens", "counted")),
+            all(both[each] == untraced[each] for each in ("result", "sent", "calls", "tokens", "counted")),
         )
-        self.holds("traced", both["parents"])
-        self.holds("undisturbed", traced["theirs"] == both["theirs"] != [] and traced["sent"] == both["sent"])
+        self.note("traced", both["parents"])
+        self.note("undisturbed", traced["theirs"] == both["theirs"] != [] and traced["sent"] == both["sent"])
         self.found["model spans of theirs"] = sum(each.is_model_call for each in both["theirs"])
         self.found["model spans of ours"] = both["model spans of ours"]
 

@@ -30,17 +30,20 @@ ENDED = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage":
 STOPPED = {"type": "message_stop"}
 
 
+def stream_of(events):
+    """A reply of these events; one that is a text is sent as it is."""
+    texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return 200, "text/event-stream", b"".join(b"data: " + text.encode() + b"\n\n" for text in texts)
+
+
 @pytest.fixture
 def read(make_caller):
-    """The exchange of a stream of these events, or of a document."""
+    """The exchange of a stream of these events."""
 
-    def of(api, *events):
-        body = b"".join(
-            b"data: " + (e if isinstance(e, str) else json.dumps(e)).encode() + b"\n\n" for e in events
-        )
-        return make_caller(httpx, "sync").call(api, [(200, "text/event-stream", body)], stream=True)[0]
+    def read(api, *events, **options):
+        return make_caller(httpx, "sync").call(api, [stream_of(events)], stream=True, **options)[0]
 
-    return of
+    return read
 
 
 @pytest.mark.parametrize("late", [None, "", "length"])
@@ -156,14 +159,10 @@ def test_sound_and_a_whole_message_in_a_chunk_are_output(read, choice, chunks):
 
 
 @pytest.mark.parametrize("before", [[], [chunk({"content": "hi"})]], ids=len)
-def test_a_whole_message_in_a_chunk_is_captured_once(make_caller, before):
+def test_a_whole_message_in_a_chunk_is_captured_once(read, before):
     whole = {"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}
-    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in [*before, whole])
-    exchange, _ = make_caller(httpx, "sync").call(
-        "chat", [(200, "text/event-stream", body)], stream=True, capture_content=True
-    )
 
-    (message,) = exchange.answer.content.messages
+    (message,) = read("chat", *before, whole, capture_content=True).answer.content.messages
     assert [{"type": "text", "content": "hi"}] == message["parts"]
 
 
@@ -220,8 +219,7 @@ def test_an_empty_delta_of_a_response_is_no_output(read, data):
 def test_a_response_ends_as_its_status_has_it(read, last, outcome, reasons):
     exchange = read("responses", CREATED, DELTA, last)
 
-    assert outcome == exchange.outcome
-    assert reasons == exchange.answer.finish_reasons or "response" not in last
+    assert (outcome, reasons) == (exchange.outcome, exchange.answer.finish_reasons)
 
 
 @pytest.mark.parametrize("output", [None, [], [{"type": "message"}]])
@@ -332,14 +330,14 @@ def document_of(make_caller, api, body):
 
 
 @pytest.mark.parametrize("reason", ["null", "None", "NULL", ""])
-def test_no_reason_that_is_written_as_a_text_is_none(read, reason):
+def test_a_reason_that_says_there_is_none_is_none(read, reason):
     still_open = chunk({"content": "a"}, finish_reason=reason)
 
     assert "cut" == read("chat", still_open).reason
     assert ("stop",) == read("chat", still_open, chunk(finish_reason="stop"), "[DONE]").answer.finish_reasons
 
 
-def test_no_reason_of_a_message_that_is_written_as_a_text_is_none(read):
+def test_a_reason_of_a_message_that_says_there_is_none_is_none(read):
     silent = {"type": "message_delta", "delta": {"stop_reason": "null"}}
 
     assert "empty" == read("messages", STARTED, silent, STOPPED).reason
@@ -362,7 +360,7 @@ def test_a_reason_that_says_what_failed_is_an_error(read, api, reason):
 @pytest.mark.parametrize(
     "reason", ["stop", "length", "content_filter", "sensitive", "abort", "pause_turn", "eos"]
 )
-def test_a_reason_of_another_name_is_none_of_an_error(read, reason):
+def test_a_reason_of_another_name_is_no_error(read, reason):
     assert "ok" == read("chat", chunk({"content": "a"}), chunk(finish_reason=reason), "[DONE]").outcome
 
 
@@ -527,11 +525,8 @@ def done(name, arguments, index):
     ],
     ids=["in one chunk", "without an index", "without ids", "in turns", "in done items"],
 )  # fmt: skip
-def test_calls_of_tools_are_captured_apart(make_caller, api, events):
-    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
-    exchange, _ = make_caller(httpx, "sync").call(
-        api, [(200, "text/event-stream", body)], stream=True, capture_content=True
-    )
+def test_calls_of_tools_are_captured_apart(read, api, events):
+    exchange = read(api, *events, capture_content=True)
 
     parts = [part for message in exchange.answer.content.messages for part in message["parts"]]
     calls = [(part["name"], part["arguments"]) for part in parts if part["type"] == "tool_call"]
@@ -581,15 +576,12 @@ BEGINS = {
 
 @pytest.mark.parametrize("shown", [0, 1], ids=["at first", "after output"])
 @pytest.mark.parametrize("api", BEGINS)
-def test_a_stream_that_is_closed_at_an_event_that_nobody_can_read_has_failed(make_caller, api, shown):
+def test_a_stream_that_is_closed_at_an_event_that_nobody_can_read_has_failed(read, api, shown):
     """An SDK raises there, and closes the stream."""
     before = BEGINS[api] if shown else []
-    events = [*map(json.dumps, before), "{cut", *map(json.dumps, BEGINS[api])]
-    body = b"".join(b"data: " + event.encode() + b"\n\n" for event in events)
-    caller = make_caller(httpx, "sync")
 
     def closed_after(parts):
-        exchange, _ = caller.call(api, [(200, "text/event-stream", body)], stream=True, read_parts=parts)
+        exchange = read(api, *before, "{cut", *BEGINS[api], read_parts=parts)
         return exchange.outcome, exchange.reason
 
     assert ("error", "stream_error") == closed_after(len(before) + 1)

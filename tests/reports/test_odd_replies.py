@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib
 import json
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+import byteplus_trace
+
+SINGAPORE = "https://ark.ap-southeast.bytepluses.com"
 MODEL = "seed-2-0-lite-260428"
 ERROR = {"error": {"code": "InternalServiceError", "message": "m"}}
 
@@ -103,6 +109,7 @@ MOVES = {"chat", "bot", "messages", "responses unstored", "embeddings", "multimo
 # Documents of which nothing is known but that they hold something: another API's is one of theirs.
 PLAIN = {"tasks", "tokenization", "classification", "count_tokens", "models", "file", "input_items"}
 MAKING = [api for api in DOCUMENTS if api not in PLAIN]
+MAKING_MODEL_OUTPUT = [api for api in MAKING if not api.startswith("task")]
 
 
 def alike(one, other):
@@ -420,6 +427,51 @@ def test_an_empty_200_from_a_path_that_is_not_there_is_an_error_and_moves_nowher
     assert all_of(seen, ("error", "empty", 1), ("error", "empty", 1)) == {
         key: (end.outcome, end.reason, end.sends) for key, end in seen.items()
     }
+
+
+@pytest.mark.parametrize("api", MAKING_MODEL_OUTPUT)
+def test_a_204_may_be_empty_and_moves_nowhere(ends, api):
+    seen = ends(api, [(204, "", b""), document(DOCUMENTS[api])])
+
+    assert all_of(seen, ("ok", 1), ("ok", 1)) == {key: (end.outcome, end.sends) for key, end in seen.items()}
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+@pytest.mark.parametrize("content_encoding", ["gzip", "deflate", "gzip, gzip", "gzip and damaged"])
+def test_a_reply_that_is_not_in_the_coding_of_its_label_is_no_answer(library, content_encoding, two):
+    """Its client raises there. It may have been an answer, so it is not made twice."""
+    package = importlib.import_module(library)
+    content_encoding, _, damaged = content_encoding.partition(" and ")
+    body = json.dumps(CHAT).encode()
+    body = gzip.compress(body)[:20] + b"busy" * 20 if damaged else body
+    headers = {"content-type": "application/json", "content-encoding": content_encoding}
+    exchanges, sent = [], []
+
+    def handler(request):
+        sent.append(request)
+        return package.Response(200, headers=headers, stream=package.ByteStream(body))
+
+    names = byteplus_trace if library == "httpx" else byteplus_trace.httpx2
+    for policy in (None, two()):
+        exchanges.clear()
+        sent.clear()
+        transport = names.ModelArkTransport(
+            package.MockTransport(handler),
+            on_exchange=exchanges.append,
+            registry=CollectorRegistry(),
+            policy=policy,
+        )
+        with (
+            package.Client(transport=transport, headers={"Authorization": "Bearer key"}) as client,
+            pytest.raises(package.DecodingError),
+        ):
+            client.post(SINGAPORE + "/api/v3/chat/completions", json={"model": MODEL, "messages": []})
+        byteplus_trace._background.drain()
+
+        assert [("error", "stream_error", 1)] == [
+            (e.outcome, e.error_type, len(e.attempts)) for e in exchanges
+        ]
+        assert 1 == len(sent)
 
 
 @pytest.mark.parametrize("api", ABSENT, ids=lambda api: api[1])

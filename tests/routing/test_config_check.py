@@ -58,7 +58,7 @@ def test_settings_that_cannot_both_be_followed_say_what_to_write(written, capsys
     assert 2 == check(written({"attempt_spans": "when_retried", "propagate": True}), {})
 
     output = capsys.readouterr().err
-    assert "attempt_spans='when_retried' cannot hold with propagate=True" in output
+    assert "attempt_spans='when_retried' cannot be used with propagate=True" in output
     assert "write propagate=False, or leave attempt_spans out" in output
 
 

@@ -179,6 +179,37 @@ def _run(script, **environ):
     return ran
 
 
+class Begun(MeterProvider):
+    """Lets others do `meanwhile` while the first of our instruments are made."""
+
+    meanwhile = others = None
+
+    def get_meter(self, *args, **kwargs):
+        if self.meanwhile is not None:
+            self.others, self.meanwhile = threading.Thread(target=self.meanwhile), None
+            self.others.start()
+            self.others.join(0.2)  # they may wait until the instruments are made
+        return super().get_meter(*args, **kwargs)
+
+
+def test_what_ends_while_a_new_provider_gets_its_instruments_is_counted(reader, exchange):
+    """A provider that was set after `instrument()`, or of a forked child."""
+    provider = Begun([reader])
+    meters = Meters(MeterProvider())
+    sink = Sink(metrics="otlp", meters=meters)
+    meters.configured = provider
+    provider.meanwhile = lambda: sink.record(exchange(), points(exchange()))
+
+    sink.record(exchange(), points(exchange()))
+    provider.others.join()
+
+    durations = {
+        n: v for (name, n), v in exported(reader).items() if name == "modelark_operation_duration_seconds"
+    }
+    assert [2] == list(durations.values())
+    provider.shutdown()
+
+
 class Collector(HTTPServer):
     """Takes OTLP over HTTP, and keeps what it took."""
 

@@ -246,14 +246,14 @@ def test_children_that_count_where_nobody_looks_are_warned_of_once(
 CHILD_IN_FLIGHT = """
 sink = Sink()
 sink.start_targets()
-under_way = sink.in_flight(call)
-under_way.begins("the parent's", 5 * 10**9)
+in_flight = sink.in_flight(call)
+in_flight.begins("the parent's", 5 * 10**9)
 
 def work():
-    under_way.ends("the parent's")
+    in_flight.ends("the parent's")
     sink.in_flight(call).begins("own", 7 * 10**9)
     print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
-    under_way.ends("own")
+    in_flight.ends("own")
     print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
 
 forked(work)
@@ -314,13 +314,13 @@ count(other)
 
 def work():
     one = Sink() if os.environ["ANEW"] else globals()["one"]
-    under_way = one.in_flight(call)
-    under_way.begins("one", 7 * 10**9)
+    in_flight = one.in_flight(call)
+    in_flight.begins("one", 7 * 10**9)
     of_other = other.in_flight(call)
     of_other.begins("other", 8 * 10**9)
     print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
     of_other.ends("other")
-    under_way.ends("one")
+    in_flight.ends("one")
     print(total('modelark_operations_in_flight{operation="chat"'), total('modelark_oldest_operation_start_seconds{operation="chat"'))
 
 forked(work)

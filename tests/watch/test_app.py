@@ -478,8 +478,14 @@ def test_fewer_calls_than_one_a_second_are_counted_by_the_minute(make, calls, sh
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_without_calls_of_a_program_that_has_ended_it_waits_for_none(status):
-    @drive(Held(program=f"app.py ended with {status}", exit_status=status))
+    source = Held(program="app.py runs")
+
+    @drive(source)
     async def _(app, pilot):
+        assert "Waiting" in screen_text(app)
+        source._status = {"program": f"app.py ended with {status}", "exit_status": status}
+        app.look()
+        await pilot.pause()
         text = screen_text(app)
         assert f"app.py ended with {status}." in text
         assert "3 shows what it wrote" in text

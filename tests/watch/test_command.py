@@ -137,6 +137,7 @@ def test_a_program_that_fails_is_said_at_the_end(on_a_terminal):
     )
     try:
         terminal.shows("ended with 3")
+        terminal.shows("No call of it was seen")
     finally:
         status = terminal.close()
 

@@ -93,9 +93,8 @@ class _ChatReply:
             delta, whole = choice.get("delta"), choice.get("message")
             if isinstance(delta, dict):
                 self._grow(message, delta)
-            if (
-                isinstance(whole, dict) and not message.parts()
-            ):  # it repeats what came before, where anything did
+            # A whole message after deltas repeats them.
+            if isinstance(whole, dict) and not message.parts():
                 self._grow(message, whole)
 
     def _grow(self, message: Accumulator, delta: Part) -> None:
