@@ -96,7 +96,7 @@ class Table:
 
     def prices(self, model: str) -> tuple[Price, ...]:
         """The rows for this model, in the order in which they count."""
-        own = self._exact.get(model) or self._families.get(_DATED.sub("", model), ())
+        own = self._exact.get(model) or self._families.get(undated(model), ())
         return (*own, *self.base.prices(model)) if self.base is not None else own
 
     def _find(self, model: str, on: datetime.date) -> Price | None:
@@ -151,6 +151,11 @@ class Table:
             service_tier=answer.service_tier,
             batch=BY_NAME[call.api].batch,
         )
+
+
+def undated(model: str) -> str:
+    """A model's id without its date, by which a row for every date is found."""
+    return _DATED.sub("", model)
 
 
 def read_table(text: str) -> Table:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -103,7 +104,13 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
         if name == chosen:
             command = import_module(f"{__name__}.{name}")
             command.add_arguments(its_own)
-    parsed = parser.parse_args(arguments)
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest and not program and chosen in RUN_PROGRAMS and not rest[0].startswith("-"):
+        at = arguments.index(rest[0])
+        meant = shlex.join(["byteplus-trace", *arguments[:at], "--", *arguments[at:]])
+        return _refuse(f"A program follows '--': {meant}", 2)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if command is None:
         parser.print_help()
         return 0

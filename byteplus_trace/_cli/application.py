@@ -22,6 +22,7 @@ from .._errors import shown_url
 from .._facts import Reason
 from .._instruments import BREAKER, INSTRUMENTED, OPERATIONS, TELEMETRY_ERRORS
 from .._regions import is_loopback
+from .._telemetry.guard import USER_FUNCTIONS
 from .checks import METRICS_PORT, Surroundings, receiver
 from .findings import Finding, Report
 
@@ -160,12 +161,22 @@ def of_series(families: Iterable[Metric]) -> Iterator[Finding]:
     yield from _policy(samples, last.labels.get("policy", "none"))
     for each in samples:
         if each.name == TELEMETRY_ERRORS.name and each.value:
-            yield Finding(
-                "warn",
-                "own faults",
-                f"{each.value:g} while {each.labels.get('where')}; no call was affected",
-                "the log has the first of each minute: please report it",
-            )
+            yield _fault(each.value, each.labels.get("where", ""))
+
+
+def _fault(count: float, where: str) -> Finding:
+    if where == "metadata cut":
+        calls = f"{count:g} call{'' if count == 1 else 's'}"
+        return Finding("warn", "metadata", f"{calls} had a value that is too long, and was cut", "a value may have 128 characters")  # fmt: skip
+    if where in USER_FUNCTIONS:
+        times = f"{count:g} time{'' if count == 1 else 's'}"
+        return Finding("warn", where, f"{times} raised; no call was affected", f"the log has what your {where}= raised, once a minute")  # fmt: skip
+    return Finding(
+        "warn",
+        "own faults",
+        f"{count:g} while {where}; no call was affected",
+        "the log has the first of each minute: please report it",
+    )
 
 
 def _calls(samples: list[_Sample], since: str) -> Iterator[Finding]:
@@ -176,7 +187,7 @@ def _calls(samples: list[_Sample], since: str) -> Iterator[Finding]:
             "warn",
             "calls",
             f"none seen since {since}",
-            "is anything called? requests and aiohttp are not seen; a private address needs base_urls=",
+            "is anything called? a client of another kind is not seen; a private address needs base_urls=",
         )
         return
     outcomes: dict[str, float] = {}

@@ -113,13 +113,19 @@ def _version_of(distribution: str) -> str | None:
 
 
 def _configuration(around: Surroundings) -> Iterator[Finding]:
-    from .._config import PREFIX, VARIABLES, configure
+    from .._config import PREFIX, VARIABLES, YES, configure
+    from .._regions import did_you_mean
 
     named = around.environ.get(PREFIX + "CONFIG", "").strip()
     found = sorted(name for name in around.environ if name in VARIABLES and name != PREFIX + "CONFIG")
     source = " and ".join([*([named] if named else []), *([", ".join(found)] if found else [])])
+    unknown = [name for name in around.environ if name.startswith(PREFIX) and name not in VARIABLES]
+    for name in unknown:
+        yield Finding("warn", "settings", f"{name} is not a setting, and is not followed.{did_you_mean(name, VARIABLES)}")  # fmt: skip
+    if YES.get(around.environ.get(PREFIX + "DISABLED", "").strip().lower(), False):
+        yield Finding("warn", "settings", "BYTEPLUS_TRACE_DISABLED is set: nothing is observed and nothing is moved", "unset it to observe calls")  # fmt: skip
     try:
-        config = configure({}, around.environ)
+        config = configure({}, {name: value for name, value in around.environ.items() if name not in unknown})
     except SettingError as error:
         yield Finding("fail", "settings", str(error), "instrument() refuses these settings: mend them first")
         return

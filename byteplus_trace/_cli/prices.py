@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from .._config import configure
 from .._pricefile import load
-from .._prices import Price, Table, Tier, table
+from .._prices import Price, Table, Tier, table, undated
 
 HEAD = ("model", "input", "cached", "output", "image", "read", "age", "source")
 
@@ -56,9 +56,14 @@ def _rows(found: Table | None, models: list[str], today: datetime.date) -> Itera
     while found is not None:
         for price in found.rows:
             for model in price.ids:
-                if not models or any(fnmatchcase(model, each) for each in models):
+                if not models or any(_means(each, model, price) for each in models):
                     yield from _row(model, price, today)
         found = found.base
+
+
+def _means(asked: str, model: str, price: Price) -> bool:
+    """Whether a row is of the models asked for; one for every date is, whatever the date."""
+    return fnmatchcase(model, asked) or (price.any_date and fnmatchcase(model, undated(asked)))
 
 
 def _row(model: str, price: Price, today: datetime.date) -> Iterator[tuple[str, ...]]:

@@ -39,7 +39,8 @@ def load(
     """
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
-        raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.")
+        hint = " Write Policy(targets=[...])." if isinstance(source, (list, tuple)) else ""
+        raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.{hint}")
     missing: dict[str, str] = {}
     filled = _filled(content, environ, "policy", missing)
     if missing:

@@ -77,7 +77,8 @@ _last_logged: dict[str, float] = {}
 
 _OURS = "byteplus_trace: internal error while %s; the call was not affected"
 _YOURS = "byteplus_trace: the function passed to instrument() as %s= raised; the call was not affected"
-_MESSAGES = {"on_exchange": _YOURS, "redact": _YOURS}
+USER_FUNCTIONS = frozenset({"on_exchange", "redact"})
+"""Places where what raised was passed by the user."""
 
 
 class UserFunctionError(Exception):
@@ -98,7 +99,7 @@ def fault(where: str, error: BaseException) -> None:
         now = time.monotonic()
         if now - _last_logged.get(where, -60.0) >= 60:
             _last_logged[where] = now
-            logger.warning(_MESSAGES.get(where, _OURS), where, exc_info=error)
+            logger.warning(_YOURS if where in USER_FUNCTIONS else _OURS, where, exc_info=error)
 
 
 class guard:  # noqa: N801 - it reads as a statement

@@ -465,6 +465,8 @@ class Watch(App[None]):
             base.query_one("#status", Static).update(line, layout=False)
             base.query_one("#notes", Static).update(notes)
             base.query_one("#notes").display = bool(notes)
+            if base.query_one("#calls").has_class("empty"):
+                base.query_one("#empty", Static).update(self._why_empty())
 
     def _draw_now(self) -> None:
         base = self.screen_stack[0]

@@ -47,6 +47,21 @@ def test_settings_that_instrument_would_refuse_are_a_failure(command, tmp_path):
     assert re.search(r"FAIL  settings +max_models='many' must be a whole number", ended.stdout)
 
 
+def test_the_kill_switch_is_named_and_stops_no_health_check(command):
+    ended = command("doctor", "--offline", BYTEPLUS_TRACE_DISABLED="1")
+
+    assert 0 == ended.returncode
+    assert re.search(r"warn  settings +BYTEPLUS_TRACE_DISABLED is set", ended.stdout)
+
+
+def test_a_variable_that_is_no_setting_is_a_warning_with_the_name_meant(command):
+    ended = command("doctor", "--offline", BYTEPLUS_TRACE_METRCS_PORT="1")
+
+    assert "warn  settings" in ended.stdout
+    assert "Did you mean 'BYTEPLUS_TRACE_METRICS_PORT'?" in " ".join(ended.stdout.split())
+    assert "BYTEPLUS_TRACE_METRCS_PORT" not in ended.stderr
+
+
 def test_a_key_is_found_and_never_shown(command):
     ended = command("doctor", "--offline", ARK_API_KEY="5ecre7-0000", OTEL_EXPORTER_OTLP_HEADERS="a=5ecre7")
 
@@ -320,6 +335,24 @@ class TestAnApplication:
         byteplus_trace.flush()
 
         assert ("error codes", "warn") not in self.found(byteplus_trace.doctor())
+
+    def test_what_the_user_passed_is_no_fault_of_ours(self, instrument, library, sg, monkeypatch):
+        monkeypatch.setattr("byteplus_trace._telemetry.guard.strict", False)
+        instrument(on_exchange=lambda exchange: 1 / 0)
+        with (
+            byteplus_trace.metadata(team="x" * 200),
+            library.Client(headers={"Authorization": "Bearer k"}) as client,
+        ):
+            client.post(sg + "/embeddings", json={"model": "m", "input": ["hello"]})
+        byteplus_trace.flush()
+
+        report = byteplus_trace.doctor()
+
+        found = self.found(report)
+        assert ("own faults", "warn") not in found
+        assert "1 call had a value that is too long, and was cut" == found["metadata", "warn"]
+        assert "1 time raised; no call was affected" == found["on_exchange", "warn"]
+        assert "please report" not in str(report)
 
     def test_a_policy_and_its_breakers_are_summed_up_without_keys(self, instrument, library, ark, sg):
         targets = [

@@ -22,6 +22,19 @@ def test_some_models_alone(capsys):
     assert all(model.startswith("seedream-") for model in models)
 
 
+def test_a_dated_model_has_the_price_of_every_date(capsys):
+    assert 0 == main(["prices", "seed-2-0-lite-260428"])
+
+    out = capsys.readouterr().out
+    assert re.search(r"^seed-2-0-lite .*0\.5 ", out, re.MULTILINE)
+    assert "seed-2-0-mini" not in out
+
+
+def test_a_date_without_a_price_is_not_another_dates(capsys):
+    assert 1 == main(["prices", "seed-2-0-pro-991231"])
+    assert "No price is known for seed-2-0-pro-991231" in capsys.readouterr().err
+
+
 def test_a_model_without_a_price_is_said_to_have_none(capsys):
     assert 1 == main(["prices", "seed-9-9"])
     assert "No price is known for seed-9-9" in capsys.readouterr().err

@@ -135,6 +135,8 @@ def test_what_the_readme_prints_runs(simulate):
         (["simulate", "--for", "1", "--", "true"], "--for stops the service"),
         (["simulate", "--region", "ap-southeast-1", "--fault", "eu-west-1:503", "--", "true"], "no region 'eu-west-1'"),
         (["demo", "--", "true"], "can run a program"),
+        (["simulate", "python", "my app.py"], "follows '--': byteplus-trace simulate -- python 'my app.py'"),
+        (["watch", "--simulate", "python", "app.py"], "follows '--': byteplus-trace watch --simulate -- python app.py"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_a_sentence(arguments, reason, capfd):

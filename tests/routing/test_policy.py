@@ -323,7 +323,7 @@ UNREADABLE = {
     "policy.conditions[0]: 'then' is missing": ({"targets": [{"name": "a", "region": SG}], "conditions": [{"query": {}}]}, {}),
     "cannot be read: No such file": ("/nowhere/policy.toml", {}),
     "is not valid JSON": ("{not json", {}),
-    "A policy is a table with targets, not list": ([], {}),
+    "A policy is a table with targets, not list. Write Policy(targets=[...]).": ([], {}),
 }  # fmt: skip
 
 

@@ -492,6 +492,19 @@ def test_without_calls_of_a_program_that_has_ended_it_waits_for_none(status):
         assert "Waiting" not in text
 
 
+def test_a_program_that_ends_without_a_call_is_waited_for_no_longer():
+    held = Held(program="app.py runs")
+
+    @drive(held)
+    async def _(app, pilot):
+        assert "Waiting" in screen_text(app)
+        held._status.update(program="app.py ended with 1", exit_status=1)
+        app.look()
+        await pilot.pause()
+        assert "3 shows what it wrote" in screen_text(app)
+        assert "Waiting" not in screen_text(app)
+
+
 @pytest.mark.parametrize(
     ("live", "shown"), [(True, "Waiting for spans on 127.0.0.1:4318"), (False, "no calls in this file")]
 )
