@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import time
+from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -174,29 +175,47 @@ class Export(ModalScreen[str | None]):
         self.dismiss(None)
 
 
+_HELP: tuple[tuple[str, frozenset[str], str], ...] = (
+    (
+        "/",
+        frozenset({"slash"}),
+        "filter while typing: model:seed team:search error\n"
+        'also -error  "two words"  duration>2  first<0.5  cost>0.01\n'
+        "model region outcome error user team session request\n"
+        "or the key of any metadata",
+    ),
+    ("enter", frozenset({"enter"}), "open what the cursor is on"),
+    ("escape", frozenset({"escape"}), "back"),
+    ("tab", frozenset({"tab"}), "to the next part of the screen"),
+    ("s  r", frozenset({"s", "r"}), "sort by the next column, reverse"),
+    ("p", frozenset({"p"}), "pause, and go on"),
+    ("c", frozenset({"c"}), "copy the request id"),
+    ("e", frozenset({"e"}), "export the call as JSON or as a pytest test"),
+    ("b", frozenset({"b"}), "Now by model, region or team"),
+    ("1 2", frozenset({"1", "2"}), "Calls, Now"),
+    ("3", frozenset({"3"}), "the program's output"),
+    ("q", frozenset({"q"}), "quit"),
+)
+"""How keys are written, Textual's names of them, and what they do."""
+
+
 class Help(ModalScreen[None]):
-    """What may be typed."""
+    """What may be typed in a view: of all keys those that do something there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Back")]
 
+    def __init__(self, active: Set[str]) -> None:
+        super().__init__()
+        self._active = active
+
     def compose(self) -> ComposeResult:
-        yield Static(
-            "\n".join([
-                "/        filter while typing: model:seed team:search error",
-                '         also -error  "two words"  duration>2  first<0.5  cost>0.01',
-                "         model region outcome error user team session request",
-                "         or the key of any metadata",
-                "enter    one call        escape  back",
-                "s  r     sort by the next column, reverse",
-                "p        pause, and go on",
-                "c        copy the request id",
-                "e        export the call as JSON or as a pytest test",
-                "b        Now by model, region or team",
-                "1 2 3    Calls, Now, the program's output",
-                "q        quit",
-            ]),
-            markup=False,
-        )  # fmt: skip
+        lines = [
+            f"{written:<9}{line}"
+            for label, keys, text in _HELP
+            if keys <= self._active
+            for written, line in zip((label, *[""] * 9), text.splitlines(), strict=False)
+        ]
+        yield Static("\n".join(lines), markup=False)
 
     def on_click(self) -> None:
         self.dismiss()
@@ -558,7 +577,10 @@ class Watch(App[None]):
         self._draw_now()
 
     def action_help(self) -> None:
-        self.push_screen(Help())
+        active = set(self.screen.active_bindings)
+        if len(self.screen.focus_chain) < 2:
+            active.discard("tab")  # Textual's own, in every screen
+        self.push_screen(Help(active))
 
     def action_copy(self) -> None:
         call = self.query_one(CallRows).call

@@ -550,6 +550,31 @@ def test_the_keys_are_explained(source, size):
         assert not isinstance(app.screen, Help)
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize(
+    ("view", "program", "keys"),
+    [
+        ("1", "", "/ enter escape s r p c e 1 2 q"),
+        ("1", "app.py runs", "/ enter escape s r p c e 1 2 3 q"),
+        ("2", "", "/ escape p b 1 2 q"),
+        ("3", "app.py runs", "/ escape p 1 2 3 q"),
+        ("enter", "app.py runs", "enter escape tab c e q"),
+    ],
+)
+def test_the_help_lists_the_keys_that_work_in_this_view(source, size, view, program, keys):
+    source._status = {"program": program}
+
+    @drive(source, size)
+    async def _(app, pilot):
+        await pilot.press(view)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        lines = app.screen.query_one(Static).content.splitlines()
+        assert keys.split() == " ".join(line[:9] for line in lines).split()
+        for line in lines:
+            assert line in screen_text(app)
+
+
 def test_what_goes_wrong_is_in_the_first_lines(make):
     troubled = Held(
         troubles=["forwarding to x: HTTP 500"],
