@@ -48,12 +48,13 @@ class CallRows(Rows):
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
         self.calls: list[Call] = []
-        self._columns: tuple[int, shown.Layout] = (0, ())
+        self._empty: frozenset[str] = frozenset()
+        self._columns: tuple[int, frozenset[str], shown.Layout] = (0, self._empty, ())
 
     def columns(self, width: int) -> shown.Layout:
-        if self._columns[0] != width:
-            self._columns = width, shown.layout(width)
-        return self._columns[1]
+        if self._columns[:2] != (width, self._empty):
+            self._columns = width, self._empty, shown.layout(width, self._empty)
+        return self._columns[2]
 
     def line(self, at: int, width: int) -> Text:
         return shown.row(self.calls[at], self.columns(width))
@@ -75,6 +76,7 @@ class CallRows(Rows):
             key = before.key
             at = next((place for place, call in enumerate(calls) if call.key == key), at)
         self.calls = calls
+        self._empty = shown.empty_columns(calls)
         self.show(len(calls), at)
 
 

@@ -9,9 +9,10 @@ colour-blind person can tell apart.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
 from rich.cells import cell_len, set_cell_size
@@ -93,10 +94,10 @@ class Column:
 
     name: str
     title: str
-    rank: int
-    """The lower, the narrower a terminal may be that still shows it."""
-    least: int
+    sizes: tuple[tuple[int, int], ...]
+    """Ranks and widths, growing: the lower the rank, the narrower a terminal may be that still has room for this."""
     most: int
+    read: Callable[[Call], Any]
     text: Callable[[Call], str]
     order: Callable[[Call], Any]
     right: bool = False
@@ -110,64 +111,81 @@ def _number(read: Callable[[Call], float | None]) -> Callable[[Call], float]:
     return order
 
 
-def _lower(read: Callable[[Call], str]) -> Callable[[Call], str]:
-    return lambda call: read(call).lower()
-
-
-def _textual(name: str, title: str, rank: int, least: int, most: int, read: Callable[[Call], str]) -> Column:
-    return Column(name, title, rank, least, most, read, _lower(read))
+def _textual(name: str, title: str, most: int, *sizes: tuple[int, int]) -> Column:
+    read: Callable[[Call], str] = attrgetter(name)
+    return Column(name, title, sizes, most, read, read, lambda call: read(call).lower())
 
 
 def _numeric(
-    name: str,
-    title: str,
-    rank: int,
-    width: int,
-    read: Callable[[Call], float | None],
-    write: Callable[[float | None], str],
+    name: str, title: str, rank: int, width: int, field: str, write: Callable[[float | None], str]
 ) -> Column:
+    read: Callable[[Call], float | None] = attrgetter(field)
     return Column(
-        name, title, rank, width, width + 1, lambda call: write(read(call)), _number(read), right=True
+        name,
+        title,
+        ((rank, width),),
+        width + 1,
+        read,
+        lambda call: write(read(call)),
+        _number(read),
+        right=True,
     )
 
 
+_start: Final[Callable[[Call], int]] = attrgetter("start_ns")
+# A terminal of 80 has room for the whole region and outcome, and for the date of the usual models.
 COLUMNS: Final = (
-    Column("time", "time", 1, 8, 8, lambda call: clock(call.start_ns), lambda call: call.start_ns),
-    _textual("operation", "operation", 9, 10, 16, lambda call: call.operation),
-    _textual("model", "model", 2, 17, 30, lambda call: call.model),
-    _textual("region", "region", 6, 9, 16, lambda call: call.region),
-    _textual("outcome", "outcome", 3, 13, 18, lambda call: call.outcome),
-    _textual("error", "error code", 8, 12, 26, lambda call: call.error),
-    _numeric("duration", "took", 4, 7, lambda call: call.seconds, seconds),
-    _numeric("first", "first", 7, 7, lambda call: call.first_chunk, seconds),
-    _numeric("in", "in", 5, 5, lambda call: call.tokens_in, count),
-    _numeric("out", "out", 5, 5, lambda call: call.tokens_out, count),
-    _numeric("cached", "cached", 11, 6, lambda call: call.cached, count),
-    _numeric("reasoning", "reason", 11, 6, lambda call: call.reasoning, count),
-    _numeric("cost", "cost", 6, 9, lambda call: call.cost, dollars),
-    _textual("team", "team", 10, 8, 14, lambda call: call.team),
-    _textual("user", "user", 10, 8, 14, lambda call: call.user),
-    _textual("session", "session", 12, 8, 16, lambda call: call.session),
+    Column("time", "time", ((1, 8),), 8, _start, lambda call: clock(call.start_ns), _start),
+    _textual("operation", "operation", 16, (10, 14)),
+    _textual("model", "model", 31, (2, 15), (8, 20)),
+    _textual("region", "region", 16, (6, 14)),
+    _textual("outcome", "outcome", 18, (3, 13), (6, 18)),
+    _textual("error", "error code", 26, (9, 16)),
+    _numeric("duration", "took", 4, 7, "seconds", seconds),
+    _numeric("first", "first", 7, 7, "first_chunk", seconds),
+    _numeric("in", "in", 5, 5, "tokens_in", count),
+    _numeric("out", "out", 5, 5, "tokens_out", count),
+    _numeric("cached", "cached", 12, 6, "cached", count),
+    _numeric("reasoning", "reason", 12, 6, "reasoning", count),
+    _numeric("cost", "cost", 6, 9, "cost", dollars),
+    _textual("team", "team", 14, (11, 8)),
+    _textual("user", "user", 14, (11, 8)),
+    _textual("session", "session", 16, (13, 8)),
 )
 SORTS: Final = ("time", "duration", "first", "in", "out", "cost", "model", "region", "outcome", "team")
 
 Layout = tuple[tuple[Column, int], ...]
 
 
-def layout(width: int) -> Layout:
+def empty_columns(calls: Sequence[Call]) -> frozenset[str]:
+    """The columns in which none of these calls has anything; of no calls, none."""
+    if not calls:
+        return frozenset()
+    # Without a loop in Python: there may be ten thousands, several times a second. A zero is something.
+    nothing = {None, ""}
+    return frozenset(column.name for column in COLUMNS if nothing.issuperset(map(column.read, calls)))
+
+
+def layout(width: int, without: Set[str] = frozenset()) -> Layout:
     """The columns that a width has room for, and how wide each of them is."""
-    chosen: list[Column] = []
-    used = 0
-    for column in sorted(COLUMNS, key=lambda column: column.rank):
-        if used + column.least + 1 <= width + 1:
-            chosen.append(column)
-            used += column.least + 1
-    spare = width + 1 - used
-    widths = {}
-    for column in chosen:
-        more = min(spare, column.most - column.least)
-        widths[column.name] = column.least + more
-        spare -= more
+    sizes = [
+        (rank, column.name, cells)
+        for column in COLUMNS
+        if column.name not in without
+        for rank, cells in column.sizes
+    ]
+    widths: dict[str, int] = {}
+    spare = width + 1
+    for _, name, cells in sorted(sizes, key=lambda size: size[0]):
+        more = cells - widths.get(name, -1)  # a new column has a blank behind it
+        if more <= spare:
+            widths[name] = cells
+            spare -= more
+    for column in COLUMNS:
+        if column.name in widths:
+            more = min(spare, column.most - widths[column.name])
+            widths[column.name] += more
+            spare -= more
     return tuple((column, widths[column.name]) for column in COLUMNS if column.name in widths)
 
 
@@ -196,7 +214,8 @@ def row(call: Call, columns: Layout) -> Text:
             style = BAD if call.failed else QUIET
         elif column.name == "time":
             style = QUIET
-        line.append(_cell(text, width, column.right), style)
+        cell = _cell(_model(text, width) if column.name == "model" else text, width, column.right)
+        line.append(cell, style)
         line.append(" ")
     return line
 
@@ -208,6 +227,16 @@ def _cell(text: str, width: int, right: bool = False) -> str:
         return set_cell_size(text, max(0, width - 1)) + "…"
     padding = " " * (width - length)
     return padding + text if right else text + padding
+
+
+def _model(text: str, width: int) -> str:
+    """A model in at most so many cells, cut in the middle: its end is its date."""
+    if cell_len(text) <= width:
+        return text
+    end = text[-6:]
+    while cell_len(end) > (width - 1) // 2:
+        end = end[1:]
+    return set_cell_size(text, max(0, width - 1 - cell_len(end))) + "…" + end
 
 
 def summary(call: Call) -> list[Text]:
@@ -501,7 +530,8 @@ def groups(now: Now, by: str, width: int) -> list[Text]:
         head.append(_cell(name, wide, right=True), f"bold {QUIET}")
     lines = [head]
     for name, each in now.groups:
-        line = Text(_cell(plain(name, 200) or "(none)", room))
+        text = plain(name, 200) or "(none)"
+        line = Text(_cell(_model(text, room) if by == "model" else text, room))
         _append_numbers(line, each, shown)
         lines.append(line)
     return lines

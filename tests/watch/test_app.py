@@ -105,7 +105,7 @@ def test_calls_stand_newest_first_and_new_ones_appear(source, make, size):
     async def _(app, pilot):
         assert ["seed-2-0-lite-260428", "skylark-embedding", "seed-2-0-lite-260428"] == models(app)
         text = screen_text(app)
-        assert re.search(r"QuotaExcee.*\n.*skylark-embe.*\n.*rescued_", text)
+        assert re.search(r"QuotaExceeded .*\n.*skylark-.*edding .*\n.*rescued_fallback ", text)
         assert "3 calls" in text
         assert "1 failed" in text
 
@@ -117,7 +117,16 @@ def test_calls_stand_newest_first_and_new_ones_appear(source, make, size):
         assert "the newest" in screen_text(app).splitlines()[2]
 
 
-def test_a_wide_terminal_has_every_column(source):
+def test_a_wide_terminal_has_every_column_that_is_not_empty(source, make):
+    @drive(source, LARGE)
+    async def _(app, pilot):
+        heading = screen_text(app).splitlines()[1]
+        for title in ("cached", "reason", "session"):
+            assert title not in heading
+
+    tokens = {"gen_ai.usage.cache_read.input_tokens": 0, "gen_ai.usage.reasoning.output_tokens": 0}
+    source.store.add(make.spans(make.call(40, session="s-1", **tokens)))
+
     @drive(source, LARGE)
     async def _(app, pilot):
         heading = screen_text(app).splitlines()[1]
@@ -144,6 +153,41 @@ def test_a_wide_terminal_has_every_column(source):
         assert heading.index("cost") + 4 == row.index("$0.00003") + 8
         for cell in ("chat", "eu-west-1", "500 ms", "143 ms", "17", "14", "$0.00003", "search", "u-7"):
             assert cell in row
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_usual_values_are_not_cut_and_a_model_keeps_its_date(make, columns):
+    usual = {"first": 0.2, "tokens_in": 170, "tokens_out": 1400, "cost": 0.00123, "team": "search"}
+    calls = (
+        make.call(1, outcome="rescued_fallback", **usual),
+        make.call(2, at=1, model="skylark-embedding-vision-251215", operation="generate_image", **usual),
+    )
+
+    @drive(Held(*make.spans(*calls)), (columns, 24))
+    async def _(app, pilot):
+        heading, second, first = screen_text(app).splitlines()[1:4]
+        assert "error code" not in heading
+        assert "→ rescued_fallback " in first
+        assert " ap-southeast-1 " in first
+        assert "251215 " in second
+        if columns == 80:
+            assert " seed-2-0-…260428 " in first
+        else:
+            assert f" {make.model} " in first
+            assert " generate_image " in second
+
+
+def test_an_error_makes_room_for_its_code(make):
+    source = Held(*make.spans(make.call(1)))
+
+    @drive(source, (120, 24))
+    async def _(app, pilot):
+        assert "error code" not in screen_text(app)
+        source.store.add(make.spans(make.call(2, outcome="error", code="ServerOverloaded")))
+        app.look()
+        await pilot.pause()
+        assert "error code" in screen_text(app).splitlines()[1]
+        assert " ServerOverloaded " in screen_text(app)
 
 
 def test_a_row_never_has_more_cells_than_the_terminal(source, make):
@@ -679,10 +723,10 @@ def test_nothing_of_a_hostile_span_reaches_the_terminal_raw(make, monkeypatch, t
 def test_a_change_of_size_lays_the_columns_out_anew(source):
     @drive(source)
     async def _(app, pilot):
-        assert "session" not in screen_text(app)
+        assert "team" not in screen_text(app).splitlines()[1]
         await pilot.resize_terminal(*LARGE)
         await pilot.pause()
-        assert "session" in screen_text(app).splitlines()[1]
+        assert "team" in screen_text(app).splitlines()[1]
 
 
 def test_a_call_whose_spans_were_dropped_is_still_shown(make):
