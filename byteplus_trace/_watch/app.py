@@ -500,10 +500,12 @@ class Watch(App[None]):
         else:
             at = max((call.end_ns for call in calls), default=0)
         now = numbers.now(calls, at, self._by)
+        store = self.source.store
+        regions = numbers.regions(calls, store.attempts(), store.breakers(), at)
         lines = [
             *shown.plots(now, width),
             Text(),
-            *shown.regions(numbers.regions(calls, self.source.store.breakers(), at), width),
+            *shown.regions(regions, width),
             Text(),
             *shown.groups(now, self._by, width),
         ]

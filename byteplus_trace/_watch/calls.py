@@ -70,6 +70,27 @@ def is_attempt(span: Span) -> bool:
     return holds_attempt(span) and sc.OUTCOME not in span.attributes
 
 
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """One send of a call."""
+
+    call: Key
+    target: str
+    region: str
+    failed: bool
+
+
+def attempt_of(span: Span) -> Attempt | None:
+    """The send that a span tells of; None where it tells of none, or of several."""
+    if not holds_attempt(span):
+        return None
+    return Attempt(
+        call=(span.trace_id, span.parent_id) if is_attempt(span) else span.key,
+        target=span.text(sc.TARGET),
+        region=span.text(sc.CLOUD_REGION),
+        failed=span.status == "error",
+    )
+
+
 def call_of(span: Span) -> Call | None:
     """The row of a call's span; None for any other."""
     if sc.API not in span.attributes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .breakers import Breaker
-from .calls import Call
+from .calls import Attempt, Call
 
 MINUTES: Final = 5
 STEPS: Final = 60
@@ -53,11 +53,14 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class RegionNow:
-    """A target, what was sent there for calls that it served or failed last, and its breaker."""
+    """A target, the calls that ended there, all that was sent there, and its breaker."""
 
     target: str
     region: str
-    numbers: Numbers
+    calls: int
+    failed: int
+    attempts: int
+    failed_attempts: int
     breaker: Breaker | None
 
 
@@ -109,19 +112,44 @@ def now(calls: Iterable[Call], at_ns: int, by: str, *, minutes: float = MINUTES,
 
 
 def regions(
-    calls: Iterable[Call], breakers: dict[str, Breaker], at_ns: int, minutes: float = MINUTES
+    calls: Iterable[Call],
+    attempts: Iterable[Attempt],
+    breakers: dict[str, Breaker],
+    at_ns: int,
+    minutes: float = MINUTES,
 ) -> list[RegionNow]:
-    """Each target of the calls that ended in these minutes, and each whose breaker is known."""
+    """
+    Each target of the calls that ended in these minutes, and each whose breaker is known.
+
+    A call that was rescued counts where it ended, and its attempts where they were made.
+    """
     begin_ns = at_ns - int(minutes * 60e9)
-    by_target: dict[str, list[Call]] = {}
-    for call in calls:
-        if begin_ns <= call.end_ns and (call.target or call.region):
-            by_target.setdefault(call.target or call.region, []).append(call)
-    for target in breakers:
-        by_target.setdefault(target, [])
+    recent = {call.key: call for call in calls if begin_ns <= call.end_ns}
+    calls_of: dict[str, list[Call]] = {}
+    attempts_of: dict[str, list[Attempt]] = {}
+    for call in recent.values():
+        calls_of.setdefault(call.target or call.region, []).append(call)
+    for attempt in attempts:
+        if attempt.call in recent:
+            attempts_of.setdefault(attempt.target or attempt.region, []).append(attempt)
     found = []
-    for target, of in sorted(by_target.items())[:MOST_GROUPS]:
-        breaker = breakers.get(target)
-        region = of[-1].region if of else breaker.region if breaker is not None else ""
-        found.append(RegionNow(target, region, numbers(of), breaker))
+    for target in sorted((calls_of.keys() | attempts_of.keys() | breakers.keys()) - {""})[:MOST_GROUPS]:
+        of, sent, breaker = calls_of.get(target, []), attempts_of.get(target, []), breakers.get(target)
+        found.append(
+            RegionNow(
+                target=target,
+                region=of[-1].region
+                if of
+                else sent[-1].region
+                if sent
+                else breaker.region
+                if breaker
+                else "",
+                calls=len(of),
+                failed=sum(call.failed for call in of),
+                attempts=len(sent),
+                failed_attempts=sum(attempt.failed for attempt in sent),
+                breaker=breaker,
+            )
+        )
     return found

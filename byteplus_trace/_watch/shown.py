@@ -553,23 +553,24 @@ def _append_numbers(line: Text, each: Numbers, shown: Sequence[tuple[str, int]])
         line.append(_cell(texts[name], wide, right=True), BAD if name == "failed" and each.failed else "")
 
 
+_REGION: Final = (("calls", 6), ("failed", 8), ("attempts", 10), ("failed", 8))
+
+
 def regions(found: Sequence[RegionNow], width: int) -> list[Text]:
     """Each target with its breaker, and where that is known from."""
-    room = max(12, min(30, (width - 40) // 2))
-    lines = [
-        Text(
-            _cell("target", room)
-            + _cell("region", room)
-            + _cell("calls", 7, True)
-            + _cell("failed", 11, True)
-            + "  breaker",
-            f"bold {QUIET}",
-        )
-    ]
+    of_region = 15
+    room = max(
+        8, min(30, width - of_region - sum(wide for _, wide in _REGION) - len("  ◐ half-open (inferred)"))
+    )
+    titles = "".join(_cell(name, wide, right=True) for name, wide in _REGION)
+    lines = [Text(_cell("target", room) + _cell("region", of_region) + titles + "  breaker", f"bold {QUIET}")]
     for each in found:
-        line = Text(_cell(plain(each.target, 100), room - 1) + " " + _cell(plain(each.region, 100), room))
-        line.append(_cell(count(each.numbers.calls), 7, right=True))
-        line.append(_cell(_share(each.numbers), 11, right=True), BAD if each.numbers.failed else "")
+        line = Text(
+            _cell(plain(each.target, 100), room - 1) + " " + _cell(plain(each.region, 100), of_region)
+        )
+        values = (each.calls, each.failed, each.attempts, each.failed_attempts)
+        for (name, wide), value in zip(_REGION, values, strict=True):
+            line.append(_cell(count(value), wide, right=True), BAD if name == "failed" and value else "")
         line.append("  ").append_text(breaker(each.breaker))
         lines.append(line)
     return lines

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .breakers import Breaker, Breakers, Reading
-from .calls import Call, call_of
+from .calls import Attempt, Call, attempt_of, call_of
 from .spans import Key, Span, packed, unpacked
 
 SPANS = 50_000
@@ -59,6 +59,7 @@ class Store:
         self._traces: dict[str, dict[str, str]] = {}
         """Of each trace its spans, and the parent of each."""
         self._calls: OrderedDict[Key, Call] = OrderedDict()
+        self._attempts: dict[Key, Attempt] = {}
         self._breakers = Breakers()
         self._bytes = 0
         self._number = 0
@@ -99,6 +100,10 @@ class Store:
         self._calls.pop(key, None)
         if call is not None:
             self._calls[key] = call
+        self._attempts.pop(key, None)
+        attempt = attempt_of(span)
+        if attempt is not None:
+            self._attempts[key] = attempt
         self._bytes += len(data)
         self._breakers.infer(span)
         while len(self._held) > self.most_spans or (self._bytes > self.most_bytes and len(self._held) > 1):
@@ -107,6 +112,7 @@ class Store:
     def _drop(self) -> None:
         key, oldest = self._held.popitem(last=False)
         self._calls.pop(key, None)
+        self._attempts.pop(key, None)
         of_trace = self._traces[key[0]]
         del of_trace[key[1]]
         if not of_trace:
@@ -118,6 +124,11 @@ class Store:
         """The calls that are held, in the order of their arrival."""
         with self._lock:
             return list(self._calls.values())
+
+    def attempts(self) -> list[Attempt]:
+        """The sends that are held, in the order of their arrival."""
+        with self._lock:
+            return list(self._attempts.values())
 
     def call(self, key: Key) -> Call | None:
         with self._lock:

@@ -17,6 +17,16 @@ def test_what_was_received_is_held_or_dropped(make):
     assert [f"{number:016x}" for number in range(26, 36)] == [call.span_id for call in store.calls()]
 
 
+def test_an_attempt_is_forgotten_with_its_span(make):
+    store = Store(spans=4)
+
+    for number in range(1, 20):
+        store.add(make.spans(make.attempt(100 + number, number, trace=number), make.call(number)))
+    store.add(make.spans(make.attempt(119, 19, trace=19)))
+
+    assert [18, 19] == [int(attempt.call[1], 16) for attempt in store.attempts()]
+
+
 def test_the_bytes_are_bounded_too(make):
     store = Store(bytes_=200_000)
 

@@ -14,7 +14,8 @@ from byteplus_trace._watch import otlp
 from byteplus_trace._watch.breakers import Breakers, Reading
 from byteplus_trace._watch.calls import call_of
 from byteplus_trace._watch.plain import plain, plain_lines
-from byteplus_trace._watch.shown import details
+from byteplus_trace._watch.shown import details, regions
+from byteplus_trace._watch.store import Store
 from byteplus_trace._watch.waterfall import waterfall
 
 SKIPPED = ("target.skipped", {"target": "sg", "reason": "breaker_open"})
@@ -147,6 +148,41 @@ def test_calls_without_a_price_have_no_cost_rather_than_none_to_pay(make):
 def test_a_quantile_is_a_value_that_was_measured(share, value):
     assert value == numbers.quantile([float(each) for each in range(1, 21)], share)
     assert None is numbers.quantile([], share)
+
+
+def test_a_region_shows_the_attempts_that_failed_in_it_beside_the_calls_that_ended_in_it(make):
+    """Calls that leave a region during its outage end elsewhere, so its own failures are attempts."""
+    store = Store()
+    eu = {"target": "eu", "region": "eu-west-1"}
+    rescued = {"outcome": "rescued_fallback", **eu}
+    store.add(
+        make.spans(
+            make.attempt(11, 1, at=-400, status=503, error="ServerOverloaded"),
+            make.call(1, at=-400, **rescued),
+            make.attempt(12, 2, trace=2, at=-9, status=503, error="ServerOverloaded"),
+            make.attempt(13, 2, trace=2, at=-8, cause="fallback", **eu),
+            make.call(2, at=-9, lasts=2, **rescued),
+            make.attempt(14, 3, trace=3, at=-9, status=503, error="ServerOverloaded"),
+            make.attempt(15, 3, trace=3, at=-8, cause="fallback", **eu, status=503, error="ServerOverloaded"),
+            make.call(3, at=-9, lasts=2, **{**rescued, "outcome": "error"}),
+            make.call(4, at=-5, **eu, **ONLY_ATTEMPT),
+            make.attempt(16, 99, trace=99, at=-1),
+        )
+    )
+
+    found = numbers.regions(store.calls(), store.attempts(), {}, make.noon)
+
+    assert [
+        ("eu", "eu-west-1", (3, 1), (3, 1)),
+        ("sg", "ap-southeast-1", (0, 0), (2, 2)),
+    ] == [
+        (each.target, each.region, (each.calls, each.failed), (each.attempts, each.failed_attempts))
+        for each in found
+    ]
+    for width in (78, 118, 198):
+        eu_line, sg_line = (line.plain for line in regions(found, width)[1:])
+        assert ["eu", "eu-west-1", "3", "1", "3", "1", "-"] == eu_line.split()
+        assert ["sg", "ap-southeast-1", "0", "0", "2", "2", "-"] == sg_line.split()
 
 
 def test_a_breaker_that_skipped_its_target_is_open_until_a_send_succeeds(make):
