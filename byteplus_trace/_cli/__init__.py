@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -96,6 +97,10 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
         return _refuse(
             f"only {' and '.join(sorted(RUN_PROGRAMS & COMMANDS.keys()))} can run a program after '--'", 2
         )
+    if program and _needs_python(program[0]):
+        python = "python" if shutil.which("python") else sys.executable
+        meant = shlex.join(["byteplus-trace", *arguments, "--", python, *program])
+        return _refuse(f"{shlex.quote(program[0])} cannot be run without Python. Try: {meant}", 2)
     parser.add_argument("--version", action="version", version=f"byteplus-trace {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     command: Any = None
@@ -116,6 +121,11 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
         return 0
     parsed.program = program
     return int(command.run(parsed))
+
+
+def _needs_python(program: str) -> bool:
+    """Whether this is a script that the system cannot run by itself."""
+    return program.endswith(".py") and os.path.isfile(program) and shutil.which(program) is None
 
 
 def _refuse(reason: str, status: int) -> int:

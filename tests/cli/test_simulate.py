@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +144,23 @@ def test_what_the_readme_prints_runs(simulate):
 def test_what_cannot_be_run_is_a_sentence(arguments, reason, capfd):
     assert 2 == main(arguments)
     assert reason in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows runs scripts by their names")
+@pytest.mark.parametrize("script", ["app.py", "./app.py", "src/my app.py"])
+@pytest.mark.parametrize("command", [["simulate"], ["watch"], ["watch", "--simulate"]])
+def test_a_script_in_the_place_of_a_program_is_answered_with_python(
+    command, script, capfd, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", {"python": "/usr/bin/python"}.get)
+    (tmp_path / "src").mkdir()
+    (tmp_path / script).touch()
+
+    assert 2 == main([*command, "--", script, "--fast"])
+
+    meant = shlex.join(["byteplus-trace", *command, "--", "python", script, "--fast"])
+    assert f"cannot be run without Python. Try: {meant}\n" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
