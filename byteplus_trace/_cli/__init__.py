@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from .._errors import SettingError
 from .._regions import did_you_mean
@@ -83,8 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that names what was meant, also for what belongs to a command."""
+
+    def error(self, message: str) -> NoReturn:
+        # Its quotes around choices come and go with Python's versions.
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if wrong is not None:
+            message += "." + did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
 def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="byteplus-trace",
         description="See, measure and survive every BytePlus ModelArk call, inside your own process.",
         epilog="In your own application: import byteplus_trace; byteplus_trace.instrument()",

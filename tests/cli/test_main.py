@@ -20,6 +20,18 @@ def test_a_command_that_is_nearly_one_is_named(capsys):
     assert "Did you mean 'doctor'?" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(["config", "chek", "policy.toml"], "check"), (["demo", "--only", "outge"], "outage")],
+)
+def test_a_choice_that_is_nearly_one_is_named(arguments, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert 2 == ended.value.code
+    assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+
+
 def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
