@@ -60,11 +60,13 @@ def check(
     """Show one file; the exit status."""
     # Other BYTEPLUS_TRACE_* settings of this environment are not the file's.
     around = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
-    try:
-        config = configure({}, _StandIns(around) if without_secrets else around, file=file)
-    except SettingError as error:
-        print(f"This file cannot be followed:\n{indent(str(error), '  ')}", file=sys.stderr)
+    read = _read(file, _StandIns(around) if without_secrets else around)
+    if isinstance(read, SettingError):
+        print(f"This file cannot be followed:\n{indent(str(read), '  ')}", file=sys.stderr)
+        if not without_secrets and str(_read(file, _StandIns(around))) != str(read):
+            print("To check the rest without these variables, add --without-secrets.", file=sys.stderr)
         return 2
+    config = read
     warnings = [*(warnings_of(config.policy) if config.policy is not None else []), *_store_warnings(config)]
     for line in shown(config, file):
         print(line)
@@ -72,6 +74,13 @@ def check(
         print(f"\nwarning: {warning}")
     print(f"\n{file}: valid" + (f", {_counted(len(warnings), 'warning')}" if warnings else ""))
     return 1 if warnings and strict else 0
+
+
+def _read(file: str, environ: Mapping[str, str]) -> Config | SettingError:
+    try:
+        return configure({}, environ, file=file)
+    except SettingError as error:
+        return error
 
 
 def shown(config: Config, file: str) -> Iterator[str]:

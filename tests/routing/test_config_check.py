@@ -92,6 +92,21 @@ def test_without_secrets_only_what_they_hold_is_not_checked(written, capsys):
     assert "Write deadline.total = 30" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("table", "environ", "offers"),
+    [
+        (TABLE, {}, True),
+        ({**TABLE, "deadline": 30}, {}, True),
+        ({**TABLE, "deadline": 30}, {"KEY": SECRET}, False),
+        ({"deadline": 30}, {}, False),
+    ],
+)
+def test_only_missing_variables_are_answered_with_without_secrets(written, capsys, table, environ, offers):
+    assert 2 == check(written(table), environ)
+
+    assert offers is ("add --without-secrets" in capsys.readouterr().err)
+
+
 def test_warnings_fail_where_that_is_asked_for(written):
     assert 1 == check(written(TABLE), {"KEY": SECRET}, strict=True)
 
