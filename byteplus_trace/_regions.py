@@ -144,8 +144,10 @@ def region_named(name: str) -> Region:
     except KeyError:
         spelled = name.strip().lower().replace("_", "-").replace(" ", "-")
         meant = _BY_NICKNAME.get(spelled, spelled)
+        # 'us-east-1' and 'us-west-1' look much like regions that are far from there.
+        near = [region for region in _BY_ID if region[0] == meant[:1]]
         raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, _BY_ID)}"
+            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, near, 0.8)}"
         ) from None
 
 
@@ -244,7 +246,7 @@ def base_url(region: str) -> str:
     return region_named(region).base_url
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
+    close = get_close_matches(name, list(known), 1, cutoff) if isinstance(name, str) else []
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -68,6 +68,17 @@ def test_a_slip_of_the_pen_is_answered_with_what_was_meant(slip, meant):
 
 
 @pytest.mark.parametrize(
+    "name", ["us-east-1", "us-west-1", "us-west-2", "eu-central-1", "sa-east-1", "af-south-1", "mars", ""]
+)
+def test_a_region_elsewhere_is_answered_with_those_that_there_are(name):
+    with pytest.raises(SettingError) as caught:
+        region_named(name)
+
+    assert all(region.id in str(caught.value) for region in REGIONS)
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "meant"),
     [
         ("sg", "ap-southeast-1"),
