@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 
             traces += outage.play(stage, out, new_client, everything=args.all)
         exported_to = stage.exported_to
-    _what_next(out, exported_to, traces if args.all else [])
+    _what_next(out, exported_to, traces, everything=args.all)
     out.print(_sum(stage), style="bold")
     unexpected = [trace for trace in traces if not trace.as_expected]
     for trace in unexpected:
@@ -189,17 +189,20 @@ def _calls(stage: Stage, out: Any, *, everything: bool) -> list[Trace]:
     return traces
 
 
-def _what_next(out: Any, exported_to: str | None, traces: list[Trace]) -> None:
+def _what_next(out: Any, exported_to: str | None, traces: list[Trace], *, everything: bool) -> None:
+    more = "" if everything else "Every tree: [cyan]byteplus-trace demo --all[/]. "
     out.rule("[bold]In your own application[/]", align="left")
     out.print("import byteplus_trace; byteplus_trace.instrument(console=True)", style="cyan")
     if exported_to is None:
-        out.print("See calls live: [cyan]byteplus-trace watch[/]. Dashboards, with Docker:")
+        out.print(f"Live: [cyan]byteplus-trace watch[/]. {more}With Docker:")
         out.print(
             "  byteplus-trace dashboards modelark; docker compose -f modelark/compose.yaml up", style="cyan"
         )
     else:
         out.print(f"The traces are at {exported_to}, service {SERVICE}.")
-        for trace in traces:
+        if more:
+            out.print(more)
+        for trace in traces if everything else ():
             out.print(f"  {trace.root.name:<30}{trace.id}")
     out.print()
 

@@ -121,6 +121,12 @@ def test_it_says_what_to_type_next_and_watch_before_docker(screen):
     assert f"docker compose -f {directory}/compose.yaml up" in screen
 
 
+def test_what_is_not_on_the_first_screen_is_offered(screen, shown):
+    assert "byteplus-trace demo --all" in screen
+    assert 80 >= max(map(len, screen.splitlines()))
+    assert "byteplus-trace demo --all" not in shown
+
+
 def test_it_is_plain_and_at_most_80_columns_wide(shown):
     assert "\x1b" not in shown
     assert 80 >= max(map(len, shown.splitlines()))
@@ -156,10 +162,12 @@ def test_where_somebody_takes_spans_they_go_there_and_each_trace_is_named(demo):
         Thread(target=receiver.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{receiver.server_port}"
         shown = demo("--all", "--only", "calls", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        screen = demo("--only", "calls", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         receiver.shutdown()
 
     (trace_id,) = re.findall(r"a streamed response .*([0-9a-f]{32})$", shown, re.MULTILINE)
     assert any(bytes.fromhex(trace_id) in each for each in map(plain, received))
+    assert "byteplus-trace demo --all" in screen
 
 
 @pytest.mark.parametrize(
