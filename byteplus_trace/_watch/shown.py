@@ -134,13 +134,14 @@ def _numeric(
 
 _start: Final[Callable[[Call], int]] = attrgetter("start_ns")
 # A terminal of 80 has room for the whole region and outcome, and for the date of the usual models.
+# Without a column for it, the code of an error stands in place of the outcome.
 COLUMNS: Final = (
     Column("time", "time", ((1, 8),), 8, _start, lambda call: clock(call.start_ns), _start),
-    _textual("operation", "operation", 16, (10, 14)),
+    _textual("operation", "operation", 16, (9, 14)),
     _textual("model", "model", 31, (2, 15), (8, 20)),
     _textual("region", "region", 16, (6, 14)),
     _textual("outcome", "outcome", 18, (3, 13), (6, 18)),
-    _textual("error", "error code", 26, (9, 16)),
+    _textual("error", "error code", 26, (10, 16)),
     _numeric("duration", "took", 4, 7, "seconds", seconds),
     _numeric("first", "first", 7, 7, "first_chunk", seconds),
     _numeric("in", "in", 5, 5, "tokens_in", count),

@@ -177,17 +177,22 @@ def test_the_usual_values_are_not_cut_and_a_model_keeps_its_date(make, columns):
             assert " generate_image " in second
 
 
-def test_an_error_makes_room_for_its_code(make):
-    source = Held(*make.spans(make.call(1)))
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_code_of_an_error_is_not_cut(make, columns):
+    usual = {"first": 0.2, "tokens_in": 170, "tokens_out": 1400, "cost": 0.00123, "team": "search"}
+    source = Held(*make.spans(make.call(1, **usual)))
 
-    @drive(source, (120, 24))
+    @drive(source, (columns, 24))
     async def _(app, pilot):
         assert "error code" not in screen_text(app)
-        source.store.add(make.spans(make.call(2, outcome="error", code="ServerOverloaded")))
+        source.store.add(make.spans(make.call(2, at=1, outcome="error", code="ServerOverloaded", **usual)))
         app.look()
         await pilot.pause()
-        assert "error code" in screen_text(app).splitlines()[1]
         assert " ServerOverloaded " in screen_text(app)
+        if columns > 80:
+            assert " chat " in screen_text(app)
+        if columns == 200:
+            assert "error code" in screen_text(app).splitlines()[1]
 
 
 def test_a_row_never_has_more_cells_than_the_terminal(source, make):
