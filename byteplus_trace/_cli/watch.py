@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import secrets
 import sys
@@ -120,6 +121,8 @@ def _receiving(args: argparse.Namespace) -> Iterator[Receiver]:
 def _show(source: Source, *, live: bool = True) -> None:
     from .._watch.app import Watch
 
+    # What is imported stays. The collector need not look at it each time, while a key waits.
+    gc.freeze()
     Watch(source, live=live).run()
 
 

@@ -9,6 +9,7 @@ the attempt itself. An attribute of the wrong type counts as missing.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from .._telemetry import semconv as sc
 from .spans import Key, Span
@@ -46,18 +47,15 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     target: str
     attempts: int | None
     metadata: tuple[tuple[str, str], ...]
+    # Kept, for the views ask ten thousand calls for them several times a second.
+    key: Key = ("", "")
+    seconds: float = 0.0
+    failed: bool = False
 
-    @property
-    def key(self) -> Key:
-        return self.trace_id, self.span_id
-
-    @property
-    def seconds(self) -> float:
-        return max(0, self.end_ns - self.start_ns) / 1e9
-
-    @property
-    def failed(self) -> bool:
-        return self.outcome in FAILED
+    def __post_init__(self) -> None:
+        force_setattr(self, "key", (self.trace_id, self.span_id))
+        force_setattr(self, "seconds", max(0, self.end_ns - self.start_ns) / 1e9)
+        force_setattr(self, "failed", self.outcome in FAILED)
 
 
 def holds_attempt(span: Span) -> bool:

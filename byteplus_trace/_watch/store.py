@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from .breakers import Breaker, Breakers, Reading
 from .calls import Attempt, Call, attempt_of, call_of
 from .spans import Key, Span, packed, unpacked
@@ -35,8 +37,8 @@ class Counts:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    # Nothing that the collector looks at: to look at ten thousands takes it a tenth of a second, for which keys wait.
     number: int
     data: bytes
     call: Call | None
