@@ -314,7 +314,8 @@ class Cut:
 
     def __enter__(self) -> Cut:
         if self._seconds is not None:
-            self._alarm = watchdog.after(self._seconds, self._cut)
+            with guard("bounding a read"):  # without an alarm it is not bounded, and its reply has not failed
+                self._alarm = watchdog.after(self._seconds, self._cut)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -29,7 +29,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import CollectorRegistry
 
 import byteplus_trace
-from byteplus_trace import Policy, Retry, Target, _observer
+from byteplus_trace import Deadline, Policy, Retry, Target, _observer
 from byteplus_trace._edge import execution, instrumentation, passthrough, received, router, stream
 from byteplus_trace._edge.execution import Executor
 from byteplus_trace._edge.passthrough import SingleSend
@@ -455,6 +455,26 @@ def test_a_report_of_a_targets_health_that_fails_costs_no_call(
         byteplus_trace.uninstrument()
         fake.region(SG).recovers()
     assert place in counted(registry)
+
+
+@pytest.mark.parametrize("deadline", [Deadline(first_event=30), Deadline(total=30)], ids=["stream", "total"])
+def test_a_read_that_nothing_can_bound_is_no_failure_of_the_reply(fake, monkeypatch, deadline):
+    """A reply that is there is paid for: it is read without a bound, and not asked for elsewhere."""
+    registry = CollectorRegistry()
+    targets = [Target(each, region=each, base_url=fake.base_url(each), api_key=each) for each in (SG, EU)]
+    byteplus_trace.instrument(
+        base_urls=fake.base_urls, registry=registry, policy=Policy(targets, deadline=deadline)
+    )
+    monkeypatch.setattr(Watchdog, "after", raises)
+    asked = len(fake.requests)
+    try:
+        with httpx.Client() as client:
+            reply = client.post(fake.base_url(SG) + "/chat/completions", json={**CHAT, "stream": True})
+    finally:
+        byteplus_trace.uninstrument()
+    assert reply.content.endswith(b"data: [DONE]\n\n")
+    assert [SG] == [request.region for request in fake.requests[asked:]]
+    assert "bounding a read" in counted(registry)
 
 
 def test_an_alarm_that_fails_leaves_the_watchdog_at_work(monkeypatch):
