@@ -96,6 +96,9 @@ class Server:
                 line.sendall(h2_.data_to_send())
 
 
+BEGUN = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Rhine"}}]}\n\n'
+
+
 def goes_away(last_stream_id):
     def ends(connection, _stream_ids):
         connection.close_connection(error_code=0, last_stream_id=last_stream_id)
@@ -179,3 +182,41 @@ def test_the_end_of_a_shared_connection_counts_once(http, instrument, recorded, 
     assert 20 == len(recorded.exchanges)
     assert 20 == sum(attempt.reason == "reset" for each in recorded.exchanges for attempt in each.attempts)
     assert not [record for record in caplog.records if "opens" in record.message]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_end_of_a_shared_connection_amid_its_streams_counts_once(
+    http, instrument, recorded, library, shared, caplog
+):
+    """httpcore raises for each stream, from the one event that ended them all."""
+
+    class Goaway:
+        error_code, last_stream_id = 0, 2**31 - 1
+
+    ends = [Goaway() for _ in range(20)]
+
+    class Broken(library.SyncByteStream, library.AsyncByteStream):
+        def __iter__(self):
+            yield BEGUN
+            raise library.RemoteProtocolError("lost") from OSError(
+                ends[0 if shared else len(recorded.exchanges)]
+            )
+
+        async def __aiter__(self):
+            for part in self:
+                yield part
+
+    reply = {"headers": {"content-type": "text/event-stream"}, "stream": Broken()}
+    http.options["transport"] = library.MockTransport(lambda _: library.Response(200, **reply))
+    targets = [
+        Target(name, region=name, base_url=f"https://{name}.example/api/v3", api_key="k")
+        for name in ("ap-southeast-1", "eu-west-1")
+    ]
+    instrument(policy=Policy(targets), base_urls={})
+
+    for _ in range(20):
+        with pytest.raises(library.RemoteProtocolError):
+            http.post(targets[0].base_url + "/chat/completions", {**CHAT, "stream": True})
+
+    assert ["error"] * 20 == [each.outcome for each in recorded.exchanges]
+    assert shared == (not [record for record in caplog.records if "opens" in record.message])

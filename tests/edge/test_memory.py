@@ -214,3 +214,16 @@ def test_a_remembered_exception_says_the_same_and_holds_nothing(error):
     assert found.__traceback__ is cause.__traceback__ is None
     with pytest.raises(RuntimeError):
         found.request  # noqa: B018
+
+
+def test_a_remembered_exception_holds_none_of_its_arguments():
+    class Work:
+        pass
+
+    work = Work()
+    seen, found = weakref.ref(work), remembered(KeyError(work))
+    del work
+    gc.collect()
+
+    assert seen() is None
+    assert KeyError is type(found)

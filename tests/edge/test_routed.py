@@ -359,12 +359,20 @@ def test_of_a_query_only_what_modelark_defines_goes_to_another_origin(routed, in
     ]
 
 
-def test_a_call_that_is_encrypted_for_one_place_is_sent_there_alone(routed, instrument):
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("X-Encrypt-Info", "{}"),
+        ("X-Signature", "s"),
+        ("Signature-Input", "s"),
+        ("Authorization", "HMAC-SHA256 Credential=a"),
+    ],
+    ids=lambda header: header[0],
+)
+def test_a_call_that_is_encrypted_or_signed_for_one_place_is_sent_there_alone(routed, instrument, header):
     instrument(policy=policy(retry=Retry(per_target=0)))
 
-    routed.post(
-        lambda _: routed.overloaded(), CHAT, url=EU + "/chat/completions", headers={"X-Encrypt-Info": "{}"}
-    )
+    routed.post(lambda _: routed.overloaded(), CHAT, url=EU + "/chat/completions", headers=dict([header]))
 
     assert ["eu-west"] == routed.hosts
 

@@ -122,6 +122,17 @@ def test_the_earliest_alarm_rings_first_and_one_called_off_does_not():
     assert ["first", "second"] == rung
 
 
+def test_one_thread_waits_for_all_alarms():
+    def watching():
+        return sum(each.name == "byteplus-trace-watchdog" for each in threading.enumerate())
+
+    before, watchdog = watching(), Watchdog()
+    for _ in range(20):
+        watchdog.after(600, lambda: None)
+
+    assert before + 1 == watching()
+
+
 def test_alarms_that_were_called_off_are_not_kept_until_their_time():
     watchdog = Watchdog()
     for _ in range(10_000):
@@ -138,7 +149,8 @@ def test_a_child_that_forks_while_locks_are_held_works():
 import os, random, time
 from byteplus_trace import Policy, Target
 from byteplus_trace._routing.health import Health
-from byteplus_trace._routing.resend import Resends
+from byteplus_trace._routing.resend import Key, Prior, Resends
+from byteplus_trace._routing.steps import Failure
 from byteplus_trace._telemetry.bounds import Bound
 policy = Policy(targets=[Target("sg", region="ap-southeast-1"), Target("eu", region="eu-west-1", api_key="k")])
 health, resends, bound = Health(policy, time.monotonic, random.Random(1)), Resends(time.monotonic), Bound(5)
@@ -146,12 +158,14 @@ for _ in range(20):
     health.failed("sg", "chat", "overloaded")
 while health.admit("sg", "chat", insist=True) != "probe":
     pass
+key = Key("task", "https://h/", b"digest")
+resends.remember(key, Prior(1, None, Failure("reset", True), False))
 for each in (health, resends, bound):
     each._lock.acquire()
 child = os.fork()
 if not child:
     assert health.admit("sg", "chat", insist=True) == "probe"
-    assert bound("m") == "m" and not resends.ended
+    assert bound("m") == "m" and resends.recall(key) is None
     os._exit(0)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

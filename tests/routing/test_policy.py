@@ -27,6 +27,7 @@ WRONG = {
     "not a base URL. Write it whole": lambda: sg(base_url="ark.example/api/v3"),
     "must not hold a query, a fragment or credentials": lambda: sg(base_url="https://user:pass@ark.example/api/v3"),
     "api_key is empty": lambda: sg(api_key=" "),
+    "api_key holds a character that no header may carry. Copy it anew.": lambda: sg(api_key="k\nk"),
     "weight=-1 must be 0 or more": lambda: sg(weight=-1),
     "request_timeout=0 must be more than 0": lambda: sg(request_timeout=0),
     "override_params cannot hold 'model'; set it by models={'*': ...}": lambda: sg(override_params={"model": "m"}),
@@ -137,6 +138,10 @@ def test_a_key_is_never_shown():
     assert "very-secret" not in str(refused.value)
 
 
+def test_a_key_is_taken_without_the_end_of_its_line():
+    assert "key" == sg(api_key="key\n").api_key
+
+
 SECRET = {"name": "sg", "region": SG, "provider": "byteplus", "api_key": "very-secret"}
 A_KEY = "very-secret-4000-8000-as-long-as-a-key"
 """Where a text is expected, and long enough to be a key."""
@@ -152,6 +157,7 @@ A_KEY = "very-secret-4000-8000-as-long-as-a-key"
         lambda: Policy.load({"strategy": {"mode": "single"}, "targets": SECRET}),
         lambda: Policy.load({**SECRET, "wieght": 1}),
         lambda: sg(api_key=["very-secret"]),
+        lambda: sg(api_key="very-secret\x00"),
         lambda: sg(models={"a": SECRET}),
         lambda: sg(models=[SECRET]),
         lambda: sg(models={"a": SECRET.items()}),

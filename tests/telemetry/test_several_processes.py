@@ -167,6 +167,8 @@ def fill():
     except OSError:
         pass
 
+if os.environ["WHEN"] == "before it is made":
+    fill()
 sink = Sink()
 if os.environ["WHEN"] == "at the start":
     fill()
@@ -200,7 +202,7 @@ def small_disk(tmp_path_factory):
     subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
-@pytest.mark.parametrize("when", ["at the start", "later"])
+@pytest.mark.parametrize("when", ["before it is made", "at the start", "later"])
 def test_a_full_disk_stops_the_series_and_neither_calls_nor_the_process(small_disk, when):
     for file in small_disk.iterdir():
         file.unlink()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byteplus_trace._wire.usage_filter import UsageFilter, strainer
+from byteplus_trace._wire.usage_filter import _BLANK_LINE, UsageFilter, strainer
 
 TEXT = b'data: {"choices":[{"delta":{"content":"Hi"},"index":0}],"usage":null}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
@@ -106,6 +106,21 @@ def test_an_event_passes_as_soon_as_it_is_whole():
     assert TEXT == strainer.feed(TEXT + USAGE[:10])
     assert b"" == strainer.feed(USAGE[10:])
     assert DONE == strainer.feed(DONE)
+
+
+def test_an_event_in_many_parts_is_searched_once(monkeypatch):
+    searched = []
+
+    class Counting:
+        def finditer(self, waiting, start):
+            searched.append(len(waiting) - start)
+            return _BLANK_LINE.finditer(waiting, start)
+
+    monkeypatch.setattr("byteplus_trace._wire.usage_filter._BLANK_LINE", Counting())
+    parts = [b"x" * 100] * 1_000
+
+    assert b"".join(parts) == strained(*parts)
+    assert sum(searched) <= 1_000 * (100 + 3)
 
 
 @given(st.lists(st.binary(max_size=20) | st.sampled_from([TEXT, USAGE, b"\r", b"\n"]), max_size=8))
