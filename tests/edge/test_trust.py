@@ -287,10 +287,25 @@ import os, threading
 import httpx, byteplus_trace
 from byteplus_trace import _background, _forks
 from byteplus_trace._edge import patch, watchdog
+from byteplus_trace._telemetry.in_flight import InFlightInFiles
+from byteplus_trace._telemetry.meter import _Instruments
+from byteplus_trace._telemetry.metric_exporting import OwnMeterProvider
+from byteplus_trace._telemetry.otlp_series import Sums
+from byteplus_trace._telemetry.provider import Meters
+from opentelemetry.sdk.metrics import MeterProvider
 byteplus_trace.instrument()
+provider = MeterProvider()
+made = [_Instruments(provider), InFlightInFiles(print, print), OwnMeterProvider(None, []), Sums(Meters())]
+made.append(_forks.ForkSafeLock())
+class Failing:
+    def after_fork(self):
+        raise ValueError("no")
+failing = [Failing() for _ in range(20)]
+for each in failing:
+    _forks.remake_after_fork(each)
 def locks():
-    for each in list(_forks._registered):
-        for name in ("_lock", "_working", "_changed"):
+    for each in {*made, *_forks._registered}:
+        for name in ("_lock", "lock", "_working", "_changed"):
             lock = getattr(each, name, None)
             if lock is not None and not isinstance(lock, _forks.ForkSafeLock):
                 yield each, lock
