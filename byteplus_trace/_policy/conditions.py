@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from .._errors import SettingError, shown
 from .._facts import Call
 from .._regions import did_you_mean
+from .regex_cost import LONGEST_SEARCHED, is_costly
 
 Params = Callable[[], Mapping[str, Any]]
 """The whole body of the request, parsed when first asked for."""
@@ -61,7 +62,9 @@ def _equal(value: Any, operand: Any) -> bool:
 
 
 def _matches(value: Any, pattern: str) -> bool:
-    return isinstance(value, (str, int, float)) and re.search(pattern, str(value)) is not None
+    return (
+        isinstance(value, (str, int, float)) and re.search(pattern, str(value)[:LONGEST_SEARCHED]) is not None
+    )
 
 
 def _by_size(holds: Callable[[float, float], bool]) -> Callable[[Any, Any], bool]:
@@ -151,3 +154,8 @@ def _check_operand(key: str, operator: str, operand: Any) -> None:
             raise SettingError(
                 f"condition: $regex of {key!r} is not a regular expression: {error}."
             ) from None
+        if is_costly(operand):
+            raise SettingError(
+                f"condition: $regex of {key!r} may search for ever. Write no repeat inside another and at most two "
+                "of '*' and '+'; '.*' is not needed at the ends."
+            )

@@ -3,7 +3,7 @@
 import pytest
 
 from byteplus_trace import SettingError
-from byteplus_trace._policy.conditions import checked_query, fits
+from byteplus_trace._policy.conditions import _matches, checked_query, fits
 
 FITS = [
     ({"metadata.plan": "paid"}, True),
@@ -68,6 +68,7 @@ WRONG = {
     "$in of 'metadata.a' takes a list": {"metadata.a": {"$in": "abc"}},
     "$gt of 'params.n' takes a number": {"params.n": {"$gt": "many"}},
     "$regex of 'metadata.a' is not a regular expression": {"metadata.a": {"$regex": "("}},
+    "$regex of 'metadata.a' may search for ever": {"metadata.a": {"$regex": "^(a+)+$"}},
     "compares with nothing": {"metadata.a": {}},
 }
 
@@ -78,3 +79,26 @@ def test_what_is_refused(message):
         checked_query(WRONG[message])
 
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a*)*$", "(a|a)*$", "(?:a|b|ab)+$", "(a?){30}a{30}", "a?" * 30 + "$", ".*.*.*x", "(?=(a+)+$)", "(a{1,9}){1,9}x", "(?:(?:a{2,})+b)*", "(?>(a+)+)x", "(x)?(?(1)(a+)+|b)$"],
+)  # fmt: skip
+def test_a_regular_expression_that_may_search_for_ever_is_refused(pattern):
+    with pytest.raises(SettingError, match="may search for ever"):
+        checked_query({"metadata.a": {"$regex": pattern}})
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^pa", "^(pro|max)-v[0-9]+$", "seed-.*-lite", r"^[a-z]+@[a-z.]+$", "a{3}", "colou?r", "(?i)paid", "(ab)+"]
+)  # fmt: skip
+def test_a_usual_regular_expression_is_taken(pattern):
+    assert checked_query({"metadata.a": {"$regex": pattern}})
+
+
+def test_of_a_long_value_the_beginning_is_searched():
+    value = "a" * 256
+
+    assert _matches(value + "b" * 1_000_000, "^a+$")
+    assert not _matches(value + "b", "b")
