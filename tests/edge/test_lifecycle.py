@@ -291,6 +291,34 @@ def test_an_async_stream_that_is_closed(http, instrument, recorded, url, read):
 
 @dropping
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
+def test_what_an_async_stream_reads_from_is_closed_with_it(http, library, instrument, recorded, url):
+    """Otherwise trio warns of an async generator that nobody has closed."""
+    instrument()
+    closed = []
+
+    class Body(library.AsyncByteStream):
+        async def __aiter__(self):
+            try:
+                yield WHOLE
+                yield b""
+            finally:
+                closed.append(True)
+
+    async def work(client):
+        response = await opened(client, url)
+        parts = response.aiter_raw()
+        await anext(parts)
+        await response.aclose()
+        assert [True] == closed
+        await parts.aclose()
+
+    http.run(work, transport=answering(library, Body()))
+
+    ended_once(recorded, "ok")
+
+
+@dropping
+@pytest.mark.parametrize("colour", ["asyncio", "trio"])
 def test_a_task_creates_another_reads_a_third_closes(http, instrument, recorded, url):
     instrument()
     kept = {}

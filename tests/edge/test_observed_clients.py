@@ -218,3 +218,19 @@ def test_a_host_that_nobody_named_with_modelarks_path_is_hinted_at_once(
 
     hints = [record for record in caplog.records if "looks like ModelArk's" in record.getMessage()]
     assert hinted == (1 == len(hints))
+
+
+def test_a_call_that_httpx_sends_over_another_client_is_seen_once(instrument, recorded, sg, client):
+    """As openai's `DefaultAioHttpClient` and LiteLLM do."""
+    instrument()
+
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request):
+            status, content = client.post(str(request.url), json.loads(request.read()))
+            return httpx.Response(status, content=content)
+
+    with httpx.Client(transport=Transport()) as caller:
+        assert 200 == caller.post(sg + "/chat/completions", json=CHAT, headers=KEY).status_code
+
+    byteplus_trace.flush()
+    assert 1 == len(recorded.exchanges)

@@ -274,6 +274,26 @@ def test_however_a_targets_address_is_spelled_its_calls_are_routed(routed, instr
     assert ["sg", "eu"] == [attempt.target for attempt in exchange.attempts]
 
 
+def test_at_startup_the_log_names_a_target_that_may_change_the_billing_plan(instrument, caplog):
+    instrument(policy=policy(eu={"billing_plan": "coding"}))
+
+    (warning,) = [each.getMessage() for each in caplog.records if "bills on" in each.getMessage()]
+    assert "Target 'eu' bills on the coding plan" in warning
+
+
+@pytest.mark.parametrize("base", [SG, "https://one.example/a%72k/v3", "https://ark.Bücher.example/é (1)/v3"])
+@pytest.mark.parametrize("end", ["/chat/completions?", "/chat/comple%74ions", "/chat/completions/?a=%7e&&b"])
+def test_a_call_to_a_targets_own_base_leaves_byte_for_byte_as_without_a_policy(routed, instrument, base, end):
+    for settings in ({}, {"policy": policy(sg={"base_url": base, "api_key": "test"})}):
+        instrument(**settings)
+        routed.post(lambda _: routed.reply(DOCUMENT), CHAT, base + end)
+        byteplus_trace.uninstrument()
+
+    plain, under_policy = routed.sent
+    assert plain.url.raw_path == under_policy.url.raw_path
+    assert plain.headers.raw == under_policy.headers.raw
+
+
 @pytest.mark.parametrize("path", ["/models/a%2Fb", "/models/a%3Fb%23c", "/models/a%25b", "/models/%C3%A9 x", "/files?after=a%2Bb"])  # fmt: skip
 def test_a_path_that_moves_keeps_its_escapes(routed, instrument, recorded, library, path):
     instrument(policy=policy(retry=Retry(per_target=0)))
@@ -375,6 +395,25 @@ def test_a_call_that_is_encrypted_or_signed_for_one_place_is_sent_there_alone(ro
     routed.post(lambda _: routed.overloaded(), CHAT, url=EU + "/chat/completions", headers=dict([header]))
 
     assert ["eu-west"] == routed.hosts
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ({"X-Session-Token": "t"}, "X-Session-Token or X-Encrypt-Info is encrypted"),
+        ({"X-Encrypt-Info": "{}"}, "X-Session-Token or X-Encrypt-Info is encrypted"),
+        ({"X-Signature": "s"}, "that its client signs"),
+    ],
+)
+def test_why_a_call_may_not_move_is_logged_once(routed, instrument, caplog, header, why):
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    caplog.clear()
+
+    for _ in range(2):
+        routed.post(lambda _: routed.overloaded(), CHAT, headers=header)
+
+    (line,) = [record.getMessage() for record in caplog.records if "never moved" in record.getMessage()]
+    assert why in line
 
 
 def test_an_upload_is_sent_once(routed, instrument):

@@ -2,6 +2,9 @@
 
 import json
 
+import anthropic
+import pytest
+
 MODEL = "seed-2-0-lite-260428"
 ANSWER = "Hello! How can I help you today?"
 WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
@@ -40,3 +43,12 @@ def test_messages_think_and_call_tools_in_their_own_form(client, events):
 
 def test_an_error_of_messages_has_their_own_envelope(client):
     assert "error" == client.post("/messages", json={"model": MODEL}).json()["type"]
+
+
+@pytest.mark.parametrize("prefix", ["/api/compatible", "/api/coding"])
+def test_anthropics_sdk_is_answered_under_each_prefix_of_its_form(sg, prefix):
+    base_url = sg.base_url.removesuffix("/api/v3") + prefix
+    with anthropic.Anthropic(base_url=base_url, api_key="any", max_retries=0) as sdk:
+        whole = sdk.messages.create(model=MODEL, max_tokens=99, messages=[{"role": "user", "content": "Hi"}])
+
+    assert ANSWER == whole.content[0].text

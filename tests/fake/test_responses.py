@@ -23,6 +23,14 @@ def test_a_response_exists_only_in_the_region_that_made_it(ark, client):
     assert (400, "InvalidParameter.PreviousResponseNotFound") == (there.status_code, there.json()["error"]["code"])  # fmt: skip
 
 
+def test_a_text_of_a_response_has_annotations_as_clients_require(client, events):
+    asked = {"model": MODEL, "input": "Hi"}
+    whole = client.post("/responses", json=asked).json()
+    completed = events(client.post("/responses", json={**asked, "stream": True}).text)[-2]["response"]
+
+    assert [[]] * 2 == [reply["output"][-1]["content"][0]["annotations"] for reply in (whole, completed)]
+
+
 def test_a_response_cut_by_its_limit_is_incomplete(client, events):
     asked = {"model": MODEL, "input": "Hi", "max_output_tokens": 2}
     whole = client.post("/responses", json=asked).json()

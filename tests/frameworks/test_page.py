@@ -1,6 +1,8 @@
 """The pages that the suite writes are about the frameworks of its table, and of one run."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,12 @@ def test_both_pages_are_of_one_run(repeats):
     written = r"Written by `python -m tests.frameworks --write` on \d{4}-\d\d-\d\d, with CPython [\d.]+"
 
     assert re.findall(written, PAGE.read_text()) == re.findall(written, repeats) != []
+
+
+def test_the_extra_ark_is_all_that_the_suite_installs_for_the_ark_sdk():
+    """The SDK imports sniffio and does not ask for it."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (ark,) = [each for each in FRAMEWORKS if each.name == "ark"]
+
+    extra = project["optional-dependencies"]["ark"]
+    assert list(ark.requirements) == [re.match(r"[\w-]+", each).group() for each in extra]
