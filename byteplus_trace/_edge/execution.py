@@ -131,6 +131,7 @@ class Executor:
             # The client would keep them for the host that its caller addressed, and send them there.
             response.headers.pop("set-cookie", None)
         self.held_bytes = 0
+        self.failure = None  # an earlier send's
         streaming = self.observer.body is not None and self.observer.body.streaming
         idles = self.limits.headers_received(step.idle_seconds if streaming else None)
         self.observer.idle_seconds = step.idle_seconds if idles else None
@@ -245,7 +246,9 @@ class Executor:
             the HTTP library's last exception, where there is no reply.
         """
         fault("performing a call", error)
-        if self.in_hand is not None:
+        if (
+            self.in_hand is not None and self.failure is None
+        ):  # else its body broke, and its caller is to know
             return self.in_hand
         if self.kept is not None:
             self.observer.finish(End("exhausted"), kept=self.kept.number)

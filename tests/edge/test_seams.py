@@ -370,14 +370,22 @@ def test_two_seams_that_fail_harm_no_call(fake):
     assert [] == harmed
 
 
+@pytest.mark.parametrize("amid", ["the send", "the body"])
 @pytest.mark.parametrize("routed", [True, False])
-def test_an_exception_that_we_cannot_read_reaches_the_caller_as_it_is(fake, monkeypatch, routed):
+def test_an_exception_that_we_cannot_read_reaches_the_caller_as_it_is(fake, monkeypatch, routed, amid):
     for module in (execution, passthrough, stream):
         monkeypatch.setattr(module, "failure_of", raises)
     lost = httpx.ReadError("lost")
 
+    class Body(httpx.SyncByteStream):
+        def __iter__(self):
+            yield b"{"
+            raise lost
+
     def lose(_request):
-        raise lost
+        if amid == "the send":
+            raise lost
+        return httpx.Response(200, headers={"content-type": "application/json"}, stream=Body())
 
     policy = Policy([Target(SG, region=SG, base_url=fake.base_url(SG), api_key="k")]) if routed else None
     byteplus_trace.instrument(base_urls=fake.base_urls, registry=CollectorRegistry(), policy=policy)
