@@ -287,7 +287,7 @@ import os, threading
 import httpx, byteplus_trace
 from byteplus_trace import _background, _forks
 from byteplus_trace._edge import patch, watchdog
-from byteplus_trace._telemetry.in_flight import InFlightInFiles
+from byteplus_trace._telemetry.in_flight import InFlight, InFlightInFiles
 from byteplus_trace._telemetry.meter import _Instruments
 from byteplus_trace._telemetry.metric_exporting import OwnMeterProvider
 from byteplus_trace._telemetry.otlp_series import Sums
@@ -297,6 +297,8 @@ byteplus_trace.instrument()
 provider = MeterProvider()
 made = [_Instruments(provider), InFlightInFiles(print, print), OwnMeterProvider(None, []), Sums(Meters())]
 made.append(_forks.ForkSafeLock())
+calls = InFlight()
+calls.begins("the parent's", 1)
 class Failing:
     def after_fork(self):
         raise ValueError("no")
@@ -324,6 +326,7 @@ if not child:
     for each, lock in locks():
         assert lock.acquire(timeout=5), each
         lock.release()
+    assert 0 == calls.count()
     done = threading.Event()
     _background.put(done.set)
     assert done.wait(5)
