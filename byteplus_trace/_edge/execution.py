@@ -246,9 +246,8 @@ class Executor:
             the HTTP library's last exception, where there is no reply.
         """
         fault("performing a call", error)
-        if (
-            self.in_hand is not None and self.failure is None
-        ):  # else its body broke, and its caller is to know
+        # Where its body broke, its caller is to know.
+        if self.in_hand is not None and self.failure is None:
             return self.in_hand
         if self.kept is not None:
             self.observer.finish(End("exhausted"), kept=self.kept.number)
