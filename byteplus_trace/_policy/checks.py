@@ -60,6 +60,8 @@ def api_key(called: str, value: object) -> str | None:
     key = value.strip() if isinstance(value, str) else ""
     if not key:
         raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
+    if key.lower().startswith("bearer "):
+        raise SettingError(f"{called}: api_key begins with 'Bearer '. Write the key alone.")
     if not key.isascii() or not key.isprintable():
         raise SettingError(f"{called}: api_key holds a character that no header may carry. Copy it anew.")
     return key

@@ -456,3 +456,11 @@ def test_a_long_name_that_is_not_known_is_not_shown(table):
 
     assert "is not known" in str(refused.value)
     assert "sk-a-key" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["Bearer sk-hush", " bearer sk-hush\n"])
+def test_a_key_with_the_scheme_before_it_is_refused_and_not_shown(key):
+    with pytest.raises(SettingError, match="Write the key alone") as refused:
+        Target("sg", region=SG, api_key=key)
+
+    assert "hush" not in str(refused.value)
