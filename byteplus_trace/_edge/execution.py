@@ -97,8 +97,8 @@ class Executor:
         if self.body is not None:
             model = {"model": step.model} if step.model is not None else {}
             changed = rewritten_body(self.body, {**step.override_params, **model}, self.asks_usage)
-        # Kept before it leaves: a fault of ours from here on may not let the call go out a second time.
         rewritten = changed if changed is not self.body else None
+        # Kept before it leaves: a fault of ours from here on may not let the call go out a second time.
         self.sent = self._copy(step, url, rewritten, headers)
         transport = self.instrumentation.sending(self.transport_for(url), self.library.name, self.colour)
         return self.sent, transport, span

@@ -101,7 +101,7 @@ labels = Family(LabelReader)
 counts = Family(CountReader)
 unlisted = Family(UnlistedReader, listed=False)
 
-_FAMILIES: dict[FamilyName, Family] = {
+FAMILIES: dict[FamilyName, Family] = {
     "chat": chat,
     "responses": responses,
     "fetched": fetched,
@@ -120,4 +120,4 @@ _FAMILIES: dict[FamilyName, Family] = {
 
 def family_of(api: Api) -> Family | None:
     """How this API is read; None for a download, which is only counted."""
-    return _FAMILIES[api.family] if api.family is not None else None
+    return FAMILIES[api.family] if api.family is not None else None

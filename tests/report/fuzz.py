@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from byteplus_trace._wire.families import FAMILIES
+
 from .figures import Figures
-from .transparency import FAMILIES, RECORDED
+from .transparency import RECORDED
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / "build" / "report" / "fuzz"

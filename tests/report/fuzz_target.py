@@ -14,26 +14,16 @@ import atheris  # type: ignore[import-not-found, unused-ignore]
 
 with atheris.instrument_imports(include=["byteplus_trace._wire"]):
     from byteplus_trace._wire.body import Body
-    from byteplus_trace._wire.families import (
-        chat,
-        embeddings,
-        images,
-        lists,
-        messages,
-        plain,
-        responses,
-        tasks,
-        unlisted,
-    )
+    from byteplus_trace._wire.families import FAMILIES
 
-FAMILIES = (chat, responses, embeddings, images, messages, tasks, plain, lists, unlisted)
+READ_AS = tuple(FAMILIES.values())
 CODINGS = ("identity", "identity", "identity", "gzip", "deflate", "x-unknown")
 
 
 def read(data: bytes) -> None:
     if len(data) < 3:
         return
-    family, how, place, body = FAMILIES[data[0] % len(FAMILIES)], data[1], data[2], data[3:]
+    family, how, place, body = READ_AS[data[0] % len(READ_AS)], data[1], data[2], data[3:]
     headers = {
         "content-type": "text/event-stream" if how & 1 else "application/json",
         "content-encoding": CODINGS[(how >> 2) % len(CODINGS)],

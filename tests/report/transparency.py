@@ -22,17 +22,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from byteplus_trace._wire.body import Body
-from byteplus_trace._wire.families import (
-    chat,
-    embeddings,
-    images,
-    lists,
-    messages,
-    plain,
-    responses,
-    tasks,
-    unlisted,
-)
+from byteplus_trace._wire.families import FAMILIES
 from byteplus_trace.testing import capture
 
 from .calls import CLIENTS, READINGS, Case, as_for_users, make
@@ -194,15 +184,12 @@ def compared(inputs: list[Case], library: Any, colour: str) -> Figures:
     return figures
 
 
-FAMILIES = (chat, responses, embeddings, images, messages, tasks, plain, lists, unlisted)
-
-
 def read_apart(count: int) -> Figures:
     """The readers alone: no bytes make them raise, and how the bytes are cut changes nothing that they find."""
     figures = Figures("the readers of replies, whole and cut")
     strategy = st.tuples(
         bodies(),
-        st.sampled_from(FAMILIES),
+        st.sampled_from(tuple(FAMILIES.values())),
         st.booleans(),
         st.lists(st.integers(0, 4_000), min_size=1, max_size=6),
     )

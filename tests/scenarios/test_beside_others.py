@@ -380,7 +380,7 @@ def test_the_hooks_that_an_application_gave_opentelemetry_are_called(instrument,
 
 
 def call_within(recorded, http, sg, name, attributes):
-    """A chat inside another instrumentation's span, where a framework's said that the model call is recorded."""
+    """A chat within another instrumentation's span, in a context which says that the model call is recorded already."""
     with recorded.provider.get_tracer("theirs").start_as_current_span(name, attributes=attributes):
         token = context.attach(context.set_value("suppress_language_model_instrumentation", True))
         try:

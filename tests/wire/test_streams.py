@@ -11,37 +11,17 @@ from hypothesis import strategies as st
 from byteplus_trace._facts import Images, Usage
 from byteplus_trace._wire.errors import read_error
 from byteplus_trace._wire.families import (
+    FAMILIES,
     chat,
-    counts,
-    embeddings,
     images,
-    labels,
-    lists,
     messages,
     plain,
     responses,
-    tasks,
-    tokens,
-    unlisted,
 )
 from byteplus_trace._wire.reader import END, NOTHING, OUTPUT, VISIBLE
 from byteplus_trace._wire.sse import EventDecoder
 
 TEXT = OUTPUT | VISIBLE
-FAMILIES = [
-    chat,
-    responses,
-    embeddings,
-    images,
-    messages,
-    tasks,
-    plain,
-    lists,
-    tokens,
-    labels,
-    counts,
-    unlisted,
-]
 STREAMS = [
     (chat, "volc_live_chat_stream_doubao-1-5-pro-32k_head.sse"),
     (chat, "byteplus_doc_chat_stream_seed-1-6_excerpt.sse"),
@@ -152,14 +132,14 @@ BODIES = st.binary(max_size=60) | (OBJECTS | JSON).map(lambda content: json.dump
 EVENTS = st.lists(st.tuples(st.just("") | TYPES, BODIES | st.just(b"[DONE]")), max_size=6)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @settings(max_examples=20)
 @given(body=BODIES)
 def test_no_request_makes_a_family_raise(family, body):
     assert isinstance(dict(family.asked(body, False).params), dict)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @settings(max_examples=20)
 @given(body=BODIES)
 def test_no_document_makes_a_reader_raise(family, body):
@@ -168,7 +148,7 @@ def test_no_document_makes_a_reader_raise(family, body):
     reader.answer()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @settings(max_examples=20)
 @given(events=EVENTS)
 def test_no_events_make_a_reader_raise(family, events):
@@ -183,7 +163,7 @@ def test_no_body_makes_reading_its_error_raise(body):
     read_error(body)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @settings(max_examples=10)
 @given(events=st.lists(st.tuples(st.just("") | TYPES, OBJECTS), max_size=5), data=st.data())
 def test_cutting_is_invisible_to_every_reader(family, events, data):
@@ -203,7 +183,7 @@ def test_cutting_is_invisible_to_every_reader(family, events, data):
     assert read(stream) == read(*(stream[i : i + 1] for i in range(len(stream))))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @pytest.mark.parametrize("number", ["1" * 5000, "-1e999", "1e400", "9223372036854775808"])
 def test_no_number_is_too_large(family, number):
     body = b'{"id": %b, "usage": {"prompt_tokens": %b}, "error": {"code": %b}, "seed": %b}'.replace(b"%b", number.encode())  # fmt: skip
@@ -224,7 +204,7 @@ LENIENT = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @pytest.mark.parametrize("form", LENIENT)
 def test_what_json_loads_takes_is_read(answer, family, form):
     assert answer(family, {"id": "x", "usage": {"prompt_tokens": 7}}) == answer(family, LENIENT[form])
