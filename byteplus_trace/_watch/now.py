@@ -139,13 +139,9 @@ def regions(
         found.append(
             RegionNow(
                 target=target,
-                region=of[-1].region
-                if of
-                else sent[-1].region
-                if sent
-                else breaker.region
-                if breaker
-                else "",
+                region=next(
+                    (each.region for each in (*of[-1:], *sent[-1:], breaker) if each is not None), ""
+                ),
                 calls=len(of),
                 failed=sum(call.failed for call in of),
                 attempts=len(sent),

@@ -18,7 +18,7 @@ from .._facts import Answer, WireError
 from .encoding import Decoder, decoder_for
 from .errors import read_error
 from .families import Family
-from .lenient_json import begins_object, object_before
+from .lenient_json import BLANK, begins_object, object_before
 from .reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 from .sse import LF, EventDecoder, is_flood
 from .text_budget import LONGEST_NAME
@@ -33,10 +33,6 @@ FEWEST_OF_A_FLOOD = 256 * 1024
 _RARE = END | FAILED | UNREADABLE
 # `data:`, `event:`, `id:`, `retry:`, or a comment: no JSON begins so.
 _EVENTS_BEGIN = frozenset({b"d", b"e", b"i", b"r", b":"})
-
-
-# Before the first byte that means something: white space, or a byte order mark.
-_BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
 def _unread(_name: str, _data: bytes) -> int:
@@ -170,7 +166,7 @@ class Body:
     def _take_document(self, part: bytes) -> EventDecoder | None:
         """Keep a part of a document. A decoder where it begins as events do: SDKs read events whatever their label is."""
         if self._label_is_open:
-            begun = part.lstrip(_BLANK)[:1]
+            begun = part.lstrip(BLANK)[:1]
             self._label_is_open = not begun
             if begun in _EVENTS_BEGIN:
                 self.streaming = True
@@ -190,7 +186,7 @@ class Body:
 
     def _keep(self, part: bytes) -> None:
         """Keep a part of a document, or of what may be one. What is blank before it is nothing."""
-        self._size += len(part if self._size else part.lstrip(_BLANK))
+        self._size += len(part if self._size else part.lstrip(BLANK))
         if self._parts is None:
             return
         if self._size > self._limit:
@@ -292,7 +288,7 @@ class Body:
 def _error_of_refusal(body: bytes) -> WireError | None:
     """The error of a refusal, also where it is an event: some gateways refuse a stream so."""
     error = read_error(body) or read_error(object_before(body))
-    if error is None and body.lstrip(_BLANK)[:1] in _EVENTS_BEGIN:
+    if error is None and body.lstrip(BLANK)[:1] in _EVENTS_BEGIN:
         sse = EventDecoder()
         events = sse.feed(body) + sse.flush()
         error = next((found for _, data in events if (found := read_error(data)) is not None), None)

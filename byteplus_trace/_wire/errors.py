@@ -30,15 +30,19 @@ def code_family(code: str) -> str:
 
 def read_error(body: bytes) -> WireError | None:
     """The error that the body of a refusal holds, in whichever envelope; None where it holds none."""
-    content = json_in(body)
-    if isinstance(content, list) and content:
-        content = content[0]  # one service's errors come as a list of one
+    content = envelope_in(body)
     error = error_in(content)
     if error is not None or not isinstance(content, dict):
         return error
     return gateways_error_in(content) or (
         _error(None, None, content["detail"]) if "detail" in content else None
     )
+
+
+def envelope_in(body: bytes) -> Any:
+    """The JSON of a body that may hold an error; of a list the first, for one service's errors come as a list of one."""
+    content = json_in(body)
+    return content[0] if isinstance(content, list) and content else content
 
 
 _CODES = ("code", "errcode", "retcode", "statusCode", "status_code")

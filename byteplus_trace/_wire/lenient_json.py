@@ -33,6 +33,8 @@ _OBJECT_BEGINS = re.compile(rb"[\xef\xbb\xbf\xfe\xff\x00\s]*\{").match
 LARGEST_FOR_PYTHON = 1024 * 1024
 """Bytes of a document that Python's `json` is asked to read: it takes 20 ms for a megabyte."""
 _BOM = b"\xef\xbb\xbf"
+BLANK = _BOM + b" \t\r\n"
+"""Before the first byte that means something: a byte order mark, or white space."""
 
 _any = msgspec.json.Decoder().decode
 _scan = json.JSONDecoder().raw_decode

@@ -9,15 +9,13 @@ but what no API replies with: nothing, a page for a browser, an error.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from .._facts import Answer, WireError
-from .errors import error_in, gateways_error_in
-from .lenient_json import json_in, object_before
+from .errors import envelope_in, error_in, gateways_error_in
+from .lenient_json import BLANK, object_before
 from .reader import END, FAILED, NOTHING, OUTPUT, VISIBLE
 from .sse import DONE
 
-_BLANK = b"\xef\xbb\xbf \t\r\n"
 _EMPTY = frozenset({b"", b"null", b'""', b"{}"})
 # A page, or an error as storage services write it.
 _is_page = re.compile(
@@ -59,17 +57,15 @@ class UnlistedReader:
 
 
 def _holds_something(data: bytes) -> bool:
-    held = data.strip(_BLANK)
+    held = data.strip(BLANK)
     return held not in _EMPTY and _is_page(held) is None
 
 
 def _stated(data: bytes) -> WireError | None:
     """The error of the call. An object that has a state may have failed long ago: to ask for it went well."""
-    content: Any = json_in(data)
+    content = envelope_in(data)
     if content is None:
-        content = json_in(object_before(data))
-    if isinstance(content, list) and content:
-        content = content[0]
+        content = envelope_in(object_before(data))
     if not isinstance(content, dict) or (content.get("id") and isinstance(content.get("status"), str)):
         return None
     found = error_in(content) or gateways_error_in(content)
