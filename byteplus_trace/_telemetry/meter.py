@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
 TOKEN_MODALITY: Final = "gen_ai.token.modality"
-MODALITIES: Final = ("text", "image", "audio", "unknown")
 
 INFERENCE: Final = "gen_ai.client.inference."
 DURATIONS: Final[dict[Operation, str]] = {
@@ -106,8 +105,6 @@ ERROR_TYPES: Final = 64
 
 Value = str | int
 Attributes = dict[str, Value]
-_Key = tuple[tuple[str, Value], ...]
-"""Attributes, as what they count is kept under."""
 
 
 class MeterSink:
@@ -131,9 +128,8 @@ class MeterSink:
         self._token_histograms = token_histograms
         self._models = Bound(max_models)
         self._errors = Bound(ERROR_TYPES)
-        # An application makes few kinds of call: these are made once for each kind.
-        self._who = lru_cache(maxsize=1024)(self._who_of)
         self._resolved: tuple[metrics.MeterProvider | None, _Instruments | None] = None, None
+        self._kind = lru_cache(maxsize=1024)(_Kind)
 
     def record(self, exchange: Exchange, context: Context | None = None) -> None:
         """Record one exchange; `context` holds its span, so that exemplars lead to it."""
@@ -146,7 +142,9 @@ class MeterSink:
         if instruments is None or operation not in DURATIONS:
             return
         call = exchange.call
-        who, counted = self._who(
+        kind = self._kind(
+            instruments,
+            self._models,
             operation,
             call.provider,
             exchange.host or call.host,
@@ -155,43 +153,17 @@ class MeterSink:
             call.model,
             exchange.answer.model,
         )
-        failure = self._failure(exchange)
+        who, failure = kind.attributes, self._failure(exchange)
         instruments.record(
             DURATIONS[operation], exchange.duration_seconds, who | failure if failure else who, context
         )
         if operation in COUNTED:
             if call.stream:
                 instruments.record(FIRST_CHUNK, exchange.first_chunk_seconds, who, context)
-            instruments.add(
-                (counter, counted[modality], tokens) for counter, modality, tokens in token_counts(exchange)
-            )
+            kind.add(token_counts(exchange))
         if self._token_histograms or operation == "embeddings":
             for histogram, amount in tokens_of_one(exchange):
                 instruments.record(histogram, amount, who, context)
-
-    def _who_of(
-        self,
-        operation: str,
-        provider: str,
-        host: str,
-        port: int,
-        region: str,
-        model: str | None,
-        response_model: str | None,
-    ) -> tuple[Attributes, Mapping[str, _Key]]:
-        """The attributes of such calls, and by the modality of tokens the key of their sums."""
-        who: Attributes = {
-            OPERATION_NAME: operation,
-            PROVIDER_NAME: provider,
-            SERVER_ADDRESS: host,
-            SERVER_PORT: port,
-            CLOUD_REGION: region,
-        }
-        if model:
-            who[REQUEST_MODEL] = self._models(model)
-        if response_model:
-            who[RESPONSE_MODEL] = self._models(response_model)
-        return who, {modality: (*who.items(), (TOKEN_MODALITY, modality)) for modality in MODALITIES}
 
     def _failure(self, exchange: Exchange) -> Attributes:
         if exchange.error_type:
@@ -199,7 +171,50 @@ class MeterSink:
         return {ERROR_TYPE: "_OTHER"} if RESULTS[exchange.outcome] == "error" else {}
 
 
-def token_counts(exchange: Exchange) -> Iterator[tuple[str, str, int]]:
+class _Kind:
+    """Calls with the same attributes, and the sums of their tokens. An application makes few kinds of call."""
+
+    __slots__ = ("_instruments", "_sums", "attributes")
+
+    def __init__(
+        self,
+        instruments: _Instruments,
+        models: Bound,
+        operation: str,
+        provider: str,
+        host: str,
+        port: int,
+        region: str,
+        model: str | None,
+        response_model: str | None,
+    ) -> None:
+        self._instruments = instruments
+        self._sums: dict[tuple[str, str], _Sum] = {}
+        self.attributes: Attributes = {
+            OPERATION_NAME: operation,
+            PROVIDER_NAME: provider,
+            SERVER_ADDRESS: host,
+            SERVER_PORT: port,
+            CLOUD_REGION: region,
+        }
+        if model:
+            self.attributes[REQUEST_MODEL] = models(model)
+        if response_model:
+            self.attributes[RESPONSE_MODEL] = models(response_model)
+
+    def add(self, counts: Sequence[tuple[str, str, int]]) -> None:
+        """Add tokens, each with its counter and its modality."""
+        sums = self._sums
+        with self._instruments.lock:
+            for counter, modality, tokens in counts:
+                found = sums.get((counter, modality))
+                if found is None:
+                    attributes = self.attributes | {TOKEN_MODALITY: modality}
+                    found = sums[counter, modality] = self._instruments.sum_of(counter, attributes)
+                found.tokens += tokens
+
+
+def token_counts(exchange: Exchange) -> Sequence[tuple[str, str, int]]:
     """
     Counter, modality and tokens, for an operation that is inference.
 
@@ -207,24 +222,28 @@ def token_counts(exchange: Exchange) -> Iterator[tuple[str, str, int]]:
     a 0, as the conventions ask. What ModelArk counts of an image's area is not in `Usage`.
     """
     usage = exchange.answer.usage or Usage()
-    split = (
-        ("text", usage.text_input_tokens or 0),
-        ("image", usage.image_input_tokens or 0),
-        ("audio", usage.audio_input_tokens or 0),
-    )
-    unsplit = (usage.input_tokens or 0) - sum(tokens for _, tokens in split)
-    yield from ((INPUT, modality, tokens) for modality, tokens in split if tokens)
+    counts: list[tuple[str, str, int]] = []
+    unsplit = usage.input_tokens or 0
+    for modality, tokens in (
+        ("text", usage.text_input_tokens),
+        ("image", usage.image_input_tokens),
+        ("audio", usage.audio_input_tokens),
+    ):
+        if tokens:
+            counts.append((INPUT, modality, tokens))
+            unsplit -= tokens
     if unsplit > 0 or not usage.input_tokens:
-        yield INPUT, "unknown", max(unsplit, 0)
+        counts.append((INPUT, "unknown", max(unsplit, 0)))
 
     written = "text" if exchange.call.operation == "chat" and usage.output_tokens else "unknown"
-    yield OUTPUT, written, usage.output_tokens or 0
+    counts.append((OUTPUT, written, usage.output_tokens or 0))
     if usage.cache_read_tokens:
-        yield CACHE_READ, "unknown", usage.cache_read_tokens
+        counts.append((CACHE_READ, "unknown", usage.cache_read_tokens))
     if usage.cache_write_tokens:
-        yield CACHE_WRITE, "unknown", usage.cache_write_tokens
+        counts.append((CACHE_WRITE, "unknown", usage.cache_write_tokens))
     if usage.reasoning_tokens:
-        yield REASONING, "text", usage.reasoning_tokens
+        counts.append((REASONING, "text", usage.reasoning_tokens))
+    return counts
 
 
 def tokens_of_one(exchange: Exchange) -> Iterator[tuple[str, int]]:
@@ -238,16 +257,27 @@ def tokens_of_one(exchange: Exchange) -> Iterator[tuple[str, int]]:
             yield histogram, tokens
 
 
+class _Sum:
+    """The tokens of one counter that have these attributes."""
+
+    __slots__ = ("attributes", "tokens")
+
+    def __init__(self, attributes: Attributes) -> None:
+        self.attributes = attributes
+        self.tokens = 0
+
+
 class _Instruments:
     """The instruments of one provider, and the sums behind its observable counters."""
 
-    __slots__ = ("__weakref__", "_histograms", "_lock", "_sums")
+    __slots__ = ("__weakref__", "_histograms", "_sums", "lock")
 
     def __init__(self, provider: metrics.MeterProvider) -> None:
         meter = meter_of(provider)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Whoever touches a sum holds it."""
         remake_after_fork(self)
-        self._sums: dict[str, dict[_Key, int]] = {name: {} for name in COUNTERS}
+        self._sums: dict[str, dict[tuple[tuple[str, Value], ...], _Sum]] = {name: {} for name in COUNTERS}
         self._histograms = {
             name: meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=buckets)
             for table, unit, buckets in ((HISTOGRAMS, "s", SECONDS), (TOKEN_HISTOGRAMS, "{token}", TOKENS))
@@ -257,7 +287,7 @@ class _Instruments:
             meter.create_observable_counter(name, [self._reader(name)], "{token}", text)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def record(
         self, name: str, amount: float | None, attributes: Attributes, context: Context | None
@@ -266,18 +296,14 @@ class _Instruments:
         if amount is not None:
             self._histograms[name].record(amount, attributes, context)
 
-    def add(self, counts: Iterable[tuple[str, _Key, int]]) -> None:
-        """Add tokens to sums, each by the counter's name and the attributes."""
-        with self._lock:
-            for name, key, tokens in counts:
-                sums = self._sums[name]
-                sums[key] = sums.get(key, 0) + tokens
+    def sum_of(self, name: str, attributes: Attributes) -> _Sum:
+        """The sum of a counter with these attributes, made if there is none."""
+        return self._sums[name].setdefault(tuple(attributes.items()), _Sum(attributes))
 
     def _reader(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def read(_: CallbackOptions) -> Iterable[Observation]:
-            with self._lock:
-                sums = list(self._sums[name].items())
-            return [Observation(tokens, dict(attributes)) for attributes, tokens in sums]
+            with self.lock:
+                return [Observation(each.tokens, each.attributes) for each in self._sums[name].values()]
 
         return read
 
