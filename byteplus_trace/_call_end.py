@@ -131,7 +131,10 @@ def _system_message(error: OSError) -> str | None:
         return getattr(error, "verify_message", None) or getattr(error, "reason", None)
     if isinstance(error, socket.gaierror):
         return error.strerror
-    return os.strerror(error.errno) if isinstance(error.errno, int) else None
+    try:
+        return os.strerror(error.errno) if isinstance(error.errno, int) else None
+    except OverflowError:  # a number that no system has
+        return None
 
 
 def _images_failed(images: Images, how: How, complete: bool) -> bool:

@@ -221,6 +221,7 @@ UNREACHABLE = {
     "no TLS": ((httpx.ConnectError("x"), ssl.SSLError(1, "secret")), None),
     "a library's own message": ((httpx.ProxyError("407 for http://user:secret@proxy"),), None),
     "too slow": ((httpx.ConnectTimeout("x"), TimeoutError()), None),
+    "a number that no system has": ((httpx.ConnectError("x"), OSError(2**70, "secret")), None),
     "none": ((None,), None),
 }
 

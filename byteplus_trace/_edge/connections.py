@@ -40,10 +40,14 @@ class Losses:
     def is_new(self, error: BaseException) -> bool:
         """Whether no other call has reported the same loss before this one."""
         source = _source(error)
+        try:
+            reference = weakref.ref(source)
+        except TypeError:  # of a built-in class: no library of HTTP/2 raised it, so no other call shares it
+            return True
         with self._lock:
             if any(known() is source for known in self._reported):
                 return False
-            self._reported.append(weakref.ref(source))
+            self._reported.append(reference)
             return True
 
 

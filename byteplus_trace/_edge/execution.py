@@ -264,6 +264,12 @@ class Executor:
         error.__cause__ = cause
         return self.raised(error)
 
+    def keeps(self, received: Received, part: bytes) -> bool:
+        """Keep one more part of a reply that may yet be delivered. Returns whether there is room for others."""
+        received.parts.append(part)
+        self.held_bytes += len(part)
+        return self.held_bytes <= LARGEST_HELD_DOCUMENT
+
     def keep(self) -> None:
         """Set the reply in hand aside, in case nothing better comes."""
         self.kept = self.in_hand

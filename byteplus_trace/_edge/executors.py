@@ -125,18 +125,21 @@ class SyncExecutor(Executor):
         received = self.in_hand
         if received is None or received.rest is None or received.drained:
             return
-        with suppress(Exception), Cut(received.response, KEPT_WITHIN_SECONDS):
+        with suppress(Exception), Cut(received.response, KEPT_WITHIN_SECONDS) as cut:
             for part in received.rest:
-                received.parts.append(part)
+                if not self.keeps(received, part) or cut.is_due:
+                    break
         received.drained = True
 
     def _close(self) -> None:
         received, self.in_hand = self.in_hand, None
         if received is not None:
             with guard("closing a reply that is not used"):
-                if isinstance(received.rest, Generator):
-                    received.rest.close()
-                received.response.stream.close()
+                try:
+                    if isinstance(received.rest, Generator):
+                        received.rest.close()
+                finally:
+                    received.response.stream.close()
 
 
 class AsyncExecutor(Executor):
@@ -247,16 +250,19 @@ class AsyncExecutor(Executor):
             return
         with suppress(Exception), anyio.move_on_after(KEPT_WITHIN_SECONDS):
             async for part in received.rest:
-                received.parts.append(part)
+                if not self.keeps(received, part):
+                    break
         received.drained = True
 
     async def _close(self) -> None:
         received, self.in_hand = self.in_hand, None
         if received is not None:
             with guard("closing a reply that is not used"):
-                if isinstance(received.rest, AsyncGenerator):
-                    await received.rest.aclose()
-                await received.response.stream.aclose()
+                try:
+                    if isinstance(received.rest, AsyncGenerator):
+                        await received.rest.aclose()
+                finally:
+                    await received.response.stream.aclose()
 
 
 def _in_time(seconds: float | None) -> Any:

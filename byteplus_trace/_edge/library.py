@@ -130,12 +130,13 @@ class _Names(dict[bytes, str]):
     def __missing__(self, key: bytes) -> str:
         name = key.decode("latin-1").lower()
         name = name if _is_wanted(name) else ""
-        if len(self) < _MOST_NAMES:
+        if len(self) < _MOST_NAMES and len(key) <= _LONGEST_NAME:
             self[key] = name
         return name
 
 
 _MOST_NAMES = 512
+_LONGEST_NAME = 64
 _names = _Names()
 
 

@@ -40,6 +40,9 @@ class Received:
             headers = self.headers = wanted_headers(response.headers)
             if content is not None:
                 headers.pop("content-encoding", None)
+            elif "content-encoding" in headers:
+                # It may stand in several lines, and what one of them says alone is not how the body is coded.
+                headers["content-encoding"] = response.headers["content-encoding"]
             observer.replied(response.status_code, headers)
             if content is not None and observer.body is not None:
                 observer.body.feed(content)

@@ -95,9 +95,11 @@ class ObservedStream(_Observed):
             if isinstance(self._rest, Generator):
                 with suppress(ValueError):  # another thread is reading it
                     self._rest.close()
-            self._inner.close()
         finally:
-            self._observer.finish_soon("closed")
+            try:
+                self._inner.close()
+            finally:
+                self._observer.finish_soon("closed")
 
 
 class AsyncObservedStream(_Observed):
@@ -128,6 +130,8 @@ class AsyncObservedStream(_Observed):
             if isinstance(self._reading, AsyncGenerator):
                 with suppress(RuntimeError):  # another task is reading it
                     await self._reading.aclose()
-            await self._inner.aclose()
-        finally:
-            self._observer.finish_soon("closed")
+        finally:  # it may await something, and be cancelled there
+            try:
+                await self._inner.aclose()
+            finally:
+                self._observer.finish_soon("closed")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+import zlib
 
 import anyio
 import pytest
@@ -659,3 +660,108 @@ def test_a_redirect_to_another_target_is_followed_there(http, instrument, record
     assert 1 == len(reply.history)
     assert ["ap-southeast-1", "eu-west-1"] == [request.region for request in ark.requests]
     assert {"timeout": {"connect": 5.0}} == own
+
+
+CODED = {
+    "gzip, then identity": (("gzip", "identity"), gzip.compress(DOCUMENT)),
+    "deflate, then gzip": (("deflate", "gzip"), gzip.compress(zlib.compress(DOCUMENT))),
+}
+
+
+@pytest.mark.parametrize("case", CODED)
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_reply_whose_coding_stands_in_several_lines_is_read(routed, instrument, recorded, case, moved):
+    """Half of what its labels say would make it an empty reply, and a paid one would be asked for again."""
+    codings, body = CODED[case]
+    headers = [*JSON.items(), *(("content-encoding", coding) for coding in codings)]
+    instrument(policy=policy() if moved else None)
+
+    response = routed.post(lambda _: routed.reply(body, headers=headers), CHAT)
+
+    assert DOCUMENT == response.content
+    assert 1 == len(routed.sent)
+    assert ("ok", 7) == (recorded.exchanges[0].outcome, recorded.exchanges[0].answer.usage.input_tokens)
+
+
+def test_a_failure_that_a_built_in_exception_caused_moves_the_call(routed, instrument, library):
+    """As a transport of the application's own raises; nothing weak refers to such an exception."""
+
+    def answer(request):
+        if "eu-west" in request.url.host:
+            return routed.reply(DOCUMENT)
+        raise library.ReadError("lost") from ConnectionResetError(104, "Connection reset by peer")
+
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    assert DOCUMENT == routed.post(answer, CHAT).content
+    assert ["ap-southeast", "eu-west"] == routed.hosts
+
+
+def test_a_stream_that_a_built_in_exception_broke_is_recorded(routed, instrument, recorded, library):
+    class Body(library.SyncByteStream, library.AsyncByteStream):
+        def __iter__(self):
+            yield EVENTS[0]
+            raise library.ReadError("lost") from ConnectionResetError(104, "Connection reset by peer")
+
+        async def __aiter__(self):
+            for part in self:
+                yield part
+
+    headers = {"content-type": "text/event-stream"}
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    with pytest.raises(library.ReadError):
+        routed.post(lambda _: library.Response(200, headers=headers, stream=Body()), {**CHAT, "stream": True})
+
+    assert "error" == recorded.one.attributes["byteplus.modelark.outcome"]
+
+
+def test_a_refusal_without_an_end_is_kept_as_far_as_there_is_room(routed, instrument, library, monkeypatch):
+    """No connection can be shut down here, as of HTTP/2: nothing but its length ends it."""
+    monkeypatch.setattr("byteplus_trace._edge.execution.LARGEST_HELD_DOCUMENT", 2_000_000)
+    read = []
+
+    class Endless(library.SyncByteStream, library.AsyncByteStream):
+        def __iter__(self):
+            for _ in range(500):
+                read.append(100_000)
+                yield b"x" * 100_000
+
+        async def __aiter__(self):
+            for part in self:
+                yield part
+
+    def answer(request):
+        if "eu-west" in request.url.host:
+            return routed.reply(DOCUMENT)
+        return library.Response(503, stream=Endless())
+
+    instrument(policy=policy(retry=Retry(per_target=0)))
+
+    assert DOCUMENT == routed.post(answer, CHAT).content
+    assert sum(read) <= 2_100_000
+
+
+def test_a_refusal_that_drips_for_ever_is_left_after_a_while(instrument, library, monkeypatch):
+    """Of a connection that other calls share, and a sync client: nothing shuts that down."""
+    monkeypatch.setattr("byteplus_trace._edge.executors.KEPT_WITHIN_SECONDS", 0.05)
+    dripped = []
+
+    class Dripping(library.SyncByteStream):
+        def __iter__(self):
+            yield b"x" * 1_100_000  # more than is read of a refusal
+            for _ in range(1_000):
+                dripped.append(1)
+                time.sleep(0.01)
+                yield b"x"
+
+    def answer(request):
+        if "eu-west" in request.url.host:
+            return library.Response(200, headers=JSON, content=DOCUMENT)
+        return library.Response(503, stream=Dripping())
+
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    with library.Client(transport=library.MockTransport(answer)) as client:
+        assert DOCUMENT == client.post(SG + "/chat/completions", json=CHAT).content
+
+    assert len(dripped) < 100

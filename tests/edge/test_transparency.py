@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from byteplus_trace import Policy, Retry, Target
+from byteplus_trace._telemetry import guard
 from byteplus_trace.testing import ModelArk
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
@@ -784,3 +785,96 @@ def test_the_event_loop_is_never_held_up(http, instrument, recorded, sg, ark):
     http.run(work)
 
     assert len(ticks) > 10
+
+
+def test_a_stream_that_is_cancelled_gives_its_connection_back(instrument, library):
+    """Its iterator awaits something when it is closed, which a cancelled task cannot."""
+    closed = []
+
+    class Body(library.AsyncByteStream):
+        async def __aiter__(self):
+            try:
+                yield EVENTS[0]
+                yield EVENTS[-1]
+            finally:
+                await anyio.sleep(0)
+
+        async def aclose(self):
+            closed.append(True)
+
+    def answer(_request):
+        return library.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+
+    async def main():
+        async with library.AsyncClient(transport=library.MockTransport(answer)) as client:
+            with anyio.CancelScope() as scope:
+                async with client.stream("POST", ARK + "/chat/completions", json=CHAT) as response:
+                    async for _ in response.aiter_raw():
+                        scope.cancel()
+                        await anyio.sleep(0)
+
+    instrument()
+    anyio.run(main)
+
+    assert [True] == closed
+
+
+def test_a_reply_whose_iterator_does_not_end_well_is_closed(instrument, library):
+    """A policy had begun to read it."""
+    closed = []
+
+    class Body(library.SyncByteStream):
+        def __iter__(self):
+            try:
+                yield EVENTS[0]
+                yield EVENTS[1]
+            finally:
+                raise OSError("it cannot be left")
+
+        def close(self):
+            closed.append(True)
+
+    def answer(_request):
+        return library.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+
+    targets = [Target(region, region=region, api_key="k") for region in ("ap-southeast-1", "eu-west-1")]
+    instrument(policy=Policy(targets, retry=Retry(per_target=0)))
+    with library.Client(transport=library.MockTransport(answer)) as client:
+        request = client.build_request("POST", ARK + "/chat/completions", json=STREAMED)
+        response = client.send(request, stream=True)
+        parts = response.iter_raw()
+        next(parts)
+        with pytest.raises(OSError, match="it cannot be left"):
+            response.close()
+
+    assert [True] == closed
+
+
+def test_a_refusal_whose_iterator_does_not_end_well_is_closed(instrument, library, monkeypatch):
+    """It has no end, and is left."""
+    guard.strict = False
+    monkeypatch.setattr("byteplus_trace._edge.execution.LARGEST_HELD_DOCUMENT", 1_000_000)
+    closed = []
+
+    class Body(library.SyncByteStream):
+        def __iter__(self):
+            try:
+                while True:
+                    yield b"x" * 1_100_000
+            finally:
+                raise KeyError("it cannot be left")
+
+        def close(self):
+            closed.append(True)
+
+    def answer(request):
+        if "eu-west" in request.url.host:
+            return library.Response(200, json=REPLY)
+        return library.Response(503, stream=Body())
+
+    targets = [Target(region, region=region, api_key="k") for region in ("ap-southeast-1", "eu-west-1")]
+    instrument(policy=Policy(targets, retry=Retry(per_target=0), final="last"))
+    with library.Client(transport=library.MockTransport(answer)) as client:
+        assert REPLY == client.post(ARK + "/chat/completions", json=CHAT).json()
+
+    assert [True] == closed
