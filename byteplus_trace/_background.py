@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 
 from ._forks import remake_after_fork
@@ -77,7 +78,8 @@ def _do(job: Job) -> None:
 def _work() -> None:
     while True:
         _wake.get()
-        drain()
+        with suppress(KeyboardInterrupt):  # raised by `on_exchange`: nobody's Ctrl-C comes to this thread
+            drain()
 
 
 def after_fork() -> None:

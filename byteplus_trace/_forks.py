@@ -27,14 +27,18 @@ class Forkable(Protocol):
 
 
 class ForkSafeLock:
-    """A lock that a forked child finds free. For locks that are not on the path of a call."""
+    """
+    A lock that a forked child finds free. For locks that are not on the path of a call.
+
+    Whoever holds it may take it again: a line of the log is written under some, and a handler of it may make a call.
+    """
 
     def __init__(self) -> None:
         self.after_fork()
         remake_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -176,7 +176,7 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
     several = multiprocess_directory() is not None
     try:
         server.take()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, RuntimeError) as error:  # the last where no thread can start
         if several and isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             logger.info(
                 "Port %s of %s is another process's, which serves the sums of all workers.", port, addr

@@ -550,8 +550,13 @@ def leave_all() -> None:
 def _start() -> None:
     global _thread  # noqa: PLW0603 - one thread a process
     if _thread is None:
-        _thread = threading.Thread(target=_run, name="byteplus-trace-health-store", daemon=True)
-        _thread.start()
+        thread = threading.Thread(target=_run, name="byteplus-trace-health-store", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # then each process knows its own health alone
+            fault("sharing health", error)
+        else:
+            _thread = thread
 
 
 def _run() -> None:

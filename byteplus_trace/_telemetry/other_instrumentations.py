@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import msgspec
 import wrapt
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -23,6 +26,7 @@ from opentelemetry.trace import Span, TracerProvider
 
 from . import semconv as sc
 from .attributes import Attributes
+from .guard import fault
 
 # Where opentelemetry-util-genai keeps the invocation under way (1.3b0, 2026-11).
 _OUTER_GENAI = tuple(
@@ -105,13 +109,14 @@ class HttpSpans:
             hook = instrumentor.keywords.get(hook_name)
             watched = partial(
                 instrumentor.func,
-                wrapped.__wrapped__,
+                _noting(wrapped.__wrapped__, colour, nullcontext),
                 transport,
                 **{**instrumentor.keywords, hook_name: _hook(colour, hook)},
             )
-            return _Sender(lambda request: watched((request,), {}), colour)
-        sends = self._remembered(kind, transport, colour, provider)
-        return _Sender(getattr(sends, _METHODS[colour]), colour, transport)
+            sends = _surviving(lambda request: watched((request,), {}), wrapped.__wrapped__, colour)
+            return _Sender(sends, colour)
+        made = self._remembered(kind, transport, colour, provider)
+        return _Sender(_surviving(getattr(made, _METHODS[colour]), wrapped, colour), colour, transport)
 
     def _remembered(self, kind: Any, transport: Any, colour: str, provider: TracerProvider | None) -> Any:
         """OpenTelemetry's transport around this one, made where there is none yet."""
@@ -164,16 +169,103 @@ def _instrumentor_of(method: Any) -> partial[Any] | None:
     return wrapper if is_otels else None
 
 
-def _silently(transport: Callable[[], Any], colour: str) -> Callable[[Any], Any]:
+class _Sent(msgspec.Struct):
+    """What came of one send, inside of OpenTelemetry's instrumentation."""
+
+    began: bool = False
+    response: Any = None
+    error: BaseException | None = None
+
+
+_sent: ContextVar[_Sent] = ContextVar("byteplus_trace_sent")
+
+
+def _noting(
+    send: Callable[[Any], Any], colour: str, within: Callable[[], AbstractContextManager[Any]]
+) -> Callable[[Any], Any]:
+    """Send, and note in `_sent` what came of it."""
+
     def sync(request: Any) -> Any:
-        with suppress_http_instrumentation():
-            return transport().handle_request(request)
+        sent = _sent.get()
+        sent.began = True
+        try:
+            with within():
+                sent.response = send(request)
+        except BaseException as error:
+            sent.error = error
+            raise
+        return sent.response
 
     async def awaited(request: Any) -> Any:
-        with suppress_http_instrumentation():
-            return await transport().handle_async_request(request)
+        sent = _sent.get()
+        sent.began = True
+        try:
+            with within():
+                sent.response = await send(request)
+        except BaseException as error:
+            sent.error = error
+            raise
+        return sent.response
 
     return sync if colour == "Sync" else awaited
+
+
+def _silently(transport: Callable[[], Any], colour: str) -> Callable[[Any], Any]:
+    if colour == "Sync":
+        return _noting(
+            lambda request: transport().handle_request(request), colour, suppress_http_instrumentation
+        )
+    return _noting(
+        lambda request: transport().handle_async_request(request), colour, suppress_http_instrumentation
+    )
+
+
+def _surviving(
+    watched: Callable[[Any], Any], plain: Callable[[Any], Any], colour: str
+) -> Callable[[Any], Any]:
+    """
+    Send through OpenTelemetry's instrumentation. Where that fails, what the send brought is what counts.
+
+    It lets through what a sampler, a processor or a hook raises, also after the server has answered.
+    """
+
+    def sync(request: Any) -> Any:
+        sent = _Sent()
+        token = _sent.set(sent)
+        try:
+            return watched(request)
+        except Exception as error:
+            _note_failure(sent, error)
+        finally:
+            _leave(token, sent)
+        return sent.response if sent.began else plain(request)
+
+    async def awaited(request: Any) -> Any:
+        sent = _Sent()
+        token = _sent.set(sent)
+        try:
+            return await watched(request)
+        except Exception as error:
+            _note_failure(sent, error)
+        finally:
+            _leave(token, sent)
+        return sent.response if sent.began else await plain(request)
+
+    return sync if colour == "Sync" else awaited
+
+
+def _note_failure(sent: _Sent, error: Exception) -> None:
+    """Count a failure that is not the send's own. Raises that one."""
+    if error is not sent.error:
+        fault("asking OpenTelemetry for HTTP spans", error)
+    if sent.error is not None:
+        raise sent.error
+
+
+def _leave(token: Token[_Sent], sent: _Sent) -> None:
+    sent.error = None  # its traceback leads here
+    with suppress(ValueError):  # a coroutine stopped from another context
+        _sent.reset(token)
 
 
 def _hook(colour: str, then: Callable[[Span, Any], Any] | None) -> Callable[[Span, Any], Any]:

@@ -26,6 +26,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from .._forks import ForkSafeLock, remake_after_fork
 from .._instruments import INSTRUMENTS, SECONDS, START_TIME, Instrument
 from .collectors import Series, checked_labels
+from .guard import fault
 from .provider import Meters, meter_of
 
 _NO_CONTEXT = Context()
@@ -70,9 +71,12 @@ class Durations:
         self._attributes = attributes
 
     def observe(self, seconds: float, exemplar: Mapping[str, str] | None = None) -> None:
-        histograms = self._sums.histograms()
-        if histograms is not None:
-            histograms[self._row].record(seconds, self._attributes, _context(exemplar))
+        try:
+            histograms = self._sums.histograms()
+            if histograms is not None:
+                histograms[self._row].record(seconds, self._attributes, _context(exemplar))
+        except Exception as error:  # Prometheus may count the same
+            fault("counting for OpenTelemetry", error)
 
 
 def _context(exemplar: Mapping[str, str] | None) -> Context:

@@ -69,6 +69,8 @@ _SENDING = otel_context.create_key("byteplus_trace_sending")
 # Not the global propagator, which sends baggage too, and an application's is not ModelArk's business.
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 
+_NO_TRACER: trace.Tracer = trace.NoOpTracer()
+
 _GENAI_FAILURES = frozenset({"error", "deadline"})
 
 
@@ -97,12 +99,13 @@ class Recorder:
 
     def begin(self, call: facts.Call, started_ns: int) -> CallSpan:
         """Open the logical span, unless another instrumentation has one open for this call."""
-        parent, tracer = otel_context.get_current(), self.tracers.tracer()
-        outer, span, context = None, None, parent
-        if call.operation != "other":
-            outer = outer_genai_span(parent) if parent else None
-            if outer is None:
-                try:
+        parent = otel_context.get_current()
+        tracer, outer, span, context = _NO_TRACER, None, None, parent
+        try:
+            tracer = self.tracers.tracer()
+            if call.operation != "other":
+                outer = outer_genai_span(parent) if parent else None
+                if outer is None:
                     span = tracer.start_span(
                         span_name(call),
                         parent,
@@ -111,8 +114,8 @@ class Recorder:
                         start_time=started_ns,
                     )
                     context = Context({**parent, _SPAN: span})
-                except Exception as error:  # a sampler or a processor raised: all else is recorded
-                    fault("opening the span", error)
+        except Exception as error:  # a provider, a sampler or a processor raised: all else is recorded
+            fault("opening the span", error)
         # A call without a span of its own has only those of its attempts.
         defers = self.settings.attempt_spans == "when_retried" and not (span is None and outer is None)
         opened = CallSpan(self, tracer, call, span, context, outer, defers)
@@ -294,9 +297,12 @@ class CallSpan(msgspec.Struct, eq=False):
         redact = self._recorder.settings.redact or without_secrets
         if isinstance(content, str):
             try:
-                return redact(content)
-            except Exception as error:
+                text = redact(content)
+            except (Exception, SystemExit) as error:  # as of `on_exchange`
                 raise UserFunctionError("redact") from error
+            if not isinstance(text, str):
+                raise UserFunctionError("redact") from TypeError(f"a {type(text).__name__} is no text")
+            return text
         if isinstance(content, list):
             return [self._redacted(item) for item in content]
         if isinstance(content, dict):
@@ -330,7 +336,7 @@ class AttemptSpan(msgspec.Struct, eq=False):
             token.var.reset(token)
         except ValueError:
             pass  # a coroutine stopped from another context, where OpenTelemetry's own would log an error
-        except AttributeError:
+        except Exception:
             # Another context runtime, such as ddtrace's, has tokens of its own.
             with guard("leaving the attempt's context"):
                 if token is not None:
@@ -352,7 +358,11 @@ class AttemptSpan(msgspec.Struct, eq=False):
 
 
 def _exemplar(span: Span) -> dict[str, str] | None:
-    context = span.get_span_context()
-    if not context.trace_flags.sampled:
-        return None  # it would point to a trace that nobody kept
+    try:
+        context = span.get_span_context()
+        if not context.trace_flags.sampled:
+            return None  # it would point to a trace that nobody kept
+    except Exception as error:  # a span of another SDK's: the series count without it
+        fault("counting", error)
+        return None
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

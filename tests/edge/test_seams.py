@@ -172,6 +172,22 @@ PLUGGED = {
         "asking OpenTelemetry for HTTP spans",
         both(OTEL, patched(other_instrumentations.HttpSpans, "around")),
     ),
+    "sampler of HTTP spans": (
+        "asking OpenTelemetry for HTTP spans",
+        both(OTEL, provided(sampler=RaisingSampler())),
+    ),
+    "processor of HTTP spans at the start": (
+        "asking OpenTelemetry for HTTP spans",
+        both(OTEL, processing(RaisingProcessor("on_start"))),
+    ),
+    "processor of HTTP spans at the end": (
+        "asking OpenTelemetry for HTTP spans",
+        both(OTEL, processing(RaisingProcessor("on_end"))),
+    ),
+    "tracer provider": (
+        "opening the span",
+        lambda breaks: breaks.settings.update(tracer_provider=Raising()),
+    ),
 }
 
 # Work of ours.

@@ -11,19 +11,24 @@ import subprocess
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 
 import byteplus_trace
 from byteplus_trace import Policy, Target, _background
-from byteplus_trace._edge import kill_switch
+from byteplus_trace._edge import health_store, kill_switch
 from byteplus_trace._edge.watchdog import Watchdog
 from byteplus_trace._routing.attempt_end import LONGEST_RETRY_AFTER_SECONDS
 from byteplus_trace._telemetry import guard
 from byteplus_trace._telemetry.bounds import LONGEST, Bound
+from byteplus_trace._telemetry.collectors import Series
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 
@@ -95,10 +100,30 @@ def test_another_context_runtime_costs_no_call(http, instrument, recorded, sg, m
     assert detached
 
 
-def test_the_background_thread_outlives_what_its_jobs_raise(lenient):
+class _Used:
+    """A token of OpenTelemetry's own kind in all but its variable."""
+
+    class var:  # noqa: N801 - the name of the attribute
+        reset = staticmethod(raising(RuntimeError("the token has been used already")))
+
+
+@pytest.mark.parametrize(
+    "token", [_Used, SimpleNamespace(var=ContextVar("theirs"))], ids=["used", "no token"]
+)
+def test_a_token_that_cannot_be_given_back_costs_no_call(http, instrument, recorded, sg, monkeypatch, token):
+    monkeypatch.setattr("opentelemetry.context.attach", lambda _: token)
+    monkeypatch.setattr("opentelemetry.context.detach", lambda _: None)
+    instrument()
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+    assert 1 == len(recorded.exchanges)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
+def test_the_background_thread_outlives_what_its_jobs_raise(lenient, error):
     done = threading.Event()
     _background.start()
-    _background.put(raising(SystemExit(1)))
+    _background.put(raising(error))
     _background.put(done.set)
 
     assert done.wait(5)
@@ -188,11 +213,21 @@ def test_a_library_that_is_imported_after_instrument(name):
     )
 
 
-def test_an_exchange_can_be_pickled_and_copied(http, instrument, recorded, sg):
-    instrument()
-    http.post(sg + "/chat/completions", CHAT)
+def test_an_exchange_can_be_pickled_and_copied(http, instrument, recorded, ark, sg):
+    """With all that it may hold: metadata, parameters, content, a fallback and its cost."""
+    ark.region("ap-southeast-1").refuses()
+    targets = [
+        Target(region, region=region, base_url=ark.base_url(region), api_key="k")
+        for region in ("ap-southeast-1", "eu-west-1")
+    ]
+    instrument(capture_content=True, policy=Policy(targets))
+    with byteplus_trace.metadata(team="search"):
+        http.post(sg + "/chat/completions", {**CHAT, "temperature": 0.5, "stop": ["."]})
     (exchange,) = recorded.exchanges
 
+    assert ({"team": "search"}, "rescued_fallback") == (exchange.call.metadata, exchange.outcome)
+    assert exchange.answer.content is not None
+    assert exchange.cost_usd is not None
     assert exchange == pickle.loads(pickle.dumps(exchange)) == copy.deepcopy(exchange)
 
 
@@ -355,6 +390,27 @@ def test_where_no_thread_can_start_what_was_noticed_waits_for_a_flush(
     assert 1 == len(recorded.logical)
 
 
+def test_where_no_thread_can_start_metrics_are_not_served(caplog, monkeypatch):
+    monkeypatch.setattr(byteplus_trace.prometheus.Server, "take", raising(RuntimeError("no new thread")))
+
+    assert byteplus_trace.prometheus.serve(0) is None
+    assert "Metrics are not served" in caplog.text
+
+
+def test_where_no_thread_can_start_a_process_knows_its_own_health_alone(
+    http, instrument, sg, lenient, monkeypatch
+):
+    monkeypatch.setattr(health_store, "_stores", {})
+    monkeypatch.setattr(health_store, "FIRST_READ_SECONDS", 0)
+    monkeypatch.setattr(health_store, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+    policy = Policy([Target("sg", region="ap-southeast-1", base_url=sg)])
+    instrument(policy=policy, health_store="redis://127.0.0.1:1/0")
+    monkeypatch.undo()
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+
 def test_a_call_under_a_frozen_clock_takes_no_time(http, instrument, recorded, sg, monkeypatch):
     """As freezegun freezes it: every reader of the clock sees the same."""
     instrument()
@@ -364,3 +420,137 @@ def test_a_call_under_a_frozen_clock_takes_no_time(http, instrument, recorded, s
 
     (exchange,) = recorded.exchanges
     assert [0.0, 0.0] == [exchange.duration_seconds, exchange.attempts[0].duration_seconds]
+
+
+def returning(value):
+    return lambda *_, **__: value
+
+
+@pytest.mark.parametrize(
+    "redact",
+    [raising(SystemExit(3)), returning(None), returning(b"bytes")],
+    ids=["ends the process", "nothing", "bytes"],
+)
+@pytest.mark.parametrize("status", [200, 429])
+def test_a_redact_that_gives_no_text_costs_the_content_alone(
+    http, instrument, recorded, ark, sg, lenient, redact, status
+):
+    if status != 200:
+        ark.region("ap-southeast-1").fails(status)
+    instrument(capture_content=True, redact=redact)
+
+    assert status == http.post(sg + "/chat/completions", CHAT).status_code
+
+    assert "gen_ai.input.messages" not in recorded.one.attributes
+    assert recorded.series("modelark_telemetry_errors_total", where="redact") > 0
+    assert 1 == recorded.series("modelark_operations_total")
+
+
+class _Tracers(trace.TracerProvider):
+    """A provider of somebody's own, whose tracers make this span."""
+
+    def __init__(self, start_span, get_tracer=None):
+        self._start_span = start_span
+        self._get_tracer = get_tracer
+
+    def get_tracer(self, *_, **__):
+        if self._get_tracer is not None:
+            return self._get_tracer()
+        return SimpleNamespace(start_span=self._start_span)
+
+
+class _Odd(trace.NonRecordingSpan):
+    def __init__(self, get_span_context):
+        self.get_span_context = get_span_context
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [
+        _Tracers(None, get_tracer=raising(OSError("no tracer"))),
+        _Tracers(returning(None)),
+        _Tracers(returning(_Odd(raising(OSError("no context"))))),
+        _Tracers(returning(_Odd(returning(None)))),
+    ],
+    ids=["no tracer", "no span", "a context that raises", "no context"],
+)
+@pytest.mark.parametrize("routed", [True, False])
+def test_a_tracer_provider_that_fails_costs_the_spans_alone(
+    http, instrument, recorded, sg, lenient, provider, routed
+):
+    policy = Policy([Target("sg", region="ap-southeast-1", base_url=sg)]) if routed else None
+    instrument(tracer_provider=provider, policy=policy)
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    assert 1 == recorded.series("modelark_operations_total", outcome="ok")
+    assert 1 == recorded.series("modelark_operation_duration_seconds_count")
+    assert 1 == recorded.series("modelark_attempts_total")
+    assert 1 == len(recorded.exchanges)
+
+
+def test_a_meter_provider_that_fails_costs_its_own_metrics_alone(
+    http, instrument, recorded, sg, lenient, monkeypatch
+):
+    provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    made = provider.get_meter("here").create_histogram("here")
+    monkeypatch.setattr(type(made), "record", raising(OSError("no")))
+    instrument(metrics="both", meter_provider=provider)
+
+    assert 200 == http.post(sg + "/chat/completions", CHAT).status_code
+
+    assert 1 == recorded.series("modelark_operation_duration_seconds_count")
+    assert recorded.series("modelark_tokens_total") > 0
+
+
+def test_a_log_handler_may_make_a_call_whatever_is_logged(library, instrument, sg, lenient, monkeypatch):
+    """Under a lock of ours too: here a call notices that the files of Prometheus are full."""
+    statuses = []
+
+    def call(model):
+        with library.Client(headers={"Authorization": "Bearer k"}, timeout=5) as client:
+            reply = client.post(sg + "/chat/completions", json={**CHAT, "model": model})
+            statuses.append(reply.status_code)
+
+    class Calling(logging.Handler):
+        def emit(self, record):
+            call("the handler's")
+
+    def full(*_):
+        monkeypatch.setattr(Series, "child", child)
+        raise OSError(28, "No space left on device")
+
+    instrument()
+    child, handler = Series.child, Calling()
+    monkeypatch.setattr(Series, "child", full)
+    logging.getLogger("byteplus_trace").addHandler(handler)
+    caller = threading.Thread(target=call, args=["the application's"], daemon=True)
+    try:
+        caller.start()
+        caller.join(10)
+    finally:
+        logging.getLogger("byteplus_trace").removeHandler(handler)
+
+    assert [200, 200] == statuses
+
+
+@pytest.mark.parametrize("method", ["on_start", "on_end"])
+def test_what_a_send_raises_is_raised_although_its_http_span_fails(
+    http, instrument, recorded, library, sg, lenient, method
+):
+    lost = library.ReadError("lost")
+
+    class Raising(SpanProcessor):
+        pass
+
+    setattr(Raising, method, raising(ValueError("no")))
+    recorded.provider.add_span_processor(Raising())
+    instrument(http_spans="otel")
+
+    with pytest.raises(library.ReadError) as raised:
+        http.run(
+            lambda client: client.post(sg + "/chat/completions", json=CHAT),
+            transport=library.MockTransport(raising(lost)),
+        )
+
+    assert raised.value is lost
