@@ -7,14 +7,14 @@ what is read through it and reads nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
 import wrapt
 
 from .._telemetry.guard import fault
-from .observed import Observed
+from .observed import Asked, Observed
 
 
 async def request(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
@@ -40,13 +40,22 @@ async def request(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
 def _begun(session: Any, args: Any, kwargs: Any) -> Observed | None:
     try:
         method, url = (*args, kwargs.get("method"), kwargs.get("url"))[:2] if len(args) < 2 else args[:2]
-        headers = session._prepare_headers(kwargs.get("headers"))
         address = session._build_url(url).with_query(None).with_fragment(None)
-        body = _body(kwargs) if "content-encoding" not in headers else None
     except Exception as error:  # what aiohttp refuses by itself, in its own words
         del error
         return None
-    return Observed.begin(str(method).upper(), str(address), headers.items(), body)
+    return Observed.begin(str(method).upper(), str(address), lambda: _asked(session, kwargs))
+
+
+def _asked(session: Any, kwargs: Any) -> Asked | None:
+    headers = kwargs.get("headers")
+    try:
+        # What can be read once is for aiohttp to read.
+        headers = session._prepare_headers(headers if not isinstance(headers, Iterator) else None)
+        return headers.items(), _body(kwargs) if "content-encoding" not in headers else None
+    except Exception as error:  # as above
+        del error
+        return None
 
 
 def _body(kwargs: Any) -> bytes | None:

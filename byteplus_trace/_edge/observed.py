@@ -7,7 +7,7 @@ it sends, receives and raises (`aiohttp_client.py`, `requests_adapter.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +48,10 @@ _FAILURES: Mapping[str, FailureKind] = {
 }
 
 
+Asked = tuple[Iterable[tuple[str, str]], bytes | None]
+"""The headers of a request, and its body where it is not to be taken from the caller."""
+
+
 class Observed:
     """One call, as its edge reports it. Nothing here raises."""
 
@@ -59,15 +63,17 @@ class Observed:
         self._token = self._span.attach() if self._span is not None else None
 
     @classmethod
-    def begin(
-        cls, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes | None
-    ) -> Observed | None:
-        """Begin to observe a request; None where it is not ModelArk's, or somebody observes it further out."""
+    def begin(cls, method: str, url: str, asked: Callable[[], Asked | None]) -> Observed | None:
+        """
+        Begin to observe a request; None where it is not ModelArk's, or somebody observes it further out.
+
+        `asked` is called where it may be ModelArk's; None says that its library will refuse to send it.
+        """
         instrumentation = Instrumentation._active
         if instrumentation is None:
             return None
         try:
-            return cls._begin(instrumentation, method, url, headers, body)
+            return cls._begin(instrumentation, method, url, asked)
         except Exception as error:
             fault("beginning a call", error)
             return None
@@ -78,8 +84,7 @@ class Observed:
         instrumentation: Instrumentation,
         method: str,
         url: str,
-        headers: Iterable[tuple[str, str]],
-        body: bytes | None,
+        asked: Callable[[], Asked | None],
     ) -> Observed | None:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -88,6 +93,10 @@ class Observed:
             return None
         if is_silent():
             return None
+        found_in_it = asked()
+        if found_in_it is None:
+            return None
+        headers, body = found_in_it
         wanted = {
             name.lower(): value
             for name, value in headers
@@ -129,9 +138,13 @@ class Observed:
     def replied(self, status: int, headers: Iterable[tuple[str, str]], *, decoded: bool) -> None:
         """The response headers were received. `decoded`: the body is reported as its encoding unpacked it."""
         try:
+            headers = list(headers)
             found = {name.lower(): value for name, value in headers if name.lower() in RECORDED_HEADERS}
+            codings = [value for name, value in headers if name.lower() == "content-encoding"]
             if decoded:
                 found.pop("content-encoding", None)
+            elif codings:
+                found["content-encoding"] = ", ".join(codings)
             self._observer.replied(status, found)
         except Exception as error:
             fault("taking a reply", error)

@@ -7,12 +7,12 @@ is read through it and reads nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import wrapt
 
-from .observed import Observed
+from .observed import Asked, Observed
 
 
 def send(wrapped: Any, _adapter: Any, args: Any, kwargs: Any) -> Any:
@@ -34,12 +34,16 @@ def send(wrapped: Any, _adapter: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _begun(request: Any) -> Observed | None:
+    return Observed.begin(
+        str(getattr(request, "method", "")), str(getattr(request, "url", "")), lambda: _asked(request)
+    )
+
+
+def _asked(request: Any) -> Asked:
     body = getattr(request, "body", None)
     content = body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else None
     headers = getattr(request, "headers", None) or {}
-    if "content-encoding" in headers:
-        content = None
-    return Observed.begin(str(request.method), str(request.url), _texts(headers.items()), content)
+    return _texts(headers.items()), content if "content-encoding" not in headers else None
 
 
 def _texts(headers: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
@@ -61,20 +65,24 @@ class _Raw(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in its stubs
         self._self_headers = list(response.headers.items())
         self._self_encoded = False
 
-    def stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[bytes]:
-        self._decodes(decode_content)
-        return self._watched(self.__wrapped__.stream(amt, decode_content=decode_content))
+    # Each is called as its caller called it, whatever this version of urllib3 takes.
+
+    def stream(self, *args: Any, **named: Any) -> Iterator[bytes]:
+        self._decodes(args, named)
+        return self._watched(self.__wrapped__.stream(*args, **named))
 
     def __iter__(self) -> Iterator[bytes]:
         return self._watched(iter(self.__wrapped__))
 
-    def read(self, amt: int | None = None, decode_content: bool | None = None, **others: Any) -> bytes:
-        self._decodes(decode_content)
-        return self._part(amt, lambda: self.__wrapped__.read(amt, decode_content=decode_content, **others))
+    def read(self, *args: Any, **named: Any) -> bytes:
+        self._decodes(args, named)
+        amt = args[0] if args else named.get("amt")
+        return self._part(amt, lambda: self.__wrapped__.read(*args, **named))
 
-    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
-        self._decodes(decode_content)
-        return self._part(amt or 1, lambda: self.__wrapped__.read1(amt, decode_content=decode_content))
+    def read1(self, *args: Any, **named: Any) -> bytes:
+        self._decodes(args, named)
+        amt = args[0] if args else named.get("amt")
+        return self._part(amt or 1, lambda: self.__wrapped__.read1(*args, **named))
 
     def readinto(self, buffer: Any) -> int:
         part = self.read(len(buffer))
@@ -87,9 +95,11 @@ class _Raw(wrapt.ObjectProxy):  # type: ignore[type-arg]  # generic in its stubs
         finally:
             self._self_observed.ends("closed")
 
-    def _decodes(self, decode_content: bool | None) -> None:
+    def _decodes(self, args: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Notice that the caller reads the body as it is encoded."""
-        decodes = self.__wrapped__.decode_content if decode_content is None else decode_content
+        decodes = args[1] if len(args) > 1 else named.get("decode_content")
+        if decodes is None:
+            decodes = getattr(self.__wrapped__, "decode_content", True)
         if not decodes and not self._self_encoded:
             self._self_encoded = True
             self._self_observed.replied(self._self_status, self._self_headers, decoded=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 import logging
 
@@ -14,7 +15,8 @@ import requests
 
 import byteplus_trace
 from byteplus_trace import Policy, Target
-from byteplus_trace._edge import hint
+from byteplus_trace._edge import aiohttp_client, hint, requests_adapter
+from byteplus_trace._edge.observed import Observed
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAM = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -135,6 +137,46 @@ def test_a_policy_moves_no_call_of_these_clients(instrument, recorded, client, s
 
     assert 1 == len(recorded.attempts)
     assert [] == ark.region("eu-west-1").requests
+
+
+@pytest.mark.parametrize("of_modelark", [True, False])
+def test_headers_that_can_be_read_once_are_for_aiohttp_to_read(instrument, sg, ark, of_modelark):
+    instrument(**({} if of_modelark else {"base_urls": {"http://localhost:1/api/v3": "ap-southeast-1"}}))
+
+    async def main():
+        async with aiohttp.ClientSession() as session:
+            headers = iter([*KEY.items(), ("X-Mine", "1")])
+            await session.post(sg + "/chat/completions", json=CHAT, headers=headers)
+
+    asyncio.run(main())
+
+    (request,) = ark.requests
+    assert ("any", "1") == (request.headers["authorization"], request.headers["x-mine"])
+
+
+def test_nothing_is_read_of_a_request_to_somebody_else(instrument, client, sg, monkeypatch):
+    """Neither what it costs to read it, nor what comes of reading it, is a stranger's to bear."""
+    instrument(base_urls={"http://localhost:1/api/v3": "ap-southeast-1"})
+    for module in (aiohttp_client, requests_adapter):
+        monkeypatch.setattr(module, "_asked", lambda *_: pytest.fail("it was read"))
+
+    assert 200 == client.post(sg + "/chat/completions", CHAT)[0]
+
+
+def test_a_coding_in_several_lines_is_one(instrument, recorded, sg):
+    """As of aiohttp where it does not decode."""
+    document = b'{"id":"1","choices":[{"index":0,"finish_reason":"stop","message":{"content":"Rhine"}}]}'
+    instrument()
+
+    observed = Observed.begin("POST", sg + "/chat/completions", lambda: ([], json.dumps(CHAT).encode()))
+    observed.sent()
+    codings = [("Content-Encoding", coding) for coding in ("gzip", "identity")]
+    observed.replied(200, [("Content-Type", "application/json"), *codings], decoded=False)
+    observed.reads(gzip.compress(document))
+    observed.exhausted()
+
+    (exchange,) = recorded.exchanges
+    assert "ok" == exchange.outcome
 
 
 def test_an_exception_that_aiohttp_makes_of_a_refusal_is_a_refusal(instrument, recorded, sg, ark):
