@@ -27,6 +27,14 @@ SECRETS = [
     f"the key is sk-{CANARY}.",
     f"ghp_{CANARY}",
     f"eyJhbGciOiJIUzI1NiJ9.eyJ{CANARY}.{CANARY}",
+    f"kid.session-eyJhbGciOiJIUzI1NiJ9.eyJ{CANARY}.{CANARY}",
+    f"postgres://admin:p@ss{CANARY}@db.example/shop",
+    f"tos://bucket/a.png?X-Tos-Signature={CANARY}",
+    f'{{"passphrase": "correct horse {CANARY}"}}',
+    f"password='correct horse {CANARY}'",
+    f'password="{CANARY}',
+    f'secret = """{CANARY}"""',
+    f'{{\\"password\\": \\"{CANARY}\\"}}',
 ]
 PROSE = [
     "The secret of the river is its source.",
@@ -65,6 +73,11 @@ def test_prose_stays(text):
         "eyJ",
         "?sig=",
         "eyJaaaaaaaa.",
+        "eyJaaaaaaaa-",
+        "http://",
+        "://a@b",
+        'token="aaaa ',
+        "?&?&",
     ],
 )
 def test_it_takes_no_longer_than_the_text_is_long(unit):

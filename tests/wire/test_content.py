@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import time
 
 import msgspec
 import pytest
@@ -397,8 +398,21 @@ def test_tools_are_defined_flat_and_never_with_their_credentials():
     ]
 
 
+def test_looking_at_a_name_takes_no_longer_than_it_is_long():
+    """Four times the name in less than eight times the processor's time, or in no time at all."""
+    took = []
+    for size in (16_384, 65_536):
+        name = "privatekey" * (size // 10) + "\n."
+        began = time.process_time()
+        of_request("chat", json.dumps({"tools": [{"type": "mcp", name: 1}]}).encode())
+        took.append(time.process_time() - began)
+
+    assert took[1] < 8 * took[0] or took[1] < 0.25
+
+
 SECRETS = ["Authorization", "x-api-key", "apiKey", "ark_api_key", "TOKEN", "access_token", "Set-Cookie", "db-password",
-           "client_secret", "secretKey", "aws_secret_access_key", "credentials"]  # fmt: skip
+           "client_secret", "secretKey", "aws_secret_access_key", "credentials",
+           "private_key\nof.mine"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SECRETS)

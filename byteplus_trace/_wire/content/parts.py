@@ -20,7 +20,7 @@ _DEEPEST = 16
 _OPAQUE = frozenset({"encrypted_content", "signature", "headers", "cache_control"})
 _SECRET = re.compile(
     "(?:authorization|bearer|cookies?|token|jwt|secret|passw(?:or)?d|passphrase|pwd|credentials?"
-    "|(?:api|access|secret|session)[-_ ]?key(?:[-_ ]?id)?|private[-_ ]?key.*)$",
+    "|(?:api|access|secret|session)[-_ ]?key(?:[-_ ]?id)?)$|private[-_ ]?key",
     re.IGNORECASE,
 )
 
