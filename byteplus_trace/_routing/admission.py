@@ -14,6 +14,8 @@ from .health import Health
 from .order import Candidate
 
 LONG_COOLDOWN_SECONDS = 300.0
+LONGEST_MODEL = 512
+"""Characters of a model's name: of a longer one, which no service has, nothing is remembered."""
 
 
 class Standing:
@@ -74,7 +76,7 @@ class Standing:
         """Let health know of an outcome."""
         name, cooling = candidate.name, max(asked_wait(candidate, outcome) or 0.0, backoff)
         match outcome.verdict.cools:
-            case "model":
+            case "model" if len(candidate.model or "") <= LONGEST_MODEL:
                 self._health.cool(("model", name, candidate.model or ""), LONG_COOLDOWN_SECONDS)
             case "target":
                 self._health.cool(("target", name), cooling)

@@ -62,7 +62,6 @@ MET_SECONDS: Final = 2.0
 AHEAD_SECONDS: Final = 0.5
 """How long before its time the lease of a probe is taken."""
 LEASE_SECONDS: Final = 2.0
-LONGEST_MODEL: Final = 512
 
 OPERATIONS: Final = frozenset((*get_args(Operation), "messages"))
 _REASONS: Final[Mapping[str, Reason]] = {reason: reason for reason in get_args(Reason)}
@@ -364,7 +363,7 @@ class Sharing:
         match key:
             case ("group", group):
                 return [Cooling(*self._places[name]) for name in self._groups.get(group, ())]
-            case ("model", name, model) if len(model) <= LONGEST_MODEL:
+            case ("model", name, model):
                 return [Cooling(*self._places[name], model)]
             case ("target", name):
                 return [Cooling(*self._places[name])]

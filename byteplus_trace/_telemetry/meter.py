@@ -29,7 +29,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from .._facts import Exchange, Operation, Usage
 from .._forks import ForkSafeLock, remake_after_fork
 from .._instruments import SECONDS
-from .bounds import Bound
+from .bounds import LONGEST, Bound
 from .points import RESULTS
 from .provider import Meters, meter_of
 from .semconv import (
@@ -150,7 +150,7 @@ class MeterSink:
             exchange.host or call.host,
             exchange.port or call.port,
             exchange.region or call.region,
-            call.model,
+            call.model and call.model[:LONGEST],
             exchange.answer.model,
         )
         who, failure = kind.attributes, self._failure(exchange)

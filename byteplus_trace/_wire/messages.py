@@ -66,6 +66,10 @@ _KINDS = frozenset(
 )
 
 
+MOST_BLOCKS = 1024
+"""Calls of the service's own tools that are told apart in one message: a stream could name any index."""
+
+
 def _kind_of_block(block: _Block) -> int:
     """What a block is that begins: output where it has text already, for some gateways send it whole."""
     if block.text:
@@ -120,7 +124,7 @@ class MessagesReader(EventReader[_Event]):
         if event.content_block is not None:
             of_block = _kind_of_block(event.content_block)
             self._output |= of_block or (OUTPUT if event.content_block.type in _WHOLE_BLOCKS else NOTHING)
-            if event.content_block.type == "server_tool_use":
+            if event.content_block.type == "server_tool_use" and len(self._of_service) < MOST_BLOCKS:
                 self._of_service.add(event.index)
         if event.message is not None:
             self._note(event.message)

@@ -20,6 +20,10 @@ from .lenient_json import Shape, json_in
 from .sse import EventDecoder
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LONGEST_BEGUN = 3
+"""Of a blank line, what may stand at the end of a part."""
+LARGEST_USAGE_CHUNK = 1024 * 1024
+"""Bytes. A longer event is none, and passes as it comes: nothing else bounds what would wait here."""
 
 
 class _Chunk(msgspec.Struct):
@@ -39,6 +43,8 @@ class UsageFilter:
     def __init__(self) -> None:
         self._waiting = bytearray()
         self._searched = 0
+        self._passes = False
+        """Of the event that waits, a part was passed on."""
 
     def feed(self, part: bytes) -> bytes:
         """The events that this part completes, without the usage chunk."""
@@ -47,9 +53,15 @@ class UsageFilter:
         passed = []
         start = 0
         # A boundary may have begun in what was searched before, so it is looked for from a little earlier.
-        for boundary in _BLANK_LINE.finditer(waiting, max(0, self._searched - 3)):
-            passed.append(_passed(bytes(waiting[start : boundary.end()])))
-            start = boundary.end()
+        for boundary in _BLANK_LINE.finditer(waiting, max(0, self._searched - _LONGEST_BEGUN)):
+            passed.append(self._judged(bytes(waiting[start : boundary.end()])))
+            start, self._passes = boundary.end(), False
+        if len(waiting) - start > LARGEST_USAGE_CHUNK:
+            self._passes = True
+        if self._passes:
+            end = max(start, len(waiting) - _LONGEST_BEGUN)
+            passed.append(bytes(waiting[start:end]))
+            start = end
         if start:
             del waiting[:start]
         self._searched = len(waiting)
@@ -59,7 +71,10 @@ class UsageFilter:
         """The event that still waited for its blank line. Call it at the end of the body."""
         waiting = bytes(self._waiting)
         self._waiting.clear()
-        return _passed(waiting)
+        return self._judged(waiting)
+
+    def _judged(self, event: bytes) -> bytes:
+        return event if self._passes else _passed(event)
 
 
 def strainer(headers: Mapping[str, str]) -> UsageFilter | None:

@@ -265,6 +265,15 @@ def test_a_rate_limited_target_cools_as_long_as_it_asked(world, two, call):
     assert ["sg"] == here.play(call()).targets
 
 
+@pytest.mark.parametrize(("length", "skips"), [(512, [("sg", "cooldown")]), (513, [])])
+def test_a_model_that_is_not_there_cools_while_its_name_is_one(world, two, call, length, skips):
+    """A name of a megabyte is refused too, and is not to be remembered for that."""
+    here, asked = world(two(retry=ONCE)), call(model="m" * length)
+    here.play(asked, Reply(404, "ModelNotOpen"))
+
+    assert skips == here.play(asked).skips
+
+
 def test_a_rate_limited_account_cools_with_all_its_targets(world, target, call):
     policy = Policy(
         targets=[target("sg", quota_group="a"), target("sg2", quota_group="a"), target("eu", quota_group="b")]

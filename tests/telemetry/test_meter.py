@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from opentelemetry import trace
@@ -273,3 +275,16 @@ def test_a_global_provider_that_is_set_later_is_found():
     )
 
     assert (ran.stderr, ran.stdout) == ("", "gen_ai.client.embeddings.duration 2.0\n")
+
+
+def test_of_a_models_name_as_much_is_kept_as_is_recorded(provider, exchange):
+    """A refusal is recorded too, and a name may be as long as its caller likes."""
+    sink = MeterSink(Meters(provider))
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            sink.record(exchange(model=f"{number}" + "m" * 1_000_000, outcome="error"))
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()

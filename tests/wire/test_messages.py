@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from byteplus_trace._facts import Answer, Usage
 from byteplus_trace._wire.families import messages
+from byteplus_trace._wire.messages import MessagesReader
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 
 TEXT = OUTPUT | VISIBLE
@@ -128,3 +131,13 @@ def test_a_field_of_another_type_costs_only_itself(answer):
     odd = {"id": 5, "type": "message", "model": "m", "usage": [], "stop_reason": {}, "content": [{}]}
 
     assert Answer(model="m", complete=True) == answer(messages, odd)
+
+
+def test_calls_of_the_services_own_tools_are_told_apart_up_to_a_number():
+    """A stream could name any index, and something is kept of each."""
+    reader = MessagesReader()
+    for index in range(5_000):
+        event = {"type": "content_block_start", "index": index, "content_block": {"type": "server_tool_use"}}
+        reader.event("", json.dumps(event).encode())
+
+    assert len(reader._of_service) <= 1_024

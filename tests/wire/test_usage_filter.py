@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byteplus_trace._wire.usage_filter import _BLANK_LINE, UsageFilter, strainer
+from byteplus_trace._wire.usage_filter import _BLANK_LINE, LARGEST_USAGE_CHUNK, UsageFilter, strainer
 
 TEXT = b'data: {"choices":[{"delta":{"content":"Hi"},"index":0}],"usage":null}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}\n\n'
@@ -126,3 +126,25 @@ def test_an_event_in_many_parts_is_searched_once(monkeypatch):
 @given(st.lists(st.binary(max_size=20) | st.sampled_from([TEXT, USAGE, b"\r", b"\n"]), max_size=8))
 def test_no_bytes_make_it_raise(parts):
     strained(*parts)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_of_an_event_that_is_too_long_for_usage_nothing_waits(line_end):
+    filter_ = UsageFilter()
+    long = (b"data: " + b"x" * 100_000) * 30 + b'\ndata: {"choices":[],"usage":{}}'
+    stream = (long + b"\n\n").replace(b"\n", line_end)
+    usage, done = (text.replace(b"\n", line_end) for text in (USAGE, DONE))
+
+    passed = b""
+    for start in range(0, len(stream), 7_000):
+        passed += filter_.feed(stream[start : start + 7_000])
+        assert len(filter_._waiting) <= LARGEST_USAGE_CHUNK
+
+    assert stream == passed
+    assert done == filter_.feed(usage + done) + filter_.flush()
+
+
+def test_an_event_that_is_too_long_and_has_no_end_passes():
+    parts = [b"x" * 600_000] * 3 + [b"\n"]
+
+    assert b"".join(parts) == strained(*parts)
