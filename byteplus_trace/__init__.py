@@ -277,9 +277,13 @@ def async_client(
 def _client_options(region: str, api_key: str | None, options: dict[str, Any]) -> dict[str, Any]:
     import os
 
+    from ._policy import checks
+
     key = api_key or os.environ.get("ARK_API_KEY")
     if not key:
         raise SettingError("No API key: pass api_key=, or set ARK_API_KEY.")
+    # The HTTP library would show what no header may carry.
+    key = checks.api_key("client", key)
     headers = {"Authorization": f"Bearer {key}", **dict(options.pop("headers", None) or {})}
     # Images and long reasoning take minutes; httpx's own 5 seconds would cut them (the Ark SDKs wait 600).
     options.setdefault("timeout", 600.0)

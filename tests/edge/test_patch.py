@@ -279,3 +279,22 @@ def test_a_ready_client_needs_no_instrument(monkeypatch):
     assert "https://ark.eu-west.bytepluses.com/api/v3/chat/completions" == str(met[0].url)
     assert "Bearer from-the-environment" == met[0].headers["authorization"]
     assert Instrumentation._active is None
+
+
+@pytest.mark.parametrize("make", [byteplus_trace.client, byteplus_trace.async_client])
+@pytest.mark.parametrize("where", ["argument", "environment"])
+def test_the_key_of_a_ready_client_has_no_end_of_a_line(monkeypatch, make, where):
+    """The HTTP library would refuse it when it is sent, and its message would show it."""
+    monkeypatch.setenv("ARK_API_KEY", "a-key\n")
+
+    client = make(api_key=None if where == "environment" else "a-key\n")
+
+    assert "Bearer a-key" == client.headers["authorization"]
+
+
+@pytest.mark.parametrize("key", ["cAnArY\nx", "cAnArY\u00e9", "Bearer cAnArY"])
+def test_a_key_that_no_header_may_carry_is_refused_and_not_shown(key, messages):
+    with pytest.raises(byteplus_trace.SettingError) as refused:
+        byteplus_trace.client(api_key=key)
+
+    assert "cAnArY" not in messages(refused.value)
