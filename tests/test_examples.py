@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+import byteplus_trace
 from byteplus_trace._config import configure
 from byteplus_trace.testing import ModelArk
 
@@ -124,11 +125,17 @@ def test_the_policy_loads(monkeypatch):
     assert ["sg", "eu", "eu-mini"] == [target.name for target in settled.policy.leaves]
 
 
-def test_the_gunicorn_configuration_is_python_with_its_hooks():
-    found = {}
+def test_the_gunicorn_configuration_instruments_once_a_workers_signals_are_its_own(monkeypatch):
+    """Not in `post_fork`: a SIGTERM in that moment would wait out the whole graceful timeout."""
+    found, settings = {}, []
+    monkeypatch.setattr(byteplus_trace, "instrument", lambda **named: settings.append(named))
     exec((EXAMPLES / "gunicorn.conf.py").read_text(encoding="utf-8"), found)
 
-    assert {"workers", "on_starting", "post_worker_init", "child_exit"} <= set(found)
+    assert {"workers", "on_starting", "child_exit"} <= set(found)
+    assert found.keys().isdisjoint({"post_fork", "pre_fork", "when_ready"})
+    assert [] == settings
+    found["post_worker_init"](SimpleNamespace(pid=7))
+    assert [{"metrics_port": 9464}] == settings
 
 
 @pytest.mark.parametrize("shared", [True, False])
