@@ -81,7 +81,7 @@ def test_ark_sdk_moves_on_by_its_policy(fake):
     assert 3 == recorded.count('"byteplus.modelark.outcome": "rescued_fallback"')
 
 
-def test_asgi_app_answers_and_shows_its_series(fake):
+def test_asgi_app_answers_shows_its_series_and_exports_its_spans_before_sigterm_ends_it(fake):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -96,16 +96,21 @@ def test_asgi_app_answers_and_shows_its_series(fake):
         "asgi_app:app",
     ]
     then = "runpy.run_module('uvicorn', run_name='__main__')"
-    recorded = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command(fake, argv, then), env=environment(fake), **recorded) as server:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    # Spans wait for longer than the server lives: what is exported was flushed.
+    waiting = {**environment(fake), "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+    with subprocess.Popen(command(fake, argv, then), env=waiting, **options) as server:
         try:
             answer = patiently(f"http://127.0.0.1:{port}/")
             series = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        finally:
             server.terminate()
+            recorded, _ = server.communicate(timeout=20)
+        finally:
+            server.kill()
 
     assert (200, "Hello! How can I help you today?") == (answer.status_code, answer.text)
     assert 'outcome="ok",region="ap-southeast-1",repeat="false"} 1.0' in series
+    assert 1 == recorded.count('"name": "chat seed-2-0-lite-260428"')
 
 
 def patiently(url):

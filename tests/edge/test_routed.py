@@ -1,5 +1,6 @@
 """What leaves on a routed call and what comes back of it, byte by byte: two regions whose replies a test writes."""
 
+import copy
 import gzip
 import json
 import time
@@ -765,3 +766,36 @@ def test_a_refusal_that_drips_for_ever_is_left_after_a_while(instrument, library
         assert DOCUMENT == client.post(SG + "/chat/completions", json=CHAT).content
 
     assert len(dripped) < 100
+
+
+@pytest.mark.parametrize("follows", ["a fallback", "a redirect"])
+def test_the_callers_own_extensions_are_never_written_to(routed, instrument, library, follows):
+    """A dictionary of them may be several requests' own: nothing of one call is to be met by another."""
+    own = {"target": b"/api/v3/chat/completions", "sni_hostname": "mine.example", "timeout": {"read": 5.0}}
+    before = copy.deepcopy(own)
+
+    def answer(request):
+        if "eu-west" in request.url.host:
+            return routed.reply(DOCUMENT)
+        if follows == "a redirect":
+            return library.Response(307, headers={"location": EU + "/chat/completions"})
+        return routed.overloaded()
+
+    def request_of(client):
+        request = client.build_request("POST", SG + "/chat/completions", json=CHAT)
+        request.extensions = own
+        return request
+
+    def work(client):
+        return client.send(request_of(client), follow_redirects=True)
+
+    async def awork(client):
+        return await client.send(request_of(client), follow_redirects=True)
+
+    instrument(policy=policy(retry=Retry(per_target=0)))
+    response = routed.http.run(
+        work if routed.http.colour == "sync" else awork, transport=library.MockTransport(answer)
+    )
+
+    assert DOCUMENT == response.content
+    assert before == own

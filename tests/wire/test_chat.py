@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from byteplus_trace._facts import Answer, Usage, WireError
+from byteplus_trace._wire.chat import ChatReader
 from byteplus_trace._wire.families import chat
 from byteplus_trace._wire.reader import END, FAILED, NOTHING, OUTPUT, UNREADABLE, VISIBLE
 
@@ -220,3 +223,12 @@ def test_a_field_of_another_type_costs_only_itself(read_events, answer):
         streamed.usage,
     )
     assert Answer(model="m", finish_reasons=("error", "stop"), complete=True) == answer(chat, odd)
+
+
+def test_of_a_reason_no_more_is_kept_than_of_a_name_while_its_stream_goes_on():
+    """Each choice has one, and a service may send it as long as it likes."""
+    reader = ChatReader()
+    for index in range(128):
+        reader.event("", json.dumps(chunk(finish_reason="f" * 100_000, index=index)).encode())
+
+    assert 128 * 256 == sum(map(len, reader._finished.values()))
