@@ -61,6 +61,8 @@ class Instrumentation:
     _active: Instrumentation | None = None
     _default: Instrumentation | None = None
     _lock = ForkSafeLock()
+    _is_built = False
+    """The default one is being built, by the thread that holds the lock."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -147,7 +149,13 @@ class Instrumentation:
             return cls._active
         with cls._lock:
             if cls._default is None:
-                cls._default = cls.build({})
+                if cls._is_built:
+                    raise RuntimeError("a call is made by what the first one logs")
+                cls._is_built = True
+                try:
+                    cls._default = cls.build({})
+                finally:
+                    cls._is_built = False
             return cls._default
 
     def serve_metrics(self) -> None:

@@ -163,6 +163,13 @@ def test_nothing_is_read_of_a_request_to_somebody_else(instrument, client, sg, m
     assert 200 == client.post(sg + "/chat/completions", CHAT)[0]
 
 
+def test_a_body_is_read_with_every_argument_that_urllib3_takes(instrument, sg):
+    instrument()
+    with requests.post(sg + "/chat/completions", json=CHAT, headers=KEY, stream=True, timeout=5) as reply:
+        assert b"{" == reply.raw.read(1, True, False)
+        assert reply.raw.read1(5, True) + reply.raw.read(amt=None, decode_content=True)
+
+
 def test_a_coding_in_several_lines_is_one(instrument, recorded, sg):
     """As of aiohttp where it does not decode."""
     document = b'{"id":"1","choices":[{"index":0,"finish_reason":"stop","message":{"content":"Rhine"}}]}'

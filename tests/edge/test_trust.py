@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 import byteplus_trace
 from byteplus_trace import Policy, Target, _background
 from byteplus_trace._edge import health_store, kill_switch
+from byteplus_trace._edge.instrumentation import Instrumentation
 from byteplus_trace._edge.watchdog import Watchdog
 from byteplus_trace._routing.attempt_end import LONGEST_RETRY_AFTER_SECONDS
 from byteplus_trace._telemetry import guard
@@ -532,6 +533,42 @@ def test_a_log_handler_may_make_a_call_whatever_is_logged(library, instrument, s
         logging.getLogger("byteplus_trace").removeHandler(handler)
 
     assert [200, 200] == statuses
+
+
+def test_a_call_of_a_log_handler_amid_the_first_call_of_a_transport_passes(library, lenient, monkeypatch):
+    """The defaults are built when a transport is first called, and a line may be logged of that."""
+    names = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
+    sent = []
+
+    def answer(_request):
+        sent.append(True)
+        return library.Response(200, json={"id": "1"})
+
+    client = library.Client(transport=names.ModelArkTransport(library.MockTransport(answer)))
+    url = "https://ark.ap-southeast.bytepluses.com/api/v3/chat/completions"
+
+    class Calling(logging.Handler):
+        def emit(self, record):
+            client.post(url, json=CHAT)
+
+    def build(_settings):
+        logging.getLogger("byteplus_trace").warning("no exporter is installed")
+        raise OSError("and so there are none")
+
+    handler = Calling()
+    logging.getLogger("byteplus_trace").addHandler(handler)
+    monkeypatch.setattr(Instrumentation, "_default", None)
+    monkeypatch.setattr(Instrumentation, "build", build)
+    caller = threading.Thread(target=client.post, args=[url], kwargs={"json": CHAT}, daemon=True)
+    try:
+        caller.start()
+        caller.join(10)
+    finally:
+        logging.getLogger("byteplus_trace").removeHandler(handler)
+
+    assert not caller.is_alive()
+    # The application's, and one of the handler's for each line: none is logged once for each of these.
+    assert 3 <= len(sent) <= 10
 
 
 @pytest.mark.parametrize("method", ["on_start", "on_end"])
