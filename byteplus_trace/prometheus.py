@@ -125,8 +125,13 @@ class Server:
 
     def wait(self) -> None:
         """Take the port when it is free."""
-        self._waiting = threading.Thread(target=self._wait, name="byteplus-trace-metrics-port", daemon=True)
-        self._waiting.start()
+        waiting = threading.Thread(target=self._wait, name="byteplus-trace-metrics-port", daemon=True)
+        try:
+            waiting.start()
+        except RuntimeError as error:  # no thread can start: another worker takes it then
+            logger.warning("This process does not wait for port %s: %s.", self.port, error)
+        else:
+            self._waiting = waiting
 
     def _wait(self) -> None:
         while not self.serving and not self._stopping.wait(AGAIN_SECONDS):

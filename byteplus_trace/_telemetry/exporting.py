@@ -66,6 +66,9 @@ def own_provider(
         return OwnTracerProvider(service_name, exporters)
     except ValueError as error:
         raise SettingError(f"The OTEL_BSP_* variables cannot be followed: {error}") from error
+    except RuntimeError as error:  # no thread can start, and the program is to start all the same
+        logger.warning("No spans are exported: %s.", error)
+        return None
 
 
 def is_disabled(environ: Mapping[str, str]) -> bool:

@@ -298,7 +298,9 @@ class CallSpan(msgspec.Struct, eq=False):
         if isinstance(content, str):
             try:
                 text = redact(content)
-            except (Exception, SystemExit) as error:  # as of `on_exchange`
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # as of `on_exchange`
                 raise UserFunctionError("redact") from error
             if not isinstance(text, str):
                 raise UserFunctionError("redact") from TypeError(f"a {type(text).__name__} is no text")

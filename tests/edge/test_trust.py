@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import os
@@ -30,6 +31,7 @@ from byteplus_trace._routing.attempt_end import LONGEST_RETRY_AFTER_SECONDS
 from byteplus_trace._telemetry import guard
 from byteplus_trace._telemetry.bounds import LONGEST, Bound
 from byteplus_trace._telemetry.collectors import Series
+from byteplus_trace._telemetry.exporting import own_provider
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 
@@ -398,6 +400,25 @@ def test_where_no_thread_can_start_metrics_are_not_served(caplog, monkeypatch):
     assert "Metrics are not served" in caplog.text
 
 
+def test_where_no_thread_can_start_a_worker_does_not_wait_for_the_port(caplog, monkeypatch):
+    server = byteplus_trace.prometheus.Server(9464, "127.0.0.1", None)
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", raising(RuntimeError("no new thread")))
+        server.wait()
+
+    server.stop()
+    assert "does not wait for port 9464" in caplog.text
+
+
+def test_where_no_thread_can_start_no_spans_are_exported(caplog, monkeypatch):
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", raising(RuntimeError("no new thread")))
+
+        assert own_provider(None, {"OTEL_TRACES_EXPORTER": "console"}) is None
+
+    assert "No spans are exported: no new thread." in caplog.text
+
+
 def test_where_no_thread_can_start_a_process_knows_its_own_health_alone(
     http, instrument, sg, lenient, monkeypatch
 ):
@@ -429,8 +450,8 @@ def returning(value):
 
 @pytest.mark.parametrize(
     "redact",
-    [raising(SystemExit(3)), returning(None), returning(b"bytes")],
-    ids=["ends the process", "nothing", "bytes"],
+    [raising(SystemExit(3)), raising(asyncio.CancelledError()), returning(None), returning(b"bytes")],
+    ids=["ends the process", "cancels", "nothing", "bytes"],
 )
 @pytest.mark.parametrize("status", [200, 429])
 def test_a_redact_that_gives_no_text_costs_the_content_alone(
