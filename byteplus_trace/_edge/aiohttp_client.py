@@ -14,7 +14,7 @@ import msgspec
 import wrapt
 
 from .._telemetry.guard import fault
-from .observed import Asked, Observed
+from .observed import Observed, RequestParts
 
 
 async def request(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
@@ -44,10 +44,10 @@ def _begun(session: Any, args: Any, kwargs: Any) -> Observed | None:
     except Exception as error:  # what aiohttp refuses by itself, in its own words
         del error
         return None
-    return Observed.begin(str(method).upper(), str(address), lambda: _asked(session, kwargs))
+    return Observed.begin(str(method).upper(), str(address), lambda: _parts_of(session, kwargs))
 
 
-def _asked(session: Any, kwargs: Any) -> Asked | None:
+def _parts_of(session: Any, kwargs: Any) -> RequestParts | None:
     headers = kwargs.get("headers")
     try:
         # What can be read once is for aiohttp to read.

@@ -48,7 +48,7 @@ _FAILURES: Mapping[str, FailureKind] = {
 }
 
 
-Asked = tuple[Iterable[tuple[str, str]], bytes | None]
+RequestParts = tuple[Iterable[tuple[str, str]], bytes | None]
 """The headers of a request, and its body where it is not to be taken from the caller."""
 
 
@@ -63,17 +63,17 @@ class Observed:
         self._token = self._span.attach() if self._span is not None else None
 
     @classmethod
-    def begin(cls, method: str, url: str, asked: Callable[[], Asked | None]) -> Observed | None:
+    def begin(cls, method: str, url: str, read_request: Callable[[], RequestParts | None]) -> Observed | None:
         """
         Begin to observe a request; None where it is not ModelArk's, or somebody observes it further out.
 
-        `asked` is called where it may be ModelArk's; None says that its library will refuse to send it.
+        `read_request` is called where it may be ModelArk's; None says that its library will refuse to send it.
         """
         instrumentation = Instrumentation._active
         if instrumentation is None:
             return None
         try:
-            return cls._begin(instrumentation, method, url, asked)
+            return cls._begin(instrumentation, method, url, read_request)
         except Exception as error:
             fault("beginning a call", error)
             return None
@@ -84,7 +84,7 @@ class Observed:
         instrumentation: Instrumentation,
         method: str,
         url: str,
-        asked: Callable[[], Asked | None],
+        read_request: Callable[[], RequestParts | None],
     ) -> Observed | None:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -93,10 +93,10 @@ class Observed:
             return None
         if is_silent():
             return None
-        found_in_it = asked()
-        if found_in_it is None:
+        request_parts = read_request()
+        if request_parts is None:
             return None
-        headers, body = found_in_it
+        headers, body = request_parts
         wanted = {
             name.lower(): value
             for name, value in headers

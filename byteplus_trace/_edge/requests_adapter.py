@@ -12,7 +12,7 @@ from typing import Any
 
 import wrapt
 
-from .observed import Asked, Observed
+from .observed import Observed, RequestParts
 
 
 def send(wrapped: Any, _adapter: Any, args: Any, kwargs: Any) -> Any:
@@ -35,11 +35,11 @@ def send(wrapped: Any, _adapter: Any, args: Any, kwargs: Any) -> Any:
 
 def _begun(request: Any) -> Observed | None:
     return Observed.begin(
-        str(getattr(request, "method", "")), str(getattr(request, "url", "")), lambda: _asked(request)
+        str(getattr(request, "method", "")), str(getattr(request, "url", "")), lambda: _parts_of(request)
     )
 
 
-def _asked(request: Any) -> Asked:
+def _parts_of(request: Any) -> RequestParts:
     body = getattr(request, "body", None)
     content = body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else None
     headers = getattr(request, "headers", None) or {}

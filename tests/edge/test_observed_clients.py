@@ -158,7 +158,7 @@ def test_nothing_is_read_of_a_request_to_somebody_else(instrument, client, sg, m
     """Neither what it costs to read it, nor what comes of reading it, is a stranger's to bear."""
     instrument(base_urls={"http://localhost:1/api/v3": "ap-southeast-1"})
     for module in (aiohttp_client, requests_adapter):
-        monkeypatch.setattr(module, "_asked", lambda *_: pytest.fail("it was read"))
+        monkeypatch.setattr(module, "_parts_of", lambda *_: pytest.fail("it was read"))
 
     assert 200 == client.post(sg + "/chat/completions", CHAT)[0]
 
