@@ -88,10 +88,11 @@ class Observed:
             return None
         if is_silent():
             return None
+        lowered = ((name.lower(), value) for name, value in headers)
         wanted = {
-            name.lower(): value
-            for name, value in headers
-            if name.lower() in WANTED_HEADERS or name.lower().startswith(PORTKEY_PREFIX)
+            name: value
+            for name, value in lowered
+            if name in WANTED_HEADERS or name.startswith(PORTKEY_PREFIX)
         }
         found = recognise(
             instrumentation.places,
@@ -129,7 +130,8 @@ class Observed:
     def replied(self, status: int, headers: Iterable[tuple[str, str]], *, decoded: bool) -> None:
         """The response headers were received. `decoded`: the body is reported as its encoding unpacked it."""
         try:
-            found = {name.lower(): value for name, value in headers if name.lower() in RECORDED_HEADERS}
+            lowered = ((name.lower(), value) for name, value in headers)
+            found = {name: value for name, value in lowered if name in RECORDED_HEADERS}
             if decoded:
                 found.pop("content-encoding", None)
             self._observer.replied(status, found)
