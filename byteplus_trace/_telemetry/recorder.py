@@ -202,7 +202,7 @@ class CallSpan(msgspec.Struct, eq=False):
         """Write the whole exchange into every sink."""
         recorder = self._recorder
         sink = recorder.sink
-        # Plain `try`, which costs nothing where nothing fails; `guard` would be a tenth of what our own code takes here.
+        # Plain `try`, which costs nothing where nothing fails; four `guard`s would take 0.3% of a call of the SDK's.
         try:
             self._end_span(exchange, ended_ns)
         except Exception as error:
