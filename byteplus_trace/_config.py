@@ -112,6 +112,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in environ:
         # No error: it may be another version's, in an environment that many programs share.
         if name.startswith(PREFIX) and name not in VARIABLES:
+            argument = name.removeprefix(PREFIX).lower()
+            if argument in NAMES:
+                logger.warning(
+                    "%s is not followed: only the program can set it, as instrument(%s=...).", name, argument
+                )
+                continue
             logger.warning("%s is not a setting, and is not followed.%s", name, did_you_mean(name, VARIABLES))
     for name, read in _READERS.items():
         text = environ.get(PREFIX + name.upper())

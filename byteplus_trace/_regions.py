@@ -139,6 +139,8 @@ def is_loopback_url(url: str) -> bool:
 
 def region_named(name: str) -> Region:
     """The region of that id; a `SettingError` that lists the known ones otherwise."""
+    if not isinstance(name, str):
+        raise SettingError(f"A region is a text, such as {DEFAULT_REGION!r}, not {shown(name)}.")
     try:
         return _BY_ID[name]
     except KeyError:
@@ -146,9 +148,8 @@ def region_named(name: str) -> Region:
         meant = _BY_NICKNAME.get(spelled, spelled)
         # 'us-east-1' and 'us-west-1' look much like regions that are far from there.
         near = [region for region in _BY_ID if region[0] == meant[:1]]
-        raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, near, 0.8)}"
-        ) from None
+        hint = " Write the region's name, not its URL." if "://" in name else did_you_mean(meant, near, 0.8)
+        raise SettingError(f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{hint}") from None
 
 
 @lru_cache(maxsize=1)

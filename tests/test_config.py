@@ -83,6 +83,14 @@ def test_a_variable_that_is_misspelt_is_told_with_the_one_that_was_meant(caplog)
     ] == caplog.messages
 
 
+def test_a_variable_of_what_no_text_can_be_is_answered_with_the_argument(caplog):
+    configure({}, {"BYTEPLUS_TRACE_ON_EXCHANGE": "print"})
+
+    assert [
+        "BYTEPLUS_TRACE_ON_EXCHANGE is not followed: only the program can set it, as instrument(on_exchange=...)."
+    ] == caplog.messages
+
+
 def test_an_argument_wins_over_the_environment_and_that_over_the_file(file):
     environ = {
         **file("max_models = 1\nmetrics_port = 2\nservice_name = 'file'\n"),
