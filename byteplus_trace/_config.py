@@ -119,6 +119,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 )
                 continue
             logger.warning("%s is not a setting, and is not followed.%s", name, did_you_mean(name, VARIABLES))
+    disabled = environ.get(PREFIX + "DISABLED", "").strip()
+    if disabled and disabled.lower() not in YES:
+        logger.warning("%sDISABLED=%s is not followed: it must be true or false.", PREFIX, shown(disabled))
     for name, read in _READERS.items():
         text = environ.get(PREFIX + name.upper())
         if text is not None and text.strip():
@@ -260,9 +263,11 @@ def _checked_base_urls(urls: object) -> dict[str, str]:
         raise SettingError(
             f"base_urls={shown(urls)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
         )
-    for url in urls:
-        checks.base_url(f"base_urls: {shown_url(str(url))!r}", url, allow_http=True)
-    return {url: region_named(str(region)).id for url, region in urls.items()}
+    for url, region in urls.items():
+        called = f"base_urls: {shown_url(str(url))!r}"
+        checks.base_url(called, url, allow_http=True)
+        checks.region_of_base_url(called, url, region_named(region).id)
+    return dict(urls)
 
 
 def _check_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:

@@ -91,6 +91,14 @@ def test_a_variable_of_what_no_text_can_be_is_answered_with_the_argument(caplog)
     ] == caplog.messages
 
 
+@pytest.mark.parametrize(("text", "warns"), [("maybe", True), ("Yes", False), ("off", False), ("", False)])
+def test_a_kill_switch_that_is_neither_on_nor_off_says_so(caplog, text, warns):
+    configure({}, {"BYTEPLUS_TRACE_DISABLED": text})
+
+    line = f"BYTEPLUS_TRACE_DISABLED={text!r} is not followed: it must be true or false."
+    assert ([line] if warns else []) == caplog.messages
+
+
 def test_an_argument_wins_over_the_environment_and_that_over_the_file(file):
     environ = {
         **file("max_models = 1\nmetrics_port = 2\nservice_name = 'file'\n"),
@@ -262,6 +270,14 @@ WRONG = {
     "a region of a base URL": (
         {"base_urls": {"https://x/api/v3": "ap-southeast"}},
         ["'ap-southeast' is not known", "Did you mean 'ap-southeast-1'?"],
+    ),
+    "one API's URL for the base": (
+        {"base_urls": {"https://x/api/v3/images/generations": "eu-west-1"}},
+        ["https://x/api/v3/images/generations", "Write it without '/images/generations'"],
+    ),
+    "another region's base URL": (
+        {"base_urls": {"https://ark.eu-west.bytepluses.com/api/v3": "ap-southeast-1"}},
+        ["is in 'eu-west-1', region is 'ap-southeast-1'"],
     ),
     "a policy that is no policy": ({"policy": 5}, ["policy"]),
     "a name that is no text": ({"service_name": 5}, ["service_name=5"]),

@@ -15,8 +15,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from .._apis import APIS
 from .._errors import SettingError, as_written, shown
-from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
+from .._regions import DEFAULT_PORTS, PREFIXES, REGIONS, did_you_mean, is_loopback, region_of
 
 
 def base_url(
@@ -33,6 +34,28 @@ def base_url(
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise SettingError(
             f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
+        )
+    path = parts.path.rstrip("/")
+    end = next((each for each in _API_PATHS if path.endswith(each)), None)
+    if end is not None:
+        raise SettingError(f"{name} ends with one API's path. Write it without {end!r}.")
+    public = region_of(parts.hostname or "")
+    if not path and public is not None:
+        raise SettingError(
+            f"{name} has no path. Write 'https://{public.host}{PREFIXES['metered', 'openai']}'."
+        )
+
+
+# One segment alone may as well be the name of a gateway's route.
+_API_PATHS = tuple(api.pattern for api in APIS if api.pattern.count("/") > 1 and "{" not in api.pattern)
+
+
+def region_of_base_url(name: str, url: str, region: str) -> None:
+    """A public address is in its own region, whatever is written beside it. One that we do not know yet may be in any."""
+    public = region_of(urlsplit(url).hostname or "")
+    if public in REGIONS and public.id != region:
+        raise SettingError(
+            f"{name} is in {public.id!r}, region is {shown(region)}. Leave the URL out, or name its region."
         )
 
 

@@ -167,6 +167,7 @@ class Target:
         for name in ("base_url", "messages_base_url"):
             if getattr(self, name) is not None:
                 checks.base_url(f"{called}: {name}", getattr(self, name), allow_http=self.allow_http)
+                checks.region_of_base_url(f"{called}: {name}", getattr(self, name), self.region)
         self._check_bases(called)
         for name in ("zone", "quota_group"):
             if getattr(self, name) is not None:
