@@ -288,7 +288,10 @@ def _client_options(region: str, api_key: str | None, options: dict[str, Any]) -
     key = api_key or os.environ.get("ARK_API_KEY", "")
     if isinstance(key, str) and not key.strip():
         raise SettingError("No API key: pass api_key=, or set ARK_API_KEY.")
-    headers = {"Authorization": f"Bearer {checks.api_key('client()', key)}", **dict(options.pop("headers", None) or {})}
+    headers = {
+        "Authorization": f"Bearer {checks.api_key('client()', key)}",
+        **dict(options.pop("headers", None) or {}),
+    }
     # Images and long reasoning take minutes; httpx's own 5 seconds would cut them (the Ark SDKs wait 600).
     options.setdefault("timeout", 600.0)
     return {"base_url": base_url(region), "headers": headers, **options}
