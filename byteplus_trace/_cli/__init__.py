@@ -116,10 +116,11 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
     parser.add_argument("--version", action="version", version=f"byteplus-trace {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     command: Any = None
+    asked = parser
     for name, promise in COMMANDS.items():
         its_own = subparsers.add_parser(name, help=promise)
         if name == chosen:
-            command = import_module(f"{__name__}.{name}")
+            command, asked = import_module(f"{__name__}.{name}"), its_own
             command.add_arguments(its_own)
     parsed, rest = parser.parse_known_args(arguments)
     if rest and not program and chosen in RUN_PROGRAMS and not rest[0].startswith("-"):
@@ -127,7 +128,9 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
         meant = shlex.join(["byteplus-trace", *arguments[:at], "--", *arguments[at:]])
         return _refuse(f"A program follows '--': {meant}", 2)
     if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        asked.error(
+            f"unrecognized arguments: {' '.join(rest)}.{did_you_mean(rest[0], asked._option_string_actions)}"
+        )
     if command is None:
         parser.print_help()
         return 0

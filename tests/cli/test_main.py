@@ -32,6 +32,26 @@ def test_a_choice_that_is_nearly_one_is_named(arguments, meant, capsys):
     assert f"Did you mean '{meant}'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "meant"),
+    [
+        (["doctor", "--ofline"], "usage: byteplus-trace doctor", " Did you mean '--offline'?"),
+        (["simulate", "--outages", "x", "--", "python"], "usage: byteplus-trace simulate", " Did you mean '--outage'?"),
+        (["config", "check", "--strct", "FILE"], "usage: byteplus-trace config", ""),
+        (["demo", "-x"], "usage: byteplus-trace demo", ""),
+        (["--wtach"], "usage: byteplus-trace [-h]", ""),
+    ],
+)  # fmt: skip
+def test_an_option_that_is_not_known_is_answered_by_its_command(arguments, usage, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert 2 == ended.value.code
+    err = capsys.readouterr().err
+    assert err.startswith(usage)
+    assert err.endswith(f".{meant}\n")
+
+
 def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
