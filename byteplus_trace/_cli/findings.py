@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Literal
+
+from .._telemetry.console import takes_colours
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -54,7 +55,7 @@ class Report(tuple[Finding, ...]):
 
     def _lines(self) -> Iterator[str]:
         """One line a finding, its advice beneath; colours on a terminal only."""
-        colours = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        colours = sys.stdout is not None and takes_colours(sys.stdout)
         widest = max((len(finding.subject) for finding in self), default=0)
         width = max(get_terminal_size((100, 24)).columns - widest - 8, 40)
         for finding in self:
