@@ -215,13 +215,49 @@ def test_the_filter_works_while_it_is_typed(source):
         assert 2 == len(models(app))
         await pilot.press(*" error")
         assert 1 == len(models(app))
-        assert "filter team:search error: 1" in screen_text(app)
+        assert "3 calls  ✗ 1 failed  1 for team:search error" in screen_text(app)
         await pilot.press(*" xyz")
         await pilot.pause()
         assert "No call fits the filter, of 3" in screen_text(app)
         await pilot.press("escape")
         assert 3 == len(models(app))
         assert "" == app.query_one("#filter", Input).value
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("duration>2s", "duration>2s cannot be compared"),
+        ("modle:seed", "No call has a field 'modle'. Did you mean 'model'?"),
+        ("duration:2", "No call has a field 'duration'. Compare it: duration>2, duration<2."),
+        ("tier:gold", "No call has a field 'tier'."),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_so_says_so(source, typed, shown):
+    @drive(source)
+    async def _(app, pilot):
+        await pilot.press("slash", *typed)
+        await pilot.pause()
+        assert shown in screen_text(app)
+
+
+def test_the_filter_of_now_is_typed_in_now(source):
+    @drive(source, live=False)
+    async def _(app, pilot):
+        await pilot.press("2", "slash", *"team:shop")
+        await pilot.pause()
+        assert "now" == app.query_one(ContentSwitcher).current
+        assert re.search(r"skylark-embedding +1 ", screen_text(app))
+        assert "seed-2-0" not in screen_text(app)
+        await pilot.press("enter", "b")
+        assert re.search(r"^ ?region +calls", screen_text(app), re.MULTILINE)
+        await pilot.press("slash", "escape")
+        await pilot.pause()
+        assert "now" == app.query_one(ContentSwitcher).current
+        assert "" == app.query_one("#filter", Input).value
+        assert "search" not in screen_text(app)
+        await pilot.press("escape")
+        assert "calls" == app.query_one(ContentSwitcher).current
 
 
 def test_keys_typed_into_the_filter_are_no_commands(source):
@@ -555,7 +591,12 @@ def test_a_program_that_ends_without_a_call_is_waited_for_no_longer():
 
 
 @pytest.mark.parametrize(
-    ("live", "shown"), [(True, "Waiting for spans on 127.0.0.1:4318"), (False, "no calls in this file")]
+    ("live", "shown"),
+    [
+        (True, "Waiting for spans on 127.0.0.1:4318"),
+        (True, "byteplus-trace traffic"),
+        (False, "no calls in this file"),
+    ],
 )
 def test_without_calls_it_says_what_to_do(live, shown):
     @drive(Held(), live=live)

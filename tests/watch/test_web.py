@@ -214,7 +214,7 @@ def test_a_browser_filters_and_opens_a_call(served, make, page):
     screen = open_view(page, served)
     screen.shows(page, "the-sought-one")
     page.keyboard.type("/team:search")
-    screen.shows(page, "filter team:search: 1")
+    screen.shows(page, "1 for team:search")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     screen.shows(page, "request id req-0217")
