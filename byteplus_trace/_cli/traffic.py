@@ -29,6 +29,7 @@ from .._facts import Exchange
 from .._policy.policy import Policy
 from .._policy.targets import Breaker, Deadline, Retry, Target
 from ..testing import ModelArk
+from .arguments import port
 from .calls import BY_NAME, KINDS, Caller, Kind
 from .chaos import AWAY, HOME, SPENT_MODEL, phase_at, set_in
 from .demo_environment import settings_aside
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", type=_positive, default=5.0, metavar="CALLS", help="calls a second (default: 5)"
     )
     parser.add_argument(
-        "--metrics-port", type=int, default=9464, metavar="PORT", help="of /metrics (default: 9464)"
+        "--metrics-port", type=port, default=9464, metavar="PORT", help="of /metrics (default: 9464)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of calls (default: 0)")
 

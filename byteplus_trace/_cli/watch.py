@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import SettingError
+from .arguments import port
 
 if TYPE_CHECKING:
     from .._watch.program import Program
@@ -34,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = "byteplus-trace watch [options] [-- PROGRAM [ARGUMENT ...]]"
-    parser.add_argument("--port", type=_port, default=PORT, help=f"where to receive ({PORT}; 0: a free one)")
+    parser.add_argument("--port", type=port, default=PORT, help=f"where to receive ({PORT}; 0: a free one)")
     parser.add_argument("--web", action="store_true", help="show it in a browser, on this machine alone")
     parser.add_argument(
         "--web-port",
-        type=_port,
+        type=port,
         default=WEB_PORT,
         metavar="PORT",
         help=f"where the browser asks ({WEB_PORT}; 0: a free one)",
@@ -153,9 +154,3 @@ def _ended(program: Program | None) -> int:
     for line in program.output()[-20:]:
         print(f"  {line}", file=sys.stderr)
     return 1
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 0 to 65535")
-    return int(text)

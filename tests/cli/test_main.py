@@ -33,6 +33,28 @@ def test_a_choice_that_is_nearly_one_is_named(arguments, meant, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["watch", "--port", "70000"], "'70000': a port is a number from 0 to 65535"),
+        (["simulate", "--port", "-1"], "'-1': a port is a number from 0 to 65535"),
+        (["simulate", "--port", "http"], "'http': a port is a number from 0 to 65535"),
+        (["traffic", "--metrics-port", "80000"], "'80000': a port is a number from 0 to 65535"),
+        (["simulate", "--for", "inf"], "'inf': write seconds, such as 0.5"),
+        (["simulate", "--delay", "-1"], "'-1': write seconds, such as 0.5"),
+        (["simulate", "--between", "1s"], "'1s': write seconds, such as 0.5"),
+        (["simulate", "--outage", "eu-west-1@0-inf"], "write REGION@FROM-TO in seconds"),
+        (["doctor", "--timeout", "nan"], "'nan': write seconds, such as 0.5"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused(arguments, reason, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert 2 == ended.value.code
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "usage", "meant"),
     [
         (["doctor", "--ofline"], "usage: byteplus-trace doctor", " Did you mean '--offline'?"),

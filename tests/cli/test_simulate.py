@@ -135,6 +135,7 @@ def test_what_the_readme_prints_runs(simulate):
     [
         (["simulate", "--", "no-such-program"], "no-such-program cannot be run"),
         (["simulate", "--for", "1", "--", "true"], "--for stops the service"),
+        (["simulate", "--region", "ap-southeast1", "--", "true"], "Did you mean 'ap-southeast-1'?"),
         (["simulate", "--region", "ap-southeast-1", "--fault", "eu-west-1:503", "--", "true"], "no region 'eu-west-1'"),
         (["demo", "--", "true"], "can run a program"),
         (["simulate", "python", "my app.py"], "follows '--': byteplus-trace simulate -- python 'my app.py'"),
