@@ -61,8 +61,10 @@ class Report(tuple[Finding, ...]):
         for finding in self:
             mark, colour = _MARKS[finding.status]
             shown = f"{colour}{mark}\033[0m" if colours else mark
-            advice = wrap(f"-> {finding.advice}", width) if finding.advice else []
-            for at, line in enumerate([*wrap(_printable(finding.found), width), *advice]):
+            texts = [_printable(finding.found), *([f"-> {finding.advice}"] if finding.advice else [])]
+            # A command or a path that is cut at a hyphen cannot be copied.
+            lines = [line for text in texts for line in wrap(text, width, break_on_hyphens=False)]
+            for at, line in enumerate(lines):
                 before = f"{shown}  {finding.subject:<{widest}}" if at == 0 else " " * (widest + 6)
                 yield f"{before}  {line}"
 

@@ -438,3 +438,15 @@ def test_a_meter_provider_whose_processes_overwrite_each_other_is_named(monkeypa
 
 def test_without_a_meter_provider_nothing_is_found():
     assert [] == list(_meter_provider(Surroundings({})))
+
+
+@pytest.mark.parametrize("columns", range(70, 110))
+def test_a_command_is_not_cut_at_its_hyphens(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    advice = (
+        "start Jaeger (byteplus-trace dashboards DIR, then docker-compose -f DIR/compose.yaml up), or not"
+    )
+
+    lines = str(Report([Finding("warn", "spans", "nobody listens", advice)])).splitlines()
+
+    assert [] == [line for line in lines if line.endswith("-")]
