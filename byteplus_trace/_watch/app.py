@@ -92,7 +92,18 @@ class BarRows(Rows):
         return shown.bar(self.bars[at], width)
 
 
-class Lines(VerticalScroll, can_focus=True):
+class Scrolled(VerticalScroll, can_focus=True):
+    """What scrolls, by the keys that move a cursor elsewhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
+        Binding("g", "scroll_home", "First", show=False),
+        Binding("G", "scroll_end", "Last", show=False),
+    ]
+
+
+class Lines(Scrolled):
     """Text that scrolls."""
 
     def compose(self) -> ComposeResult:
@@ -353,7 +364,7 @@ class Watch(App[None]):
                 yield Static(id="heading", markup=False)
                 yield CallRows(id="rows")
                 yield Static(id="empty", markup=False)
-            with VerticalScroll(id="now"):
+            with Scrolled(id="now"):
                 yield Static(id="numbers", markup=False)
             yield Lines(id="output")
         yield Keys()

@@ -406,6 +406,36 @@ def test_one_call_has_its_waterfall_events_attributes_and_conversation(source, s
         assert not isinstance(app.screen, OneCall)
 
 
+def test_a_terminal_of_80_has_room_for_the_tree_of_a_call(make):
+    spans = make.spans(make.attempt(2, 1, at=1), make.call(1, at=1, outcome="rescued_fallback"))
+
+    @drive(Held(*spans))
+    async def _(app, pilot):
+        await pilot.press("enter")
+        await pilot.pause()
+        assert re.search(r"└─ POST.* ms  ap-southeast-1 *▁*", screen_text(app))
+        assert re.search(r"chat seed-2-0-lite-260428 .* ms  rescued_fallback *", details(app))
+        assert all(
+            len(line) <= 77 for line in details(app).splitlines() if "─ POST" in line or "rescued" in line
+        )
+
+
+@pytest.mark.parametrize("view", ["details", "output", "now"])
+def test_all_that_scrolls_is_moved_by_the_same_keys(source, view):
+    source._status = {"program": "app.py runs"}
+    source.lines = [f"line {number}" for number in range(100)]
+
+    @drive(source, (80, 12))
+    async def _(app, pilot):
+        await pilot.press(*{"details": ["enter", "tab"], "output": ["3"], "now": ["2"]}[view])
+        await pilot.pause(0.1)
+        scrolled = app.screen.query_one(f"#{view}")
+        for keys, top in (("g", 0), ("j j", 2), ("k", 1), ("G", scrolled.max_scroll_y), ("g", 0)):
+            await pilot.press(*keys.split())
+            await pilot.wait_for_scheduled_animations()
+            assert top == scrolled.scroll_y, keys
+
+
 def details(app):
     group = app.screen.query_one("#details").query_one(Static).content
     return "\n".join(line.plain for line in group.renderables)
