@@ -326,10 +326,10 @@ class Watch(App[None]):
     Export > Static, Help > Static { width: auto; max-width: 100%; height: auto; padding: 1 2; background: $panel; border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "view('calls')", "Calls"),
-        Binding("2", "view('now')", "Now"),
-        Binding("3", "view('output')", "Output"),
-        # Before others, so that what is typed ahead is already for the filter.
+        # Before others, so that what is typed ahead is already for the filter, and for that of the right view.
+        Binding("1", "view('calls')", "Calls", priority=True),
+        Binding("2", "view('now')", "Now", priority=True),
+        Binding("3", "view('output')", "Output", priority=True),
         Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse", show=False),
@@ -386,8 +386,8 @@ class Watch(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if len(self.screen_stack) > 1 and action in _OF_THE_BASE:
             return False
-        if action == "filter":
-            return not isinstance(self.focused, Input)
+        if action in {"filter", "view"} and isinstance(self.focused, Input):
+            return False  # a letter like any other there
         if action == "by":
             return self._view == "now"
         if action in {"sort", "export", "copy", "reverse"}:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("textual", reason="the extra 'watch' is not installed")
 
+from textual import events
 from textual.widgets import ContentSwitcher, Input, Static
 
 from byteplus_trace._watch.app import BarRows, CallRows, Export, Help, Keys, OneCall, Watch
@@ -258,6 +259,19 @@ def test_the_filter_of_now_is_typed_in_now(source):
         assert "search" not in screen_text(app)
         await pilot.press("escape")
         assert "calls" == app.query_one(ContentSwitcher).current
+
+
+@pytest.mark.parametrize(("view", "name"), [("1", "calls"), ("2", "now")])
+def test_a_view_and_a_filter_may_be_typed_at_once(source, view, name):
+    """As over a slow connection, where keys arrive together."""
+
+    @drive(source)
+    async def _(app, pilot):
+        await pilot.press("1" if view == "2" else "2")
+        for key, letter in ((view, view), ("slash", "/"), ("2", "2"), ("x", "x")):
+            app.post_message(events.Key(key, letter))
+        await pilot.pause(0.1)
+        assert (name, "2x") == (app.query_one(ContentSwitcher).current, app.query_one("#filter", Input).value)
 
 
 def test_keys_typed_into_the_filter_are_no_commands(source):
