@@ -177,6 +177,7 @@ class Export(ModalScreen[str | None]):
         Binding("j", "dismiss('json')", "JSON"),
         Binding("t", "dismiss('test')", "pytest test"),
         Binding("escape", "dismiss(None)", "Back"),
+        Binding("ctrl+c", "app.quit", "Quit"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -216,7 +217,10 @@ _HELP: tuple[tuple[str, frozenset[str], str], ...] = (
 class Help(ModalScreen[None]):
     """What may be typed in a view: of all keys those that do something there."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q", "dismiss", "Back"),
+        Binding("ctrl+c", "app.quit", "Quit"),
+    ]
 
     def __init__(self, active: Set[str]) -> None:
         super().__init__()
@@ -340,6 +344,8 @@ class Watch(App[None]):
         Binding("question_mark", "help", "Keys", key_display="?"),
         Binding("escape", "leave", "Back", show=False),
         Binding("q", "quit", "Quit"),
+        # As anywhere in a terminal, where no text is selected to be copied. Textual's own only says which key to press.
+        Binding("ctrl+c", "quit", show=False, system=True),
     ]
 
     def __init__(self, source: Source, *, live: bool = True) -> None:

@@ -245,8 +245,8 @@ def summary(call: Call) -> list[Text]:
     sign, colour = SIGNS.get(call.outcome, ("?", ODD))
     first = Text.assemble(
         (f"{sign} {plain(call.outcome, 40)}", colour),
-        f"  {plain(call.operation, 60)} {plain(call.model, 80)}  ",
-        (f"{plain(call.region, 40)}  {clock(call.start_ns, 3)}  {seconds(call.seconds)}", ""),
+        f"  {seconds(call.seconds)}  {plain(call.operation, 60)} {plain(call.model, 80)}  ",
+        f"{plain(call.region, 40)}  {clock(call.start_ns, 3)}",
     )
     lines = [first]
     facts = [

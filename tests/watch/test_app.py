@@ -283,6 +283,15 @@ def test_keys_typed_into_the_filter_are_no_commands(source):
         assert app.focused is app.query_one(CallRows)
 
 
+@pytest.mark.parametrize("keys", ["", "2", "slash", "enter", "e", "question_mark", "enter e"])
+def test_ctrl_c_quits_from_everywhere(source, keys):
+    @drive(source)
+    async def _(app, pilot):
+        await pilot.press(*keys.split(), "ctrl+c")
+        await pilot.pause()
+        assert app._exit
+
+
 def test_rows_are_sorted_by_any_column(source):
     @drive(source)
     async def _(app, pilot):
