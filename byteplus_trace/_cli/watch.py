@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
         return _open(args.open)
     if args.simulate and not args.program:
         raise SettingError("--simulate needs a program: byteplus-trace watch --simulate -- python app.py")
-    if not args.web and not sys.stdout.isatty():
-        raise SettingError("watch draws on a terminal, and the output is none. --web shows it in a browser.")
+    if not args.web:
+        _check_terminal(" --web shows it in a browser.")
     with ExitStack() as running:
         try:
             receiver = running.enter_context(_receiving(args))
@@ -130,8 +130,18 @@ def _show(source: Source, *, live: bool = True) -> None:
 def _open(path: Path) -> int:
     from .._watch.view import OpenedFile
 
-    _show(OpenedFile(path), live=False)
+    source = OpenedFile(path)
+    _check_terminal()
+    _show(source, live=False)
     return 0
+
+
+def _check_terminal(instead: str = "") -> None:
+    """Textual reads keys from the standard input and draws on the standard error."""
+    streams = {"input": sys.stdin, "output": sys.stdout, "error": sys.stderr}
+    other = [name for name, stream in streams.items() if stream is None or not stream.isatty()]
+    if other:
+        raise SettingError(f"watch needs a terminal as its standard {', '.join(other)}.{instead}")
 
 
 def _view() -> int:
