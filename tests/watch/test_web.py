@@ -199,7 +199,6 @@ def open_view(page, served):
     screen = Screen()
     page.on("websocket", lambda socket: socket.on("framereceived", screen.take))
     page.goto(f"http://localhost:{served.web_port}/")
-    page.locator("#terminal .xterm-helper-textarea").focus()
     return screen
 
 
@@ -223,6 +222,7 @@ def test_a_browser_filters_and_opens_a_call(served, make, page):
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     screen.shows(page, "a-live-one")
+    assert "byteplus-trace watch" == page.title()
     assert {f"localhost:{served.web_port}"} == {
         urlsplit(url).netloc for url in answered if url.startswith("http")
     }
