@@ -38,9 +38,9 @@ _POLICY = (
 _HEAD = """<title>byteplus-trace watch</title>
 <script>
 new MutationObserver((_, found) => {
-  const keys = document.querySelector("#terminal .xterm-helper-textarea");
+  const keys = document.querySelector("body.-first-byte #terminal .xterm-helper-textarea");
   if (keys) { found.disconnect(); keys.focus(); }
-}).observe(document, { childList: true, subtree: true });
+}).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
 </script>
 </head>"""
 
