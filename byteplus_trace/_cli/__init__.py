@@ -12,6 +12,7 @@ Exit status: 0 done, 1 failed, 2 the request cannot be carried out, 130 interrup
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((each for each in arguments if not each.startswith("-")), None)
     if empty and name in ("simulate", "watch"):
         return _refuse(f"No program follows '--': byteplus-trace {name} -- python app.py", 2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the console cannot write, such as a target's on a Windows-1252 one, is no reason to stop.
+        sys.stdout.reconfigure(errors="replace")
     try:
         return _run(arguments, name, program)
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What every command shares: help, exit statuses, faults that are sentences."""
 
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,30 @@ def test_an_option_that_is_not_known_is_answered_by_its_command(arguments, usage
     err = capsys.readouterr().err
     assert err.startswith(usage)
     assert err.endswith(f".{meant}\n")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize(
+    ("command", "written", "shown"),
+    [
+        (["config", "check"], '[[targets]]\nname = "東京"\nregion = "eu-west-1"', "1. ??"),
+        (["prices", "--file"], '[[price]]\nids = ["東京"]\nimage = 1', "\n??"),
+    ],
+)
+def test_a_name_that_the_console_cannot_write_is_no_traceback(tmp_path, encoding, command, written, shown):
+    file = tmp_path / "file.toml"
+    file.write_text(written, encoding="utf-8")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "byteplus_trace", *command, str(file)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert shown in ended.stdout
 
 
 def test_help_names_every_command(capsys):
