@@ -35,7 +35,13 @@ def show(exchange: Exchange) -> None:
     if out is None:  # a program without a console, such as one under pythonw
         return
     coloured = takes_colours(out)
-    text = "".join(f"{_coloured(line) if coloured else plain(line)}\n" for line in lines(node_of(exchange)))
+    write(
+        "".join(f"{_coloured(line) if coloured else plain(line)}\n" for line in lines(node_of(exchange))), out
+    )
+
+
+def write(text: str, out: TextIO) -> None:
+    """Write at once, with question marks for what the output's encoding lacks."""
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(text.encode(encoding, "replace").decode(encoding))
     out.flush()

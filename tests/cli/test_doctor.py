@@ -1,5 +1,6 @@
 """`byteplus-trace doctor` for an environment, and for an application."""
 
+import io
 import re
 import sys
 import threading
@@ -320,6 +321,17 @@ class TestAnApplication:
         assert re.match(r"called at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["instrument()", "ok"])
         assert "go to the application's opentelemetry.sdk.trace.TracerProvider" in found["spans", "ok"]
         assert "5ecret" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize("encoding", ["cp1252", "ascii", None])
+    def test_a_name_that_the_output_cannot_write_is_no_exception(self, instrument, sg, monkeypatch, encoding):
+        instrument(policy=Policy([Target("東京", region="ap-southeast-1", base_url=sg, api_key="k")]))
+        out = encoding and io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr("sys.stdout", out)
+
+        report = byteplus_trace.doctor()
+
+        assert "fallback over 東京" == self.found(report)["policy", "ok"]
+        assert out is None or b"fallback over ??" in out.buffer.getvalue()
 
     def test_known_codes_statuses_and_exceptions_are_no_news(self, instrument, library, ark, sg):
         instrument()
