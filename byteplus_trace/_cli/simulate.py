@@ -22,6 +22,7 @@ from typing import TextIO
 
 from .._errors import SettingError
 from .._regions import region_named
+from .._telemetry.tree import clean, cut
 from ..testing import REGIONS, FakeRegion, ModelArk
 from .arguments import port, seconds
 from .program import run_program, simulated
@@ -151,7 +152,8 @@ def _print_addresses(ark: ModelArk) -> None:
 def _run(program: list[str], ark: ModelArk, outages: list[Outage]) -> int:
     """Run a program against the fake; its exit status."""
     print(
-        f"byteplus-trace: ModelArk is simulated on this machine for: {shlex.join(program)}", file=sys.stderr
+        f"byteplus-trace: ModelArk is simulated on this machine for: {cut(clean(shlex.join(program)), 80)}",
+        file=sys.stderr,
     )
     threading.Thread(target=_serve, args=(ark, outages, None, sys.stderr), daemon=True).start()
     return run_program(program, simulated(ark, os.environ))

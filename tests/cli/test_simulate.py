@@ -98,6 +98,14 @@ def test_a_region_that_is_not_simulated_is_refused_and_not_called(simulate):
     assert "Add --region cn-beijing" in ended.stderr
 
 
+def test_it_says_so_in_one_line(simulate):
+    ended = simulate("import sys\n" * 100)
+
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("byteplus-trace: ModelArk is simulated on this machine for: ")
+    assert len(line) < 160
+
+
 def test_the_programs_exit_status_is_the_commands(simulate):
     assert 7 == simulate("import sys; sys.exit(7)").returncode
 
