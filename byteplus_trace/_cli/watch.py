@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         return _open(args.open)
     if args.simulate and not args.program:
         raise SettingError("--simulate needs a program: byteplus-trace watch --simulate -- python app.py")
+    if args.web and args.port == args.web_port != 0:
+        raise SettingError(f"--port and --web-port are both {args.port}: choose another one for the browser.")
     if not args.web:
         _check_terminal(" --web shows it in a browser.")
     with ExitStack() as running:

@@ -192,7 +192,9 @@ def test_ctrl_c_is_a_key_and_the_terminal_is_given_back(on_a_terminal):
     [
         (["--simulate"], "--simulate needs a program"),
         (["--open", "x.db", "--keep", "y.db"], "leave out --keep"),
-        (["--open", "no-such-file.db"], "--open no-such-file.db: cannot be read"),
+        (["--open", "no-such-file.db"], "--open no-such-file.db: cannot be read: No such file or directory."),
+        (["--open", "."], "--open .: cannot be read: Is a directory."),
+        (["--web", "--web-port", "4318"], "--port and --web-port are both 4318"),
         (["--keep", "/no/such/folder/x.db", "--web"], "--keep /no/such/folder/x.db: cannot be written"),
         (["--forward", "localhost", "--web"], "--forward"),
         (["--forward", "http://localhost:4318", "--web"], "is this receiver itself"),
