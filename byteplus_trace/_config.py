@@ -8,6 +8,7 @@ The TOML or JSON file named by `BYTEPLUS_TRACE_CONFIG` holds settings and a poli
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -229,6 +230,8 @@ def _check_objects(settled: Mapping[str, Any]) -> None:
     for name in ("redact", "on_exchange"):
         if settled.get(name) is not None and not callable(settled[name]):
             raise SettingError(f"{name} must be a function, not {shown(settled[name])}.")
+        if inspect.iscoroutinefunction(settled.get(name)):
+            raise SettingError(f"{name} must be a plain function: an async one would never be awaited.")
 
 
 _KINDS: tuple[tuple[str, type, str], ...] = (

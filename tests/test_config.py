@@ -1,5 +1,6 @@
 """Settings: arguments over environment over file; a wrong one says what to write instead."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -265,6 +266,11 @@ WRONG = {
     "a label that Prometheus does not know": ({"metadata_labels": ("té",)}, ["'té'", "letters, digits"]),
     "a number for a label": ({"metadata_labels": (1,)}, ["1 cannot be", "letters, digits"]),
     "not a function": ({"redact": "stars"}, ["redact", "function"]),
+    "an async function that redacts": ({"redact": asyncio.sleep}, ["redact must be a plain function"]),
+    "an async sink": (
+        {"on_exchange": asyncio.sleep},
+        ["on_exchange must be a plain function: an async one would never be awaited"],
+    ),
     "no sink": ({"on_exchange": []}, ["on_exchange", "function"]),
     "one base URL alone": ({"base_urls": "https://x/api/v3"}, ["base_urls", "ap-southeast-1"]),
     "a region of a base URL": (
