@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with ModelArk((HOME, AWAY), keeps=100) as ark, _instrumented(ark, count):
             print(f"Calling a fake ModelArk, {args.rate:g} calls a second.")
+            print("It fails on purpose: what is logged of its targets needs no mending.")
             print(f"Series: http://127.0.0.1:{server.port}/metrics", flush=True)
             asyncio.run(_drive(ark, args.rate, args.duration, Random(args.seed)))
     finally:
