@@ -52,11 +52,17 @@ _API_PATHS = tuple(api.pattern for api in APIS if api.pattern.count("/") > 1 and
 
 def region_of_base_url(name: str, url: str, region: str) -> None:
     """A public address is in its own region, whatever is written beside it. One that we do not know yet may be in any."""
-    public = region_of(urlsplit(url).hostname or "")
-    if public in REGIONS and public.id != region:
+    public = public_region(url)
+    if public not in {None, region}:
         raise SettingError(
-            f"{name} is in {public.id!r}, region is {shown(region)}. Leave the URL out, or name its region."
+            f"{name} is in {public!r}, region is {shown(region)}. Leave the URL out, or name its region."
         )
+
+
+def public_region(url: str | None) -> str | None:
+    """The known region whose public address this is."""
+    found = region_of(urlsplit(url).hostname or "") if url is not None else None
+    return found.id if found in REGIONS else None
 
 
 def _parts(url: str) -> SplitResult | None:
