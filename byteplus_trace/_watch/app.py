@@ -360,6 +360,7 @@ class Watch(App[None]):
         self._descending = True
         self._by = "model"
         self._status_drawn = ("", "")
+        self._output_drawn: list[str] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="status", markup=False)
@@ -536,6 +537,9 @@ class Watch(App[None]):
 
     def _draw_output(self) -> None:
         lines = self.source.output()
+        if lines == self._output_drawn:
+            return  # else who has just left its end would be taken back there
+        self._output_drawn = list(lines)
         output = self.screen_stack[0].query_one("#output", Lines)
         at_end = output.scroll_offset.y >= output.max_scroll_y
         output.show(

@@ -451,11 +451,13 @@ def test_all_that_scrolls_is_moved_by_the_same_keys(source, view):
     @drive(source, (80, 12))
     async def _(app, pilot):
         await pilot.press(*{"details": ["enter", "tab"], "output": ["3"], "now": ["2"]}[view])
-        await pilot.pause(0.1)
+        await pilot.pause()
         scrolled = app.screen.query_one(f"#{view}")
         for keys, top in (("g", 0), ("j j", 2), ("k", 1), ("G", scrolled.max_scroll_y), ("g", 0)):
             await pilot.press(*keys.split())
             await pilot.wait_for_scheduled_animations()
+            app.look()
+            await pilot.pause()
             assert top == scrolled.scroll_y, keys
 
 
