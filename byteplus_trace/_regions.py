@@ -248,6 +248,9 @@ def base_url(region: str) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(name, list(known), 1, cutoff) if isinstance(name, str) else []
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """` Did you mean 'x'?` where something close is known, whatever the case, else nothing."""
+    if not isinstance(name, str):
+        return ""
+    by_lower = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), by_lower, 1, cutoff)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""

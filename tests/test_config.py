@@ -241,6 +241,7 @@ WRONG = {
             "write http_spans='own', or leave attempt_spans out",
         ],
     ),
+    "a word in capitals": ({"metrics": "OTLP"}, ["metrics='OTLP'", "Did you mean 'otlp'?"]),
     "a number for a word": ({"http_spans": 5}, ["http_spans=5", "own, otel"]),
     "a capture word": ({"capture_content": "some"}, ["'some'", "SPAN_ONLY"]),
     "a number to capture": ({"capture_content": 5}, ["capture_content=5"]),
