@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 import byteplus_trace
+from byteplus_trace import SettingError
 from byteplus_trace._edge import patch
 from byteplus_trace._edge.instrumentation import Instrumentation
 
@@ -259,6 +261,38 @@ def test_a_sink_of_the_users_that_raises_costs_nothing_else(library, instrument,
     assert 1 == len(recorded.logical)
     assert 1 == recorded.series("modelark_operations_total", outcome="ok")
     assert 1 == recorded.series("modelark_telemetry_errors_total", where="on_exchange")
+
+
+@pytest.mark.parametrize("make", [byteplus_trace.client, byteplus_trace.async_client])
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("", "No API key: pass api_key=, or set ARK_API_KEY"),
+        (" ", "No API key: pass api_key=, or set ARK_API_KEY"),
+        ("Bearer k", "api_key begins with 'Bearer '. Write the key alone"),
+        ("clé", "api_key holds a character that no header may carry"),
+        ("a\nb", "api_key holds a character that no header may carry"),
+        (b"k", "api_key must be a text, not <bytes>"),
+    ],
+)
+def test_a_ready_client_refuses_what_is_no_key(monkeypatch, make, key, reason):
+    monkeypatch.delenv("ARK_API_KEY", raising=False)
+
+    with pytest.raises(SettingError, match=re.escape(reason)):
+        make(api_key=key)
+
+
+def test_a_ready_client_takes_a_key_without_the_end_of_its_line():
+    with byteplus_trace.client(api_key="k\n") as client:
+        assert "Bearer k" == client.headers["authorization"]
+
+
+@pytest.mark.parametrize("make", [byteplus_trace.client, byteplus_trace.async_client])
+def test_a_ready_client_says_where_a_transport_goes(make):
+    with pytest.raises(
+        SettingError, match=r"brings its own transport\. Write httpx\.\w+\(transport=\w+\(yours\)\)"
+    ):
+        make(api_key="k", transport=httpx.HTTPTransport())
 
 
 def test_a_ready_client_needs_no_instrument(monkeypatch):
