@@ -128,39 +128,46 @@ def server() -> Iterator[str]:
 def client_of(mode: str, base_url: str) -> Any:
     """A client with a pool of its own, that is observed or routed as the mode says."""
     import httpx2
+
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    transport: Any = httpx2.HTTPTransport(limits=limits)
+    if mode != ALONE:
+        transport = ours_around(transport, base_url, is_routed=mode == ROUTED)
+    return httpx2.Client(
+        transport=transport, base_url=base_url, headers={"authorization": "Bearer k"}, timeout=60
+    )
+
+
+def ours_around(transport: Any, base_url: str, *, is_routed: bool) -> Any:
+    """Our transport. Its imports are here, so that a process of httpx2 alone has none of them in its memory."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
     from prometheus_client import CollectorRegistry
 
-    from byteplus_trace import Policy, Target
     from byteplus_trace.httpx2 import ModelArkTransport
 
     class ThrowAway(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
             return SpanExportResult.SUCCESS
 
-    logging.getLogger("byteplus_trace").setLevel(logging.ERROR)  # what a policy warns of is no figure
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    transport: Any = httpx2.HTTPTransport(limits=limits)
-    if mode != ALONE:
-        provider = TracerProvider()
-        provider.add_span_processor(BatchSpanProcessor(ThrowAway()))
-        settings: dict[str, Any] = {
-            "tracer_provider": provider,
-            "registry": CollectorRegistry(),
-            "base_urls": {base_url: "ap-southeast-1"},
-        }
-        if mode == ROUTED:
-            settings["policy"] = Policy(
-                targets=[
-                    Target("sg", region="ap-southeast-1", base_url=base_url, api_key="k"),
-                    Target("eu", region="eu-west-1", api_key="k2"),
-                ]
-            )
-        transport = ModelArkTransport(transport, **settings)
-    return httpx2.Client(
-        transport=transport, base_url=base_url, headers={"authorization": "Bearer k"}, timeout=60
-    )
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(ThrowAway()))
+    settings: dict[str, Any] = {
+        "tracer_provider": provider,
+        "registry": CollectorRegistry(),
+        "base_urls": {base_url: "ap-southeast-1"},
+    }
+    if is_routed:
+        from byteplus_trace import Policy, Target
+
+        logging.getLogger("byteplus_trace").setLevel(logging.ERROR)  # what a policy warns of is no figure
+        settings["policy"] = Policy(
+            targets=[
+                Target("sg", region="ap-southeast-1", base_url=base_url, api_key="k"),
+                Target("eu", region="eu-west-1", api_key="k2"),
+            ]
+        )
+    return ModelArkTransport(transport, **settings)
 
 
 def call(client: Any) -> None:

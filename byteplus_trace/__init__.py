@@ -249,14 +249,15 @@ def client(
         options: passed to `httpx.Client`.
 
     Raises:
-        SettingError: the region is not known, or there is no key.
+        SettingError: the region is not known, or there is no key, or none that could be one.
     """
     import httpx
 
     from ._httpx import ModelArkTransport
 
+    options = _client_options(region, api_key, options)
     transport = ModelArkTransport() if policy is None else ModelArkTransport(policy=policy)
-    return httpx.Client(**_client_options(region, api_key, options), transport=transport)
+    return httpx.Client(**options, transport=transport)
 
 
 def async_client(
@@ -270,8 +271,9 @@ def async_client(
 
     from ._httpx import AsyncModelArkTransport
 
+    options = _client_options(region, api_key, options)
     transport = AsyncModelArkTransport() if policy is None else AsyncModelArkTransport(policy=policy)
-    return httpx.AsyncClient(**_client_options(region, api_key, options), transport=transport)
+    return httpx.AsyncClient(**options, transport=transport)
 
 
 def _client_options(region: str, api_key: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -279,12 +281,17 @@ def _client_options(region: str, api_key: str | None, options: dict[str, Any]) -
 
     from ._policy import checks
 
-    key = api_key or os.environ.get("ARK_API_KEY")
-    if not key:
+    if "transport" in options:
+        raise SettingError(
+            "client() brings its own transport. Write httpx.Client(transport=ModelArkTransport(yours))."
+        )
+    key = api_key or os.environ.get("ARK_API_KEY", "")
+    if isinstance(key, str) and not key.strip():
         raise SettingError("No API key: pass api_key=, or set ARK_API_KEY.")
-    # The HTTP library would show what no header may carry.
-    key = checks.api_key("client", key)
-    headers = {"Authorization": f"Bearer {key}", **dict(options.pop("headers", None) or {})}
+    headers = {
+        "Authorization": f"Bearer {checks.api_key('client()', key)}",
+        **dict(options.pop("headers", None) or {}),
+    }
     # Images and long reasoning take minutes; httpx's own 5 seconds would cut them (the Ark SDKs wait 600).
     options.setdefault("timeout", 600.0)
     return {"base_url": base_url(region), "headers": headers, **options}

@@ -8,6 +8,7 @@ The TOML or JSON file named by `BYTEPLUS_TRACE_CONFIG` holds settings and a poli
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in environ:
         # No error: it may be another version's, in an environment that many programs share.
         if name.startswith(PREFIX) and name not in VARIABLES:
+            argument = name.removeprefix(PREFIX).lower()
+            if argument in NAMES:
+                logger.warning(
+                    "%s is not followed: only the program can set it, as instrument(%s=...).", name, argument
+                )
+                continue
             logger.warning("%s is not a setting, and is not followed.%s", name, did_you_mean(name, VARIABLES))
+    disabled = environ.get(PREFIX + "DISABLED", "").strip()
+    if disabled and disabled.lower() not in YES:
+        logger.warning("%sDISABLED=%s is not followed: it must be true or false.", PREFIX, shown(disabled))
     for name, read in _READERS.items():
         text = environ.get(PREFIX + name.upper())
         if text is not None and text.strip():
@@ -220,6 +230,8 @@ def _check_objects(settled: Mapping[str, Any]) -> None:
     for name in ("redact", "on_exchange"):
         if settled.get(name) is not None and not callable(settled[name]):
             raise SettingError(f"{name} must be a function, not {shown(settled[name])}.")
+        if inspect.iscoroutinefunction(settled.get(name)):
+            raise SettingError(f"{name} must be a plain function: an async one would never be awaited.")
 
 
 _KINDS: tuple[tuple[str, type, str], ...] = (
@@ -254,9 +266,11 @@ def _checked_base_urls(urls: object) -> dict[str, str]:
         raise SettingError(
             f"base_urls={shown(urls)} must map base URLs to regions, such as {{'https://ark.private.example/api/v3': 'ap-southeast-1'}}."
         )
-    for url in urls:
-        checks.base_url(f"base_urls: {shown_url(str(url))!r}", url, allow_http=True)
-    return {url: region_named(str(region)).id for url, region in urls.items()}
+    for url, region in urls.items():
+        called = f"base_urls: {shown_url(str(url))!r}"
+        checks.base_url(called, url, allow_http=True)
+        checks.region_of_base_url(called, url, region_named(region).id)
+    return dict(urls)
 
 
 def _check_number(settled: Mapping[str, Any], name: str, least: int, most: int) -> None:

@@ -6,7 +6,7 @@ A request becomes a `Call`; each send of it an `Attempt`; what the body holds an
 frozen, compute nothing and know no library, so every reader, rule and sink can be
 tested with literals.
 
-They are msgspec structs because one costs a quarter of a frozen dataclass to make and
+They are msgspec structs because one takes an eighth of the instructions of a frozen dataclass to make and
 they are made on every call; `msgspec.structs.asdict` and `msgspec.json.encode` read them.
 What may hold content or an echo of it does not show itself in a `repr`.
 

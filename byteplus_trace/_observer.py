@@ -191,7 +191,7 @@ class Observer:
         """
         What takes the next bytes of the reply in hand, and returns whether the protocol's last event was among them.
 
-        The function itself and no method around it, for each call costs a tenth of what watching a chunk does.
+        The function itself and no method around it: calling one takes 3% of what watching a chunk does.
         """
         return self.body.feed if self.body is not None else _unread
 

@@ -118,7 +118,9 @@ class _Written:
 
     def _discounted(self, where: str, discount: object, base: Table) -> Table:
         written = self._keys(where, discount, ("ids", "off"))
-        off = self._number(f"{where}.off", written.get("off"))
+        if "off" not in written:
+            raise self._wrong(where, "'off' is missing: a share, such as 0.15 for 15%")
+        off = self._number(f"{where}.off", written["off"])
         if off > 1:
             raise self._wrong(
                 f"{where}.off", f"is a share, such as 0.15 for 15%, not {shown(written['off'])}"
@@ -151,7 +153,8 @@ class _Written:
             if key not in known:
                 raise self._wrong(
                     where,
-                    f"{shown(key)} is not known (known: {', '.join(known)}){did_you_mean(key, known).rstrip()}",
+                    f"{shown(key)} is not known (known: {', '.join(known)})",
+                    did_you_mean(key, known),
                 )
         return table
 
@@ -175,8 +178,8 @@ class _Written:
             return datetime.date.fromisoformat(value)  # type: ignore[arg-type]  # JSON has no dates
         raise self._wrong(where, f"must be a day, such as 2026-11-24, not {shown(value)}")
 
-    def _wrong(self, where: str, why: str) -> SettingError:
-        return SettingError(f"{self._called}: {where}{': ' if where else ''}{why}.")
+    def _wrong(self, where: str, why: str, hint: str = "") -> SettingError:
+        return SettingError(f"{self._called}: {where}{': ' if where else ''}{why}.{hint}")
 
 
 def _less(row: Price, off: Decimal) -> Price:

@@ -139,6 +139,8 @@ def is_loopback_url(url: str) -> bool:
 
 def region_named(name: str) -> Region:
     """The region of that id; a `SettingError` that lists the known ones otherwise."""
+    if not isinstance(name, str):
+        raise SettingError(f"A region is a text, such as {DEFAULT_REGION!r}, not {shown(name)}.")
     try:
         return _BY_ID[name]
     except KeyError:
@@ -146,9 +148,8 @@ def region_named(name: str) -> Region:
         meant = _BY_NICKNAME.get(spelled, spelled)
         # 'us-east-1' and 'us-west-1' look much like regions that are far from there.
         near = [region for region in _BY_ID if region[0] == meant[:1]]
-        raise SettingError(
-            f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{did_you_mean(meant, near, 0.8)}"
-        ) from None
+        hint = " Write the region's name, not its URL." if "://" in name else did_you_mean(meant, near, 0.8)
+        raise SettingError(f"Region {shown(name)} is not known (known: {', '.join(_BY_ID)}).{hint}") from None
 
 
 @lru_cache(maxsize=1)
@@ -247,6 +248,9 @@ def base_url(region: str) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """` Did you mean 'x'?` where something close is known, else nothing."""
-    close = get_close_matches(name, list(known), 1, cutoff) if isinstance(name, str) else []
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """` Did you mean 'x'?` where something close is known, whatever the case, else nothing."""
+    if not isinstance(name, str):
+        return ""
+    by_lower = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), by_lower, 1, cutoff)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""

@@ -188,14 +188,17 @@ def serve(port: int, addr: str = "127.0.0.1", registry: CollectorRegistry | None
             )
             server.wait()
             return server
+        another = "metrics_port"
+        if isinstance(error, OSError) and error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            another = "metrics_addr, such as 127.0.0.1"
+        elif not several:
+            another += "; where several workers share the port, set PROMETHEUS_MULTIPROC_DIR, and the one that has it serves the sums of all"
         logger.error(  # noqa: TRY400  one line, not a traceback
-            "Metrics are not served: port %s of %s cannot be had (%s). Give another metrics_port%s.",
+            "Metrics are not served: port %s of %s cannot be had (%s). Give another %s.",
             port,
             addr,
             error,
-            ""
-            if several
-            else "; where several workers share the port, set PROMETHEUS_MULTIPROC_DIR, and the one that has it serves the sums of all",
+            another,
         )
         return None
     return server

@@ -67,6 +67,8 @@ class ModelArk:
         compress: bool = False,
         vague: bool = False,
     ) -> None:
+        if isinstance(regions, str):
+            raise TypeError(f"regions={regions!r}: write a list, such as [{regions!r}]")
         self._names = tuple(regions)
         self._ports = tuple(ports) if ports is not None else (0,) * len(self._names)
         if len(self._ports) != len(self._names):

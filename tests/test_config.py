@@ -1,5 +1,6 @@
 """Settings: arguments over environment over file; a wrong one says what to write instead."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -81,6 +82,22 @@ def test_a_variable_that_is_misspelt_is_told_with_the_one_that_was_meant(caplog)
         "BYTEPLUS_TRACE_METADATALABELS is not a setting, and is not followed. "
         "Did you mean 'BYTEPLUS_TRACE_METADATA_LABELS'?"
     ] == caplog.messages
+
+
+def test_a_variable_of_what_no_text_can_be_is_answered_with_the_argument(caplog):
+    configure({}, {"BYTEPLUS_TRACE_ON_EXCHANGE": "print"})
+
+    assert [
+        "BYTEPLUS_TRACE_ON_EXCHANGE is not followed: only the program can set it, as instrument(on_exchange=...)."
+    ] == caplog.messages
+
+
+@pytest.mark.parametrize(("text", "warns"), [("maybe", True), ("Yes", False), ("off", False), ("", False)])
+def test_a_kill_switch_that_is_neither_on_nor_off_says_so(caplog, text, warns):
+    configure({}, {"BYTEPLUS_TRACE_DISABLED": text})
+
+    line = f"BYTEPLUS_TRACE_DISABLED={text!r} is not followed: it must be true or false."
+    assert ([line] if warns else []) == caplog.messages
 
 
 def test_an_argument_wins_over_the_environment_and_that_over_the_file(file):
@@ -224,6 +241,7 @@ WRONG = {
             "write http_spans='own', or leave attempt_spans out",
         ],
     ),
+    "a word in capitals": ({"metrics": "OTLP"}, ["metrics='OTLP'", "Did you mean 'otlp'?"]),
     "a number for a word": ({"http_spans": 5}, ["http_spans=5", "own, otel"]),
     "a capture word": ({"capture_content": "some"}, ["'some'", "SPAN_ONLY"]),
     "a number to capture": ({"capture_content": 5}, ["capture_content=5"]),
@@ -249,11 +267,24 @@ WRONG = {
     "a label that Prometheus does not know": ({"metadata_labels": ("té",)}, ["'té'", "letters, digits"]),
     "a number for a label": ({"metadata_labels": (1,)}, ["1 cannot be", "letters, digits"]),
     "not a function": ({"redact": "stars"}, ["redact", "function"]),
+    "an async function that redacts": ({"redact": asyncio.sleep}, ["redact must be a plain function"]),
+    "an async sink": (
+        {"on_exchange": asyncio.sleep},
+        ["on_exchange must be a plain function: an async one would never be awaited"],
+    ),
     "no sink": ({"on_exchange": []}, ["on_exchange", "function"]),
     "one base URL alone": ({"base_urls": "https://x/api/v3"}, ["base_urls", "ap-southeast-1"]),
     "a region of a base URL": (
         {"base_urls": {"https://x/api/v3": "ap-southeast"}},
         ["'ap-southeast' is not known", "Did you mean 'ap-southeast-1'?"],
+    ),
+    "one API's URL for the base": (
+        {"base_urls": {"https://x/api/v3/images/generations": "eu-west-1"}},
+        ["https://x/api/v3/images/generations", "Write it without '/images/generations'"],
+    ),
+    "another region's base URL": (
+        {"base_urls": {"https://ark.eu-west.bytepluses.com/api/v3": "ap-southeast-1"}},
+        ["is in 'eu-west-1', region is 'ap-southeast-1'"],
     ),
     "a policy that is no policy": ({"policy": 5}, ["policy"]),
     "a name that is no text": ({"service_name": 5}, ["service_name=5"]),

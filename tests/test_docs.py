@@ -12,6 +12,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -99,7 +100,16 @@ def test_documented_policies_and_settings_load(tmp_path, page, line, code):
     file = tmp_path / f"documented.{'json' if code.lstrip().startswith('{') else 'toml'}"
     file.write_text(code, encoding="utf-8")
 
-    configure({}, {**dict.fromkeys(KEYS, "key"), "BYTEPLUS_TRACE_CONFIG": str(file)})
+    # The pages say of prices that they stand in a file of their own.
+    variable = "BYTEPLUS_TRACE_PRICES" if "[[price]]" in code else "BYTEPLUS_TRACE_CONFIG"
+    configure({}, {**dict.fromkeys(KEYS, "key"), variable: str(file)})
+
+
+def test_a_documented_price_file_is_written_as_the_page_says():
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"Write them into `prices\.toml`.*?```toml\n(.*?)```", page, re.DOTALL)
+
+    assert {"price", "discount"} == set(tomllib.loads(code))
 
 
 @pytest.mark.parametrize(("page", "line", "code"), blocks("yaml"))

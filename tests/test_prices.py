@@ -288,7 +288,7 @@ def test_a_file_may_be_toml_or_json(tmp_path):
 
 
 WRONG = {
-    "prices: 'prices' is not known (known: price, discount, checked) Did you mean 'price'?": {"prices": []},
+    "prices: 'prices' is not known (known: price, discount, checked). Did you mean 'price'?": {"prices": []},
     "price: must be a list, not dict; write [[price]] above each": {"price": ROW},
     "price[0]: must be a table, not str": {"price": ["m"]},
     "price[0]: name the models, such as ids": {"price": [{"image": 1}]},
@@ -312,7 +312,8 @@ WRONG = {
     "price[0].read: must be a day": {"price": [{**ROW, "read": 2026}]},
     "price[0].source: must be a text": {"price": [{**ROW, "source": 7}]},
     "price[0].official: must be true or false": {"price": [{**ROW, "official": "no"}]},
-    "discount[0].off: must be a number of 0 or more, not None": {"discount": [{}]},
+    "discount[0]: 'off' is missing: a share, such as 0.15 for 15%.": {"discount": [{}]},
+    "discount[0].off: must be a number of 0 or more, not 'x'": {"discount": [{"off": "x"}]},
     "discount[0].off: is a share, such as 0.15 for 15%, not 15": {"discount": [{"off": 15}]},
     "discount[0].ids: no model of our table fits 'sead-*'": {"discount": [{"off": 0.1, "ids": ["sead-*"]}]},
     "discount: must be a list, not float; write [[discount]] above each": {"discount": 0.1},
@@ -326,6 +327,17 @@ def test_a_wrong_table_is_answered_in_the_users_words(reason):
         load(WRONG[reason])
 
     assert reason in str(refused.value)
+
+
+def test_a_text_that_is_no_path_is_answered_with_a_price_files_name():
+    with pytest.raises(SettingError, match=r"The price file .* give its path, such as 'prices\.toml'"):
+        load("")
+
+
+@pytest.mark.parametrize("reason", [reason for reason in WRONG if "Did you mean" in reason])
+def test_what_was_meant_ends_the_sentence(reason):
+    with pytest.raises(SettingError, match=r"\)\. Did you mean '\w+'\?$"):
+        load(WRONG[reason])
 
 
 def test_a_price_file_that_is_not_there_is_named():

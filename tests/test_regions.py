@@ -78,6 +78,18 @@ def test_a_region_elsewhere_is_answered_with_those_that_there_are(name):
     assert "Did you mean" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [None, 1, ["eu-west-1"]])
+def test_a_region_that_is_no_text_is_refused(name):
+    """As where a variable of the environment is not set."""
+    with pytest.raises(SettingError, match="A region is a text, such as 'ap-southeast-1', not "):
+        byteplus_trace.base_url(name)
+
+
+def test_a_url_in_the_place_of_a_region_says_so():
+    with pytest.raises(SettingError, match=r"Write the region's name, not its URL\."):
+        byteplus_trace.base_url("https://ark.eu-west.bytepluses.com/api/v3")
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -12,6 +12,7 @@ Exit status: 0 done, 1 failed, 2 the request cannot be carried out, 130 interrup
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((each for each in arguments if not each.startswith("-")), None)
     if empty and name in ("simulate", "watch"):
         return _refuse(f"No program follows '--': byteplus-trace {name} -- python app.py", 2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the console cannot write, such as a target's on a Windows-1252 one, is no reason to stop.
+        sys.stdout.reconfigure(errors="replace")
     try:
         return _run(arguments, name, program)
     except KeyboardInterrupt:
@@ -116,10 +120,11 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
     parser.add_argument("--version", action="version", version=f"byteplus-trace {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     command: Any = None
+    asked = parser
     for name, promise in COMMANDS.items():
         its_own = subparsers.add_parser(name, help=promise)
         if name == chosen:
-            command = import_module(f"{__name__}.{name}")
+            command, asked = import_module(f"{__name__}.{name}"), its_own
             command.add_arguments(its_own)
     parsed, rest = parser.parse_known_args(arguments)
     if rest and not program and chosen in RUN_PROGRAMS and not rest[0].startswith("-"):
@@ -127,7 +132,9 @@ def _run(arguments: Sequence[str], chosen: str | None, program: Sequence[str]) -
         meant = shlex.join(["byteplus-trace", *arguments[:at], "--", *arguments[at:]])
         return _refuse(f"A program follows '--': {meant}", 2)
     if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        asked.error(
+            f"unrecognized arguments: {' '.join(rest)}.{did_you_mean(rest[0], asked._option_string_actions)}"
+        )
     if command is None:
         parser.print_help()
         return 0

@@ -22,6 +22,7 @@ from .._errors import shown_url
 from .._facts import Reason
 from .._instruments import BREAKER, INSTRUMENTED, OPERATIONS, TELEMETRY_ERRORS
 from .._regions import is_loopback
+from .._telemetry.console import write
 from .._telemetry.guard import USER_FUNCTIONS
 from .checks import METRICS_PORT, Surroundings, receiver
 from .findings import Finding, Report
@@ -44,7 +45,8 @@ def doctor(timeout: float = 3.0) -> Report:
         timeout: for that request, in seconds.
     """
     report = Report([*_process(), *_spans(timeout)])
-    print(report)
+    if sys.stdout is not None:  # a program without a console has none
+        write(f"{report}\n", sys.stdout)
     return report
 
 

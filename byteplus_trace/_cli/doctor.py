@@ -14,6 +14,7 @@ import os
 
 from . import live
 from .application import at_url
+from .arguments import seconds
 from .checks import METRICS_PORT, Surroundings, examine
 from .findings import Report
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", nargs="?", metavar="URL", help="of an application's /metrics")
     parser.add_argument("--offline", action="store_true", help="leave out what needs a network")
     parser.add_argument(
-        "--timeout", type=float, default=3.0, metavar="SECONDS", help="for each host (default: 3)"
+        "--timeout", type=seconds, default=3.0, metavar="SECONDS", help="for each host (default: 3)"
     )
     live.add_arguments(parser)
 

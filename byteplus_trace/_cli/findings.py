@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Literal
+
+from .._telemetry.console import takes_colours
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -54,14 +55,16 @@ class Report(tuple[Finding, ...]):
 
     def _lines(self) -> Iterator[str]:
         """One line a finding, its advice beneath; colours on a terminal only."""
-        colours = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        colours = sys.stdout is not None and takes_colours(sys.stdout)
         widest = max((len(finding.subject) for finding in self), default=0)
         width = max(get_terminal_size((100, 24)).columns - widest - 8, 40)
         for finding in self:
             mark, colour = _MARKS[finding.status]
             shown = f"{colour}{mark}\033[0m" if colours else mark
-            advice = wrap(f"-> {finding.advice}", width) if finding.advice else []
-            for at, line in enumerate([*wrap(_printable(finding.found), width), *advice]):
+            texts = [_printable(finding.found), *([f"-> {finding.advice}"] if finding.advice else [])]
+            # A command or a path that is cut at a hyphen cannot be copied.
+            lines = [line for text in texts for line in wrap(text, width, break_on_hyphens=False)]
+            for at, line in enumerate(lines):
                 before = f"{shown}  {finding.subject:<{widest}}" if at == 0 else " " * (widest + 6)
                 yield f"{before}  {line}"
 

@@ -14,7 +14,7 @@ from .._config import configure
 from .._pricefile import load
 from .._prices import Price, Table, Tier, table, undated
 
-HEAD = ("model", "input", "cached", "output", "image", "read", "age", "source")
+HEAD = ("model", "input", "cached", "output", "image", "from")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     found = load(args.file) if args.file else configure({}, os.environ).prices or table()
     today = datetime.datetime.now(datetime.UTC).date()
-    rows = list(_rows(found, args.models, today))
+    sources: dict[str, str] = {}
+    rows = list(_rows(found, args.models, sources, today))
     if not rows:
         print(f"No price is known for {', '.join(args.models)}: such a call has no cost.", file=sys.stderr)
         return 1
@@ -39,10 +40,13 @@ def run(args: argparse.Namespace) -> int:
     widths = [max(len(row[at]) for row in (HEAD, *rows)) for at in range(len(HEAD) - 1)]
     for row in (HEAD, *rows):
         cells = [
-            f"{cell:<{width}}" if at in {0, 5} else f"{cell:>{width}}"
+            f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}"
             for at, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         print("  ".join([*cells, row[-1]]).rstrip())
+    print()
+    for source, mark in sources.items():
+        print(f"{mark} {source}")
     while found.base is not None:
         found = found.base
     if found.checked is not None:
@@ -52,12 +56,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(found: Table | None, models: list[str], today: datetime.date) -> Iterator[tuple[str, ...]]:
+def _rows(
+    found: Table | None, models: list[str], sources: dict[str, str], today: datetime.date
+) -> Iterator[tuple[str, ...]]:
+    """The lines of the table. Where their prices are from is added to `sources`, with the mark that stands for it."""
     while found is not None:
         for price in found.rows:
             for model in price.ids:
                 if not models or any(_means(each, model, price) for each in models):
-                    yield from _row(model, price, today)
+                    source = _source(price, today)
+                    yield from _row(model, price, sources.setdefault(source, f"[{len(sources) + 1}]"))
         found = found.base
 
 
@@ -66,19 +74,24 @@ def _means(asked: str, model: str, price: Price) -> bool:
     return fnmatchcase(model, asked) or (price.any_date and fnmatchcase(model, undated(asked)))
 
 
-def _row(model: str, price: Price, today: datetime.date) -> Iterator[tuple[str, ...]]:
+def _row(model: str, price: Price, mark: str) -> Iterator[tuple[str, ...]]:
     """A line for each tier of a model."""
     image = f"{price.image:f}" if price.image is not None else ""
-    read = price.read.isoformat() if price.read is not None else "-"
-    age = _age(price.read, today) if price.read is not None else "-"
-    starts = f", from {price.starts}" if price.starts > datetime.date.min else ""
     tiers: tuple[Tier | None, ...] = price.tokens or (None,)
     for tier in tiers:
-        name = model if tier is None or tier.up_to is None else f"{model} (to {tier.up_to:,} in)"
+        name = model
+        if tier is not None and len(tiers) > 1:
+            name += f" (to {tier.up_to:,} in)" if tier.up_to is not None else " (beyond)"
         amounts = (
             ("", "", "") if tier is None else tuple(map(_a_million, (tier.input, tier.cached, tier.output)))
         )
-        yield (name, *amounts, image, read, age, price.source + starts)
+        yield (name, *amounts, image, mark)
+
+
+def _source(price: Price, today: datetime.date) -> str:
+    read = f"read {price.read} ({_age(price.read, today)} ago): " if price.read is not None else ""
+    starts = f", from {price.starts}" if price.starts > datetime.date.min else ""
+    return f"{read}{price.source}{starts}"
 
 
 def _a_million(a_token: Decimal | None) -> str:

@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from .._errors import SettingError
+from .._regions import region_named
+from .._telemetry.tree import clean, cut
 from ..testing import REGIONS, FakeRegion, ModelArk
+from .arguments import port, seconds
 from .program import run_program, simulated
 
 _KINDS: dict[str, Callable[[FakeRegion], None]] = {
@@ -55,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--port", type=int, help="the first region's port, the next one's is one more (8501; 0, or with a program: free ones)"
+        "--port", type=port, help="the first region's port, the next one's is one more (8501; 0, or with a program: free ones)"
     )  # fmt: skip
     parser.add_argument("--region", action="append", metavar="REGION", help=f"a region, repeatable ({', '.join(REGIONS)})")  # fmt: skip
     parser.add_argument(
@@ -75,19 +78,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse connections between these seconds, such as ap-southeast-1@10-30; repeatable",
     )
     parser.add_argument(
-        "--delay", type=float, default=0.0, metavar="SECONDS", help="before the headers of each reply"
+        "--delay", type=seconds, default=0.0, metavar="SECONDS", help="before the headers of each reply"
     )
     parser.add_argument(
-        "--between", type=float, default=0.0, metavar="SECONDS", help="between the events of a stream"
+        "--between", type=seconds, default=0.0, metavar="SECONDS", help="between the events of a stream"
     )
     parser.add_argument(
-        "--for", dest="lasts", type=float, metavar="SECONDS", help="stop by itself after that time"
+        "--for", dest="lasts", type=seconds, metavar="SECONDS", help="stop by itself after that time"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C, or run a program and serve until it ends."""
-    names = tuple(args.region or REGIONS)
+    names = tuple(dict.fromkeys(args.region or REGIONS))
+    for name in names:
+        region_named(name)
     if args.program and args.lasts is not None:
         raise SettingError("--for stops the service, and a program ends by itself: leave one of them out.")
     for scripted in (*args.fault, *args.outage):
@@ -97,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 2
-    port = args.port if args.port is not None else 0 if args.program else 8501
-    ports = [port + at if port else 0 for at in range(len(names))]
+    first = args.port if args.port is not None else 0 if args.program else 8501
+    ports = [first + at if first else 0 for at in range(len(names))]
     ark = ModelArk(names, ports=ports, keeps=1000)
     try:
         ark.start()
@@ -147,7 +152,8 @@ def _print_addresses(ark: ModelArk) -> None:
 def _run(program: list[str], ark: ModelArk, outages: list[Outage]) -> int:
     """Run a program against the fake; its exit status."""
     print(
-        f"byteplus-trace: ModelArk is simulated on this machine for: {shlex.join(program)}", file=sys.stderr
+        f"byteplus-trace: ModelArk is simulated on this machine for: {cut(clean(shlex.join(program)), 80)}",
+        file=sys.stderr,
     )
     threading.Thread(target=_serve, args=(ark, outages, None, sys.stderr), daemon=True).start()
     return run_program(program, simulated(ark, os.environ))
@@ -190,8 +196,8 @@ def _outage(text: str) -> Outage:
     region, _, span = text.partition("@")
     begins, _, ends = span.partition("-")
     try:
-        outage = Outage(region, float(begins), float(ends))
-    except ValueError:
+        outage = Outage(region, seconds(begins), seconds(ends))
+    except argparse.ArgumentTypeError:
         outage = Outage(region, 0.0, 0.0)
     if not 0 <= outage.begins < outage.ends:
         raise argparse.ArgumentTypeError(

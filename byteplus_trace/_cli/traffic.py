@@ -29,6 +29,7 @@ from .._facts import Exchange
 from .._policy.policy import Policy
 from .._policy.targets import Breaker, Deadline, Retry, Target
 from ..testing import ModelArk
+from .arguments import port
 from .calls import BY_NAME, KINDS, Caller, Kind
 from .chaos import AWAY, HOME, SPENT_MODEL, phase_at, set_in
 from .demo_environment import settings_aside
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", type=_positive, default=5.0, metavar="CALLS", help="calls a second (default: 5)"
     )
     parser.add_argument(
-        "--metrics-port", type=int, default=9464, metavar="PORT", help="of /metrics (default: 9464)"
+        "--metrics-port", type=port, default=9464, metavar="PORT", help="of /metrics (default: 9464)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of calls (default: 0)")
 
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with ModelArk((HOME, AWAY), keeps=100) as ark, _instrumented(ark, count):
             print(f"Calling a fake ModelArk, {args.rate:g} calls a second.")
+            print("It fails on purpose: what is logged of its targets needs no mending.")
             print(f"Series: http://127.0.0.1:{server.port}/metrics", flush=True)
             asyncio.run(_drive(ark, args.rate, args.duration, Random(args.seed)))
     finally:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import SettingError
+from .arguments import port
 
 if TYPE_CHECKING:
     from .._watch.program import Program
@@ -34,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = "byteplus-trace watch [options] [-- PROGRAM [ARGUMENT ...]]"
-    parser.add_argument("--port", type=_port, default=PORT, help=f"where to receive ({PORT}; 0: a free one)")
+    parser.add_argument("--port", type=port, default=PORT, help=f"where to receive ({PORT}; 0: a free one)")
     parser.add_argument("--web", action="store_true", help="show it in a browser, on this machine alone")
     parser.add_argument(
         "--web-port",
-        type=_port,
+        type=port,
         default=WEB_PORT,
         metavar="PORT",
         help=f"where the browser asks ({WEB_PORT}; 0: a free one)",
@@ -68,8 +69,10 @@ def run(args: argparse.Namespace) -> int:
         return _open(args.open)
     if args.simulate and not args.program:
         raise SettingError("--simulate needs a program: byteplus-trace watch --simulate -- python app.py")
-    if not args.web and not sys.stdout.isatty():
-        raise SettingError("watch draws on a terminal, and the output is none. --web shows it in a browser.")
+    if args.web and args.port == args.web_port != 0:
+        raise SettingError(f"--port and --web-port are both {args.port}: choose another one for the browser.")
+    if not args.web:
+        _check_terminal(" --web shows it in a browser.")
     with ExitStack() as running:
         try:
             receiver = running.enter_context(_receiving(args))
@@ -129,8 +132,18 @@ def _show(source: Source, *, live: bool = True) -> None:
 def _open(path: Path) -> int:
     from .._watch.view import OpenedFile
 
-    _show(OpenedFile(path), live=False)
+    source = OpenedFile(path)
+    _check_terminal()
+    _show(source, live=False)
     return 0
+
+
+def _check_terminal(instead: str = "") -> None:
+    """Textual reads keys from the standard input and draws on the standard error."""
+    streams = {"input": sys.stdin, "output": sys.stdout, "error": sys.stderr}
+    other = [name for name, stream in streams.items() if stream is None or not stream.isatty()]
+    if other:
+        raise SettingError(f"watch needs a terminal as its standard {', '.join(other)}.{instead}")
 
 
 def _view() -> int:
@@ -153,9 +166,3 @@ def _ended(program: Program | None) -> int:
     for line in program.output()[-20:]:
         print(f"  {line}", file=sys.stderr)
     return 1
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 0 to 65535")
-    return int(text)

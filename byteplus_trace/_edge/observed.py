@@ -97,10 +97,11 @@ class Observed:
         if request_parts is None:
             return None
         headers, body = request_parts
+        lowered = ((name.lower(), value) for name, value in headers)
         wanted = {
-            name.lower(): value
-            for name, value in headers
-            if name.lower() in WANTED_HEADERS or name.lower().startswith(PORTKEY_PREFIX)
+            name: value
+            for name, value in lowered
+            if name in WANTED_HEADERS or name.startswith(PORTKEY_PREFIX)
         }
         found = recognise(
             instrumentation.places,
@@ -138,9 +139,9 @@ class Observed:
     def replied(self, status: int, headers: Iterable[tuple[str, str]], *, decoded: bool) -> None:
         """The response headers were received. `decoded`: the body is reported as its encoding unpacked it."""
         try:
-            headers = list(headers)
-            found = {name.lower(): value for name, value in headers if name.lower() in RECORDED_HEADERS}
-            codings = [value for name, value in headers if name.lower() == "content-encoding"]
+            lowered = [(name.lower(), value) for name, value in headers]
+            found = {name: value for name, value in lowered if name in RECORDED_HEADERS}
+            codings = [value for name, value in lowered if name == "content-encoding"]
             if decoded:
                 found.pop("content-encoding", None)
             elif codings:

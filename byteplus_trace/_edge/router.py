@@ -79,6 +79,8 @@ class Router:
         self._resends = Resends(clock)
         self._region_hosts = {region_named(target.region).host for target in policy.leaves}
         self._stays_logged: set[str] = set()
+        self._open: frozenset[tuple[str, str]] = frozenset()
+        """The breakers of which the log says last that they opened."""
         sink.start_targets([(target.name, target.region) for target in policy.leaves])
         for warning in warnings_of(policy):
             logger.warning("byteplus_trace policy: %s", warning)
@@ -186,12 +188,14 @@ class Router:
 
     def _report_breaker(self, target: str, operation: str, state: int, opening: Opening | None) -> None:
         self._sink.breaker(target, operation, state)
+        breaker = target, operation
         if opening is not None:
+            is_news, self._open = breaker not in self._open, self._open | {breaker}
             self._sink.breaker_opening(target, operation, "own" if opening.who is None else "fleet")
             others = any(self.health.would_admit(other.name, operation) for other in self.policy.leaves)
             cause = "a probe failed" if opening.again else "too many calls failed"
             logger.log(
-                logging.INFO if opening.again else logging.WARNING,
+                logging.WARNING if is_news else logging.INFO,
                 "The breaker of target %r for %s opens for %.0f s: %s, the last failure was %r. %s.",
                 target,
                 operation,
@@ -203,6 +207,7 @@ class Router:
                 else "No target is left: each call is tried once, where the breaker closes soonest",
             )
         elif state == CLOSED:
+            self._open -= {breaker}
             logger.warning("The breaker of target %r for %s closes: a probe was answered.", target, operation)
 
     def credential_dead(self, target: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from .._call_end import End
+from .._errors import SettingError, shown
 from .._telemetry.guard import fault, guard
 from .._telemetry.recorder import is_silent
 from .instrumentation import Instrumentation
@@ -54,6 +55,12 @@ class Transport(Generic[E]):
         raise NotImplementedError
 
     def _settle(self, settings: dict[str, Any]) -> None:
+        kind, method = ("", "handle_request") if self.colour == "Sync" else ("Async", "handle_async_request")
+        # A class has the method too, and cannot send.
+        if isinstance(self.transport, type) or not hasattr(self.transport, method):
+            raise SettingError(
+                f"{type(self).__name__}() wraps a transport, such as {self.library_name}.{kind}HTTPTransport(), not {shown(self.transport)}."
+            )
         self._passes = is_disabled()
         self._own = Instrumentation.build(settings) if settings and not self._passes else None
         self._transport_for: Callable[[Any], Any] = lambda _url: self.transport

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
+
+from .._apis import APIS
 from .._errors import SettingError, as_written, shown
-from .._regions import DEFAULT_PORTS, did_you_mean, is_loopback
+from .._regions import DEFAULT_PORTS, PREFIXES, REGIONS, did_you_mean, is_loopback, region_of
 
 
 def base_url(
@@ -32,6 +35,34 @@ def base_url(
         raise SettingError(
             f"{name} is plain http, which would show keys and prompts to the network. Write https{unless}."
         )
+    path = parts.path.rstrip("/")
+    end = next((each for each in _API_PATHS if path.endswith(each)), None)
+    if end is not None:
+        raise SettingError(f"{name} ends with one API's path. Write it without {end!r}.")
+    public = region_of(parts.hostname or "")
+    if not path and public is not None:
+        raise SettingError(
+            f"{name} has no path. Write 'https://{public.host}{PREFIXES['metered', 'openai']}'."
+        )
+
+
+# One segment alone may as well be the name of a gateway's route.
+_API_PATHS = tuple(api.pattern for api in APIS if api.pattern.count("/") > 1 and "{" not in api.pattern)
+
+
+def region_of_base_url(name: str, url: str, region: str) -> None:
+    """A public address is in its own region, whatever is written beside it. One that we do not know yet may be in any."""
+    public = public_region(url)
+    if public not in {None, region}:
+        raise SettingError(
+            f"{name} is in {public!r}, region is {shown(region)}. Leave the URL out, or name its region."
+        )
+
+
+def public_region(url: str | None) -> str | None:
+    """The known region whose public address this is."""
+    found = region_of(urlsplit(url).hostname or "") if url is not None else None
+    return found.id if found in REGIONS else None
 
 
 def _parts(url: str) -> SplitResult | None:
@@ -57,11 +88,19 @@ def api_key(called: str, value: object) -> str | None:
     """A key without what surrounds it, such as the last line's end of a file that holds it."""
     if value is None:
         return None
-    key = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        raise SettingError(f"{called}: api_key must be a text, not {shown(value)}.")
+    key = value.strip()
     if not key:
         raise SettingError(f"{called}: api_key is empty. Leave it out to use the caller's own key.")
     if key.lower().startswith("bearer "):
         raise SettingError(f"{called}: api_key begins with 'Bearer '. Write the key alone.")
+    if key[0] == key[-1] and key[0] in "'\"":
+        raise SettingError(f"{called}: api_key stands in quotes. Write the key alone.")
+    if key.startswith("$"):
+        raise SettingError(
+            f"{called}: api_key begins with '$': only ${{NAME}} is filled in, in a file or a mapping. In Python, write os.environ['NAME']."
+        )
     if not key.isascii() or not key.isprintable():
         raise SettingError(f"{called}: api_key holds a character that no header may carry. Copy it anew.")
     return key
@@ -91,7 +130,13 @@ def override_params(called: str, value: object) -> dict[str, Any]:
     for field, instead in _NOT_OVERRIDDEN.items():
         if field in value:
             raise SettingError(f"{called}: override_params cannot hold {shown(field)}; set it by {instead}.")
-    return {key: _plain(each) for key, each in value.items()}
+    plain = {key: _plain(each) for key, each in value.items()}
+    try:
+        msgspec.json.encode(plain)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        why = f": {error}" if type(error) is TypeError else ""  # others may repeat a value
+        raise SettingError(f"{called}: override_params cannot be written as JSON{why}.") from None
+    return plain
 
 
 def _plain(value: object) -> object:
@@ -159,27 +204,33 @@ def yes_or_no(name: str, value: object) -> None:
 
 
 def instance(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
+    if not isinstance(value, kind):
         raise SettingError(
             f"{name}={shown(value)} must be a {kind.__name__}(...).{instead(name, value, '=', kind.__name__)}"
         )
 
 
-# What a bare number for one of these most likely means.
-_FIRST_FIELDS = {"retry": "per_target", "breaker": "consecutive", "deadline": "total"}
+# What a bare number for one of these most likely means, a usual one, and how to write that there is to be none.
+_PARTS: Mapping[str, tuple[str, float, str]] = {
+    "retry": ("per_target", 1, "per_target=0"),
+    "breaker": ("consecutive", 5, "ratio=None, consecutive=None"),
+    "deadline": ("total", 60, "first_event=None"),
+}
 
 
 def instead(name: str, value: object, sign: str, kind: str | None = None) -> str:
-    """` Write deadline.total = 60.` where a number stands for a table, or a mapping for a class; else nothing."""
-    field = _FIRST_FIELDS.get(name.rpartition(".")[2].rpartition(" ")[2])
-    if field is not None and is_number(value):
-        written = f"{field}{sign}{value:g}"
-        return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
-    return (
-        f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
-        if kind and isinstance(value, Mapping)
-        else ""
-    )
+    """` Write deadline.total = 60.` where something else stands for a part of a policy; for anything else, nothing."""
+    part = _PARTS.get(name.rpartition(".")[2].rpartition(" ")[2])
+    if part is None:
+        return ""
+    if kind is not None and isinstance(value, Mapping):
+        return f" Write {kind}(**{{...}}), or read all of it with Policy.load()."
+    field, usual, none = part
+    if value is None or value is False:
+        # TOML and JSON cannot say each of these.
+        return f"{f' Write {kind}({none}) for none, or leave' if kind is not None else ' Leave'} it out for the default."
+    written = f"{field}{sign}{value if is_number(value) else usual:g}"
+    return f" Write {kind}({written})." if kind is not None else f" Write {name}.{written}."
 
 
 def is_number(value: object) -> TypeGuard[float]:

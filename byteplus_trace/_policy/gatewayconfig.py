@@ -79,7 +79,7 @@ class _Inherited:
 
     provider: str = "byteplus"
     api_key: str | None = field(default=None, repr=False)
-    region: str = DEFAULT_REGION
+    region: str | None = None
     custom_host: str | None = None
     override_params: Mapping[str, Any] = field(default_factory=dict)
     request_timeout: float | None = None
@@ -92,7 +92,9 @@ class _Inherited:
         return _Inherited(
             provider=table.get("provider", self.provider),
             api_key=table.get("api_key", self.api_key),
-            region=checks.text(f"{where}byteplus_region", table.get("byteplus_region", self.region)),
+            region=checks.text(f"{where}byteplus_region", table["byteplus_region"])
+            if "byteplus_region" in table
+            else self.region,
             custom_host=table.get("custom_host", self.custom_host),
             override_params={**self.override_params, **_object(table, "override_params", where)},
             request_timeout=_seconds(table, "request_timeout", where, self.request_timeout),
@@ -153,7 +155,7 @@ def _member(table: Mapping[str, Any], path: str, above: _Inherited) -> Target | 
         )
     return Target(
         table.get("name") or path,
-        region=here.region,
+        region=here.region or checks.public_region(here.custom_host) or DEFAULT_REGION,
         base_url=here.custom_host,
         api_key=here.api_key,
         models={"*": model} if model is not None else {},

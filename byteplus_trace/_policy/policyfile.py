@@ -39,7 +39,7 @@ def load(
     """
     content: object = _read(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(content, Mapping):
-        hint = " Write Policy(targets=[...])." if isinstance(source, (list, tuple)) else ""
+        hint = " Write Policy(targets=[...])." if isinstance(source, (list, tuple, Target, Group)) else ""
         raise SettingError(f"A policy is a table with targets, not {type(content).__name__}.{hint}")
     missing: dict[str, str] = {}
     filled = _filled(content, environ, "policy", missing)
@@ -71,9 +71,10 @@ def read_file(what: str, named: str) -> object:
         if _MAY_BE_PATH.fullmatch(named):
             refusal = f"{what} {named!r} cannot be read: {getattr(error, 'strerror', error)}."
         else:
+            example = "prices.toml" if what == "The price file" else "policy.toml"
             refusal = (
                 f"{what} is a text of {len(named)} characters that is neither JSON nor the path of a file. "
-                "Write what it holds into a file, and give its path, such as 'policy.toml'."
+                f"Write what it holds into a file, and give its path, such as '{example}'."
             )
     else:
         if path.suffix in {".yaml", ".yml"} and not text.lstrip().startswith("{"):
@@ -148,6 +149,8 @@ def _policy(kind: type[_T], table: Mapping[str, Any]) -> _T:
 def _member(entry: object, where: str) -> Target | Group:
     if isinstance(entry, (Target, Group)):
         return entry
+    if isinstance(entry, str):
+        raise SettingError(f"{where} must be a table, not str. Write {{ name = ..., region = ... }}.")
     table = _table(entry, where)
     if "targets" in table:
         return _built(Group, _group_arguments(table, where), where)
@@ -208,5 +211,6 @@ def _table(value: object, where: str) -> dict[str, Any]:
 def _list(table: Mapping[str, Any], name: str, where: str) -> list[Any]:
     value = table[name]
     if not isinstance(value, (list, tuple)):
-        raise SettingError(f"{where}.{name} must be a list of tables, not {type(value).__name__}.")
+        hint = f" In TOML, write [[{name}]] above each." if isinstance(value, Mapping) else ""
+        raise SettingError(f"{where}.{name} must be a list of tables, not {type(value).__name__}.{hint}")
     return list(value)

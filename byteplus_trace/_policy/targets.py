@@ -84,7 +84,7 @@ class Breaker:
         checks.whole("breaker.min_requests", self.min_requests, least=1)
         if self.ratio is not None:
             checks.positive("breaker.ratio", self.ratio)
-            checks.number("breaker.ratio", self.ratio, most=1)
+            checks.number("breaker.ratio", self.ratio, most=1, because="1 or less: it is a share")
         if self.consecutive is not None:
             checks.whole("breaker.consecutive", self.consecutive, least=1)
         checks.positive("breaker.open", self.open)
@@ -167,6 +167,7 @@ class Target:
         for name in ("base_url", "messages_base_url"):
             if getattr(self, name) is not None:
                 checks.base_url(f"{called}: {name}", getattr(self, name), allow_http=self.allow_http)
+                checks.region_of_base_url(f"{called}: {name}", getattr(self, name), self.region)
         self._check_bases(called)
         for name in ("zone", "quota_group"):
             if getattr(self, name) is not None:
@@ -174,8 +175,10 @@ class Target:
         checks.number(f"{called}: weight", self.weight, least=0)
         if self.request_timeout is not None:
             checks.positive(f"{called}: request_timeout", self.request_timeout)
-        checks.instance(f"{called}: retry", self.retry, Retry)
-        checks.instance(f"{called}: breaker", self.breaker, Breaker)
+        if self.retry is not None:
+            checks.instance(f"{called}: retry", self.retry, Retry)
+        if self.breaker is not None:
+            checks.instance(f"{called}: breaker", self.breaker, Breaker)
         set_fields(
             self,
             api_key=checks.api_key(called, self.api_key),

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from html import escape
+from typing import TextIO
 
 from .._facts import Exchange
 from .tree import Kind, Line, lines, node_of, plain
@@ -33,11 +34,22 @@ def show(exchange: Exchange) -> None:
     out = sys.stdout
     if out is None:  # a program without a console, such as one under pythonw
         return
-    coloured = out.isatty() and "NO_COLOR" not in os.environ
-    text = "".join(f"{_coloured(line) if coloured else plain(line)}\n" for line in lines(node_of(exchange)))
+    coloured = takes_colours(out)
+    write(
+        "".join(f"{_coloured(line) if coloured else plain(line)}\n" for line in lines(node_of(exchange))), out
+    )
+
+
+def write(text: str, out: TextIO) -> None:
+    """Write at once, with question marks for what the output's encoding lacks."""
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(text.encode(encoding, "replace").decode(encoding))
     out.flush()
+
+
+def takes_colours(out: TextIO) -> bool:
+    """Whether it is a terminal that knows colours, and that they are not unwanted (https://no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _coloured(line: Line) -> str:

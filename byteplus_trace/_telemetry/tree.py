@@ -31,7 +31,6 @@ WIDTH = 80
 """Columns, which every terminal has."""
 # To the right of the tree: how long it took; how a call ended, or the region of an attempt.
 TIME, LAST = 9, 18
-TREE = WIDTH - TIME - LAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +109,12 @@ def lines(call: Node, branch: str = "", trunk: str = "") -> Iterator[Line]:
         yield _attempt_line(attempt, trunk + ("└─ " if at == len(call.attempts) - 1 else "├─ "))
 
 
-def plain(line: Line) -> str:
-    """A line as text of at most 80 columns, its time and its end aligned."""
+def plain(line: Line, width: int = WIDTH) -> str:
+    """A line as text of at most so many columns, its time and its end aligned."""
     if line.seconds is None and not line.last:
-        return cut(line.text, WIDTH)
-    return f"{cut(line.text, TREE):<{TREE}}{milliseconds(line.seconds):>{TIME}}  {cut(line.last, LAST - 2)}".rstrip()
+        return cut(line.text, width)
+    tree = width - TIME - LAST
+    return f"{cut(line.text, tree):<{tree}}{milliseconds(line.seconds):>{TIME}}  {cut(line.last, LAST - 2)}".rstrip()
 
 
 def cut(text: str, width: int) -> str:

@@ -27,11 +27,12 @@ from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widgets import ContentSwitcher, Input, Static
 
+from .._regions import did_you_mean
 from . import now as numbers
 from . import shown
 from .calls import Call
 from .export import NotReplayableError, json_text, pytest_text
-from .filtering import filter_of
+from .filtering import NUMBERS, TEXTS, filter_of, not_followed, unknown_fields
 from .plain import plain
 from .rows import Rows
 from .spans import Key, Span
@@ -91,7 +92,18 @@ class BarRows(Rows):
         return shown.bar(self.bars[at], width)
 
 
-class Lines(VerticalScroll, can_focus=True):
+class Scrolled(VerticalScroll, can_focus=True):
+    """What scrolls, by the keys that move a cursor elsewhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
+        Binding("g", "scroll_home", "First", show=False),
+        Binding("G", "scroll_end", "Last", show=False),
+    ]
+
+
+class Lines(Scrolled):
     """Text that scrolls."""
 
     def compose(self) -> ComposeResult:
@@ -165,6 +177,7 @@ class Export(ModalScreen[str | None]):
         Binding("j", "dismiss('json')", "JSON"),
         Binding("t", "dismiss('test')", "pytest test"),
         Binding("escape", "dismiss(None)", "Back"),
+        Binding("ctrl+c", "app.quit", "Quit"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -182,7 +195,7 @@ _HELP: tuple[tuple[str, frozenset[str], str], ...] = (
         "/",
         frozenset({"slash"}),
         "filter while typing: model:seed team:search error\n"
-        'also -error  "two words"  duration>2  first<0.5  cost>0.01\n'
+        'also -error  "two words"  duration>2  first<=0.5  cost>0.01\n'
         "model region outcome error user team session request\n"
         "or the key of any metadata",
     ),
@@ -204,7 +217,10 @@ _HELP: tuple[tuple[str, frozenset[str], str], ...] = (
 class Help(ModalScreen[None]):
     """What may be typed in a view: of all keys those that do something there."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q", "dismiss", "Back"),
+        Binding("ctrl+c", "app.quit", "Quit"),
+    ]
 
     def __init__(self, active: Set[str]) -> None:
         super().__init__()
@@ -314,10 +330,10 @@ class Watch(App[None]):
     Export > Static, Help > Static { width: auto; max-width: 100%; height: auto; padding: 1 2; background: $panel; border: round $primary; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "view('calls')", "Calls"),
-        Binding("2", "view('now')", "Now"),
-        Binding("3", "view('output')", "Output"),
-        # Before others, so that what is typed ahead is already for the filter.
+        # Before others, so that what is typed ahead is already for the filter, and for that of the right view.
+        Binding("1", "view('calls')", "Calls", priority=True),
+        Binding("2", "view('now')", "Now", priority=True),
+        Binding("3", "view('output')", "Output", priority=True),
         Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse", show=False),
@@ -328,6 +344,8 @@ class Watch(App[None]):
         Binding("question_mark", "help", "Keys", key_display="?"),
         Binding("escape", "leave", "Back", show=False),
         Binding("q", "quit", "Quit"),
+        # As anywhere in a terminal, where no text is selected to be copied. Textual's own only says which key to press.
+        Binding("ctrl+c", "quit", show=False, system=True),
     ]
 
     def __init__(self, source: Source, *, live: bool = True) -> None:
@@ -342,6 +360,7 @@ class Watch(App[None]):
         self._descending = True
         self._by = "model"
         self._status_drawn = ("", "")
+        self._output_drawn: list[str] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="status", markup=False)
@@ -352,7 +371,7 @@ class Watch(App[None]):
                 yield Static(id="heading", markup=False)
                 yield CallRows(id="rows")
                 yield Static(id="empty", markup=False)
-            with VerticalScroll(id="now"):
+            with Scrolled(id="now"):
                 yield Static(id="numbers", markup=False)
             yield Lines(id="output")
         yield Keys()
@@ -374,8 +393,8 @@ class Watch(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if len(self.screen_stack) > 1 and action in _OF_THE_BASE:
             return False
-        if action == "filter":
-            return not isinstance(self.focused, Input)
+        if action in {"filter", "view"} and isinstance(self.focused, Input):
+            return False  # a letter like any other there
         if action == "by":
             return self._view == "now"
         if action in {"sort", "export", "copy", "reverse"}:
@@ -441,7 +460,11 @@ class Watch(App[None]):
 
     def _why_empty(self) -> Text:
         if self._shown:
-            return Text(f"No call fits the filter, of {len(self._shown):,}. escape clears it.", shown.QUIET)
+            typed = self.screen_stack[0].query_one("#filter", Input).value
+            fields = "".join(f"\n\n{_unknown(name)}" for name in unknown_fields(typed, self._shown))
+            return Text(
+                f"No call fits the filter, of {len(self._shown):,}. escape clears it.{fields}", shown.QUIET
+            )
         if not self._live:
             return Text("There are no calls in this file.", shown.QUIET)
         status = self.source.status()
@@ -455,9 +478,11 @@ class Watch(App[None]):
             "In your program:\n\n    import byteplus_trace\n    byteplus_trace.instrument()\n\n",
             ("Spans go here by default. ", shown.QUIET),
             (
-                "An application with a tracer provider of its own\nexports them when that provider does.",
+                "An application with a tracer provider of its own\nexports them when that provider does.\n\n",
                 shown.QUIET,
             ),
+            ("Or see calls of a fake ModelArk, from another terminal:\n\n", shown.QUIET),
+            "    byteplus-trace traffic",
         )
 
     def _draw_status(self) -> None:
@@ -474,11 +499,10 @@ class Watch(App[None]):
             line.append(f"  PAUSED, {max(0, len(self._all) - len(calls)):,} more", f"bold {shown.ODD}")
         text = self.screen_stack[0].query_one("#filter", Input).value
         if text:
-            line.append(
-                f"  filter {plain(text, 40)}: {self.screen_stack[0].query_one(CallRows).total:,}",
-                shown.RESCUED,
-            )
-        notes = Text("  ".join(_notes(status)), shown.ODD)
+            kept = self.screen_stack[0].query_one(CallRows).total
+            line.append(f"  {kept:,} for {plain(text, 40)}", shown.RESCUED)
+        ignored = [f"{plain(term, 40)} cannot be compared" for term in not_followed(text)]
+        notes = Text("  ".join([*ignored, *_notes(status)]), shown.ODD)
         drawn = line.markup, notes.plain
         if drawn != self._status_drawn:
             self._status_drawn = drawn
@@ -513,6 +537,9 @@ class Watch(App[None]):
 
     def _draw_output(self) -> None:
         lines = self.source.output()
+        if lines == self._output_drawn:
+            return  # else who has just left its end would be taken back there
+        self._output_drawn = list(lines)
         output = self.screen_stack[0].query_one("#output", Lines)
         at_end = output.scroll_offset.y >= output.max_scroll_y
         output.show(
@@ -527,10 +554,12 @@ class Watch(App[None]):
     def _filtered(self) -> None:
         with suppress(NoMatches):  # as above
             self.draw()
+            if self._view == "now":
+                self._draw_now()
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.screen.set_focus(self.query_one(CallRows))
+        self.action_view(self._view)
 
     @on(Rows.Chosen)
     def _open(self) -> None:
@@ -548,7 +577,8 @@ class Watch(App[None]):
         self._draw_keys()
 
     def action_filter(self) -> None:
-        self.action_view("calls")
+        if self._view == "output":
+            self.action_view("calls")
         field = self.query_one("#filter", Input)
         field.display = True
         # At once: `focus()` would let keys that are typed ahead go elsewhere.
@@ -557,10 +587,11 @@ class Watch(App[None]):
     def action_leave(self) -> None:
         """Out of the filter, which is cleared; from another view to the calls."""
         field = self.query_one("#filter", Input)
-        if self._view == "calls":
+        typing = self.focused is field
+        if typing or self._view == "calls":
             field.value = ""
             field.display = False
-        self.action_view("calls")
+        self.action_view(self._view if typing else "calls")
 
     def action_sort(self) -> None:
         self._sort = shown.SORTS[(shown.SORTS.index(self._sort) + 1) % len(shown.SORTS)]
@@ -595,6 +626,15 @@ class Watch(App[None]):
         call = self.query_one(CallRows).call
         if call is not None:
             ask_and_export(self, call, self.source.store.family(call.key))
+
+
+def _unknown(field: str) -> str:
+    """What to do about a field of the filter that no call has."""
+    shown_field = plain(field, 40)
+    instead = (
+        f" Compare it: {field}>2, {field}<2." if field in NUMBERS else did_you_mean(field, (*TEXTS, *NUMBERS))
+    )
+    return f"No call has a field {shown_field!r}.{instead}"
 
 
 def _notes(status: Status) -> list[str]:

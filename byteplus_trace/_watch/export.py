@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +37,7 @@ _INPUTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 _CONNECT: Final = frozenset({"ConnectError", "ConnectTimeout"})
 _TIMEOUT: Final = frozenset({"ReadTimeout", "WriteTimeout"})
+_RESET: Final = frozenset({"ReadError", "WriteError"})
 _PATIENCE: Final = 0.5
 """Seconds that the test's client waits where the recorded one ran out of patience."""
 
@@ -104,10 +106,20 @@ def pytest_text(call: Call, spans: list[Span]) -> str:
     sends = list(_sends(call, spans))
     if not sends:
         raise NotReplayableError("Of this call no attempt is held, so its shape is not known: only JSON.")
+    for send, following in pairwise(sends):
+        if (
+            following.cause == "retry"
+            and send.status is None
+            and send.error_type not in {*_CONNECT, *_TIMEOUT}
+        ):
+            # Asked again because the connection was an old one.
+            raise NotReplayableError(
+                "A connection that was reset after an earlier call has no test: only JSON."
+            )
     streams = span.attributes.get(sc.REQUEST_STREAM) is True
     if call.outcome == "cancelled" and not streams:
         raise NotReplayableError("A call that was cancelled before its reply has no test: only JSON.")
-    return _module(call, api, streams, sends, span.count(sc.CHUNKS) or 0)
+    return _module(call, api, streams, sends, span.count(sc.CHUNKS) or 0, span.text(sc.ERROR_TYPE))
 
 
 def _sends(call: Call, spans: list[Span]) -> Iterator[_Send]:
@@ -116,19 +128,25 @@ def _sends(call: Call, spans: list[Span]) -> Iterator[_Send]:
     attempts = [
         span for span in spans if holds_attempt(span) and call.span_id in {span.parent_id, span.span_id}
     ]
+    before = False
     for span in sorted(attempts, key=lambda span: (span.count(sc.HTTP_RESEND_COUNT) or 0, span.start_ns)):
         region = span.text(sc.CLOUD_REGION)
+        cause = span.text(sc.ATTEMPT_CAUSE)
+        if cause == "probe":
+            # In the test no breaker is open before.
+            cause = "fallback" if before else "initial"
+        before = True
         yield _Send(
             target=span.text(sc.TARGET),
             region=region if region in known else known[0],
-            cause=span.text(sc.ATTEMPT_CAUSE),
+            cause=cause,
             status=span.count(sc.HTTP_STATUS),
             error_type=span.text(sc.ERROR_TYPE),
             code=span.text(sc.ERROR_CODE),
         )
 
 
-def _module(call: Call, api: str, streams: bool, sends: list[_Send], chunks: int) -> str:
+def _module(call: Call, api: str, streams: bool, sends: list[_Send], chunks: int, error_type: str) -> str:
     path, example = _INPUTS[api]
     body = {
         "model": call.model or "seed-2-0-lite-260428",
@@ -167,7 +185,7 @@ def _module(call: Call, api: str, streams: bool, sends: list[_Send], chunks: int
         "        (exchange,) = seen.exchanges",
         "",
         f"    assert exchange.outcome == {call.outcome!r}",
-        *([f"    assert exchange.error_type == {sends[-1].error_type!r}"] if call.outcome == "error" else []),
+        *([f"    assert exchange.error_type == {error_type!r}"] if call.outcome == "error" else []),
         *(
             [
                 f"    assert [(each.target, each.cause, each.status) for each in exchange.attempts] == {asserted!r}"
@@ -190,8 +208,9 @@ def _policy(sends: list[_Send]) -> Iterator[str]:
     places = {send.target: send.region for send in sends}
     yield "policy = Policy("
     yield "    targets=["
-    for target, region in places.items():
-        yield f"        Target({target!r}, region={region!r}, base_url=ark.base_url({region!r}), api_key='any'),"
+    for number, (target, region) in enumerate(places.items(), 1):
+        # A key each: one that is refused is left alone at every target that has it.
+        yield f"        Target({target!r}, region={region!r}, base_url=ark.base_url({region!r}), api_key='any-{number}'),"
     yield "    ],"
     yield f"    retry=Retry(per_target={max(per_target.values()) - 1}, base=0.01, budget_ratio=1),"
     yield f"    max_attempts={len(sends)},"
@@ -214,8 +233,9 @@ def _sending(region: str, path: str, streams: bool, outcome: str) -> Iterator[st
 def _faults(sends: list[_Send], streams: bool, chunks: int) -> Iterator[str]:
     for send in sends:
         region = f"ark.region({send.region!r})"
-        # A chunk is an event with output; the stream's first event has none.
-        events = max(1, chunks)
+        # A chunk is an event with output; the stream's first event has none. A stream with output never moves, so
+        # only the last one had any.
+        events = max(1, chunks) if send is sends[-1] else 0
         match send:
             case _Send(status=int(status), code=code) if status >= 400:
                 yield f"{region}.fails({status}, {f'code={code!r}, ' if code else ''}times=1)"
@@ -237,8 +257,9 @@ def _faults(sends: list[_Send], streams: bool, chunks: int) -> Iterator[str]:
                 yield f"{region}.errors_in_stream(after_events={events}, code={code!r}, times=1)"
             case _Send(error_type=error) if streams and error in _TIMEOUT:
                 yield f"{region}.hangs(after_events={events}, times=1)"
-            case _Send() if streams:
-                yield f"{region}.cuts(after_events={events}, times=1)"
+            case _Send(error_type=error) if streams:
+                reset = "reset=True, " if error in _RESET else ""
+                yield f"{region}.cuts(after_events={events}, {reset}times=1)"
             case _:
                 raise NotReplayableError(
                     f"A reply that failed with {send.error_type} has no test: only JSON."

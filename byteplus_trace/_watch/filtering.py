@@ -7,17 +7,18 @@ Terms stand side by side and all of them must hold. Case does not count.
     error           the call failed
     model:seed      the field has this text in it; also a metadata key
     team:"a b"      with blanks
-    duration>2      a number is above, or with < below
+    duration>2      a number is above, or with < below; also >= and <=
     -error          the term does not hold
 
 Nothing that can be typed is a mistake: a term that is not complete yet, such as `model:` or
-`cost>`, holds for every call.
+`cost>`, holds for every call, and so does a comparison that cannot be made, which the view names.
 """
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from .calls import Call
@@ -50,8 +51,13 @@ NUMBERS: Final[dict[str, Callable[[Call], float | None]]] = {
 }
 
 _TERM: Final = re.compile(
-    r"""(?P<no>-?)(?:(?P<name>[^\s:<>"]+)(?P<how>[:<>]))?(?:"(?P<quoted>[^"]*)"?|(?P<bare>\S*))"""
+    r"""(?P<no>-?)(?:(?P<name>[^\s:<>"]+)(?P<how>:|[<>]=?))?(?:"(?P<quoted>[^"]*)"?|(?P<bare>\S*))"""
 )
+
+
+_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
 
 
 def filter_of(text: str) -> Filter | None:
@@ -64,10 +70,36 @@ def filter_of(text: str) -> Filter | None:
     return lambda call: all(term(call) for term in terms)
 
 
-def _term(found: re.Match[str]) -> Filter | None:
-    name, how = (found["name"] or "").lower(), found["how"]
+def not_followed(text: str) -> list[str]:
+    """The comparisons in it that are complete and cannot be made, such as `size>3` or `duration>2s`."""
+    return [
+        found[0]
+        for found in _TERM.finditer(text)
+        if found["how"] in _COMPARE and _sought(found) and _term(found) is None
+    ]
+
+
+def unknown_fields(text: str, calls: Sequence[Call]) -> list[str]:
+    """The fields that it asks for and none of these calls has, metadata included."""
+    asked = (
+        found["name"].lower() for found in _TERM.finditer(text) if found["how"] == ":" and _sought(found)
+    )
+    unknown = [name for name in asked if name not in TEXTS]
+    if not unknown:
+        return []
+    metadata = {key.lower() for call in calls for key, _ in call.metadata}
+    return [name for name in unknown if name not in metadata]
+
+
+def _sought(found: re.Match[str]) -> str:
+    """What a term looks for; nothing while it is not complete."""
     sought = (found["quoted"] if found["quoted"] is not None else found["bare"]).lower()
-    if not sought.strip(":<>"):
+    return sought if sought.strip(":<>=") else ""
+
+
+def _term(found: re.Match[str]) -> Filter | None:
+    name, how, sought = (found["name"] or "").lower(), found["how"], _sought(found)
+    if not sought:
         return None
     holds = (
         _anywhere(sought)
@@ -105,10 +137,10 @@ def _compared(name: str, how: str, sought: str) -> Filter | None:
         return None
     if read is None:
         return None
-    above = how == ">"
+    compare = _COMPARE[how]
 
     def holds(call: Call) -> bool:
         value = read(call)
-        return value is not None and (value > bound if above else value < bound)
+        return value is not None and compare(value, bound)
 
     return holds

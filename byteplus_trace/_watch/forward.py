@@ -73,7 +73,8 @@ class Forward:
         """What does not work; None where all does."""
         if self._failure is None and not self.dropped:
             return None
-        waiting = f"{len(self._waiting)} requests wait, " if self._waiting else ""
+        count = len(self._waiting)
+        waiting = f"{count} request{' waits' if count == 1 else 's wait'}, " if count else ""
         why = f": {self._failure}" if self._failure is not None else ""
         return f"forwarding to {shown_url(self._url)}{why} ({waiting}{self.dropped} dropped)"
 
@@ -133,7 +134,8 @@ class Forward:
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # An exception's text may have the URL with what is secret in it.
-            self._failure = type(error).__name__
+            unheard = isinstance(error, aiohttp.ClientConnectorError)
+            self._failure = "nobody listens" if unheard else type(error).__name__
             return True
         if status < 300:
             self.sent += 1

@@ -81,6 +81,7 @@ def kept(path: Path, most: int) -> tuple[list[tuple[Span, bytes]], int]:
         SettingError: it cannot be read, or is something else.
     """
     try:
+        path.open("rb").close()  # SQLite does not say why it cannot open a file
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
             _check(path, file)
             rows = file.execute(
@@ -88,6 +89,8 @@ def kept(path: Path, most: int) -> tuple[list[tuple[Span, bytes]], int]:
                 (_LARGEST, most),
             ).fetchall()
             whole: int = file.execute("SELECT count(*) FROM spans").fetchone()[0]
+    except OSError as error:
+        raise SettingError(f"--open {path}: cannot be read: {error.strerror}.") from error
     except sqlite3.Error as error:
         raise SettingError(f"--open {path}: cannot be read: {_why(error)}.") from error
     spans: list[tuple[Span, bytes]] = []

@@ -245,8 +245,8 @@ def summary(call: Call) -> list[Text]:
     sign, colour = SIGNS.get(call.outcome, ("?", ODD))
     first = Text.assemble(
         (f"{sign} {plain(call.outcome, 40)}", colour),
-        f"  {plain(call.operation, 60)} {plain(call.model, 80)}  ",
-        (f"{plain(call.region, 40)}  {clock(call.start_ns, 3)}  {seconds(call.seconds)}", ""),
+        f"  {seconds(call.seconds)}  {plain(call.operation, 60)} {plain(call.model, 80)}  ",
+        f"{plain(call.region, 40)}  {clock(call.start_ns, 3)}",
     )
     lines = [first]
     facts = [
@@ -362,6 +362,10 @@ _KINDS: Final[dict[tree.Kind, str]] = {
 }
 
 
+# A terminal of 80, without what surrounds the details and their scrollbar.
+_TREE_WIDTH: Final = tree.WIDTH - 3
+
+
 def _tree(call: Span, around: Sequence[Span]) -> Iterator[Text]:
     attempts = sorted(
         (span for span in around if is_attempt(span) and span.parent_id == call.span_id),
@@ -371,7 +375,7 @@ def _tree(call: Span, around: Sequence[Span]) -> Iterator[Text]:
     if not nodes and holds_attempt(call):
         nodes = [tree.Node(call.text(sc.HTTP_METHOD), call.attributes, call.seconds)]
     for line in tree.lines(_node(call, nodes)):
-        yield Text(tree.plain(line), _KINDS[line.kind])
+        yield Text(tree.plain(line, _TREE_WIDTH), _KINDS[line.kind])
 
 
 def _node(span: Span, attempts: Sequence[tree.Node] = ()) -> tree.Node:

@@ -34,6 +34,16 @@ _POLICY = (
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'"
 )
 
+# What the page of textual-serve lacks: a name for its tab, and keys that work before the first click.
+_HEAD = """<title>byteplus-trace watch</title>
+<script>
+new MutationObserver((_, found) => {
+  const keys = document.querySelector("body.-first-byte #terminal .xterm-helper-textarea");
+  if (keys) { found.disconnect(); keys.focus(); }
+}).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
+</script>
+</head>"""
+
 
 class LoopbackServer(Server):
     """textual-serve's, behind the same checks as the receiver, with addresses that the page itself asked for."""
@@ -46,6 +56,8 @@ class LoopbackServer(Server):
     @web.middleware
     async def _with_policy(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
+        if request.path == "/" and isinstance(response, web.Response) and response.text:
+            response.text = response.text.replace("</head>", _HEAD, 1)
         if not response.prepared:
             response.headers["Content-Security-Policy"] = _POLICY
             response.headers["X-Content-Type-Options"] = "nosniff"

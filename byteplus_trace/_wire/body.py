@@ -136,7 +136,7 @@ class Body:
             if sse is None:
                 return False
             # One event without a name in a part of its own, as nearly all are, is seen here: calling `sse` for
-            # it takes a tenth of all that watching it does.
+            # it takes as much as all else that watching it does, 2% of a chunk of the SDK's.
             lines = part.splitlines() if sse.idle else ()
             if len(lines) == 2 and lines[0][:6] == b"data: " and not lines[1] and part[-1] == LF:
                 events = [("", lines[0][6:])]
@@ -298,8 +298,10 @@ def _error_of_refusal(body: bytes) -> WireError | None:
 def bounded(answer: Answer) -> Answer:
     """The answer, its names cut: a server may send any of them as long as it likes."""
     reasons = answer.finish_reasons
-    # Nearly none is long: to see that without a loop of our own saves 0.2% of a call of the SDK's.
-    if max(map(len, filter(None, (*_names_of(answer), *reasons))), default=0) <= LONGEST_NAME:
+    for each in (*_names_of(answer), *reasons):
+        if each is not None and len(each) > LONGEST_NAME:
+            break
+    else:
         return answer
     long: dict[str, Any] = {
         name: value[:LONGEST_NAME]

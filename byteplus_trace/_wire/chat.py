@@ -180,7 +180,7 @@ class ChatReader:
         self._complete = False
 
     def event(self, name: str, data: bytes) -> int:
-        try:  # not `_chunk.read`: it takes a quarter as long again, and this is nearly all of what is ever read
+        try:  # not `_chunk.read`: calling it takes 2% of what watching a chunk does
             chunk = _decode_chunk(data)
         except UNREADABLE:
             if data == DONE:

@@ -1,5 +1,6 @@
 """`byteplus-trace doctor` for an environment, and for an application."""
 
+import io
 import re
 import sys
 import threading
@@ -321,6 +322,17 @@ class TestAnApplication:
         assert "go to the application's opentelemetry.sdk.trace.TracerProvider" in found["spans", "ok"]
         assert "5ecret" not in capsys.readouterr().out
 
+    @pytest.mark.parametrize("encoding", ["cp1252", "ascii", None])
+    def test_a_name_that_the_output_cannot_write_is_no_exception(self, instrument, sg, monkeypatch, encoding):
+        instrument(policy=Policy([Target("東京", region="ap-southeast-1", base_url=sg, api_key="k")]))
+        out = encoding and io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr("sys.stdout", out)
+
+        report = byteplus_trace.doctor()
+
+        assert "fallback over 東京" == self.found(report)["policy", "ok"]
+        assert out is None or b"fallback over ??" in out.buffer.getvalue()
+
     def test_known_codes_statuses_and_exceptions_are_no_news(self, instrument, library, ark, sg):
         instrument()
         region = ark.region("ap-southeast-1")
@@ -438,3 +450,15 @@ def test_a_meter_provider_whose_processes_overwrite_each_other_is_named(monkeypa
 
 def test_without_a_meter_provider_nothing_is_found():
     assert [] == list(_meter_provider(Surroundings({})))
+
+
+@pytest.mark.parametrize("columns", range(70, 110))
+def test_a_command_is_not_cut_at_its_hyphens(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    advice = (
+        "start Jaeger (byteplus-trace dashboards DIR, then docker-compose -f DIR/compose.yaml up), or not"
+    )
+
+    lines = str(Report([Finding("warn", "spans", "nobody listens", advice)])).splitlines()
+
+    assert [] == [line for line in lines if line.endswith("-")]

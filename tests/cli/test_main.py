@@ -1,5 +1,6 @@
 """What every command shares: help, exit statuses, faults that are sentences."""
 
+import os
 import subprocess
 import sys
 
@@ -30,6 +31,72 @@ def test_a_choice_that_is_nearly_one_is_named(arguments, meant, capsys):
 
     assert 2 == ended.value.code
     assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["watch", "--port", "70000"], "'70000': a port is a number from 0 to 65535"),
+        (["simulate", "--port", "-1"], "'-1': a port is a number from 0 to 65535"),
+        (["simulate", "--port", "http"], "'http': a port is a number from 0 to 65535"),
+        (["traffic", "--metrics-port", "80000"], "'80000': a port is a number from 0 to 65535"),
+        (["simulate", "--for", "inf"], "'inf': write seconds, such as 0.5"),
+        (["simulate", "--delay", "-1"], "'-1': write seconds, such as 0.5"),
+        (["simulate", "--between", "1s"], "'1s': write seconds, such as 0.5"),
+        (["simulate", "--outage", "eu-west-1@0-inf"], "write REGION@FROM-TO in seconds"),
+        (["doctor", "--timeout", "nan"], "'nan': write seconds, such as 0.5"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused(arguments, reason, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert 2 == ended.value.code
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "meant"),
+    [
+        (["doctor", "--ofline"], "usage: byteplus-trace doctor", " Did you mean '--offline'?"),
+        (["simulate", "--outages", "x", "--", "python"], "usage: byteplus-trace simulate", " Did you mean '--outage'?"),
+        (["config", "check", "--strct", "FILE"], "usage: byteplus-trace config", ""),
+        (["demo", "-x"], "usage: byteplus-trace demo", ""),
+        (["--wtach"], "usage: byteplus-trace [-h]", ""),
+    ],
+)  # fmt: skip
+def test_an_option_that_is_not_known_is_answered_by_its_command(arguments, usage, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert 2 == ended.value.code
+    err = capsys.readouterr().err
+    assert err.startswith(usage)
+    assert err.endswith(f".{meant}\n")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize(
+    ("command", "written", "shown"),
+    [
+        (["config", "check"], '[[targets]]\nname = "東京"\nregion = "eu-west-1"', "1. ??"),
+        (["prices", "--file"], '[[price]]\nids = ["東京"]\nimage = 1', "\n??"),
+    ],
+)
+def test_a_name_that_the_console_cannot_write_is_no_traceback(tmp_path, encoding, command, written, shown):
+    file = tmp_path / "file.toml"
+    file.write_text(written, encoding="utf-8")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "byteplus_trace", *command, str(file)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert shown in ended.stdout
 
 
 def test_help_names_every_command(capsys):

@@ -9,9 +9,26 @@ def test_every_price_has_its_age_and_source(capsys):
     assert 0 == main(["prices"])
 
     out = capsys.readouterr().out
-    assert re.search(r"^seed-1-6 .*0\.25 .*\d{4}-\d\d-\d\d +\d+ days  \S+", out, re.MULTILINE)
-    assert re.search(r"^seedream-4-5 +0\.04 ", out, re.MULTILINE)
+    (number,) = re.findall(r"^seed-1-6 \(to 128,000 in\) +0\.25 .*  \[(\d+)\]$", out, re.MULTILINE)
+    assert re.search(rf"^\[{number}\] read \d{{4}}-\d\d-\d\d \(\d+ days? ago\): \S+", out, re.MULTILINE)
+    assert re.search(r"^seedream-4-5 +0\.04  ", out, re.MULTILINE)
     assert re.search(r"last checked on \d{4}-\d\d-\d\d \(\d+ days ago\)", out)
+
+
+def test_the_table_fits_an_ordinary_terminal_and_names_each_source_once(capsys):
+    assert 0 == main(["prices"])
+
+    _, rows, sources, _ = capsys.readouterr().out.split("\n\n")
+    assert [] == [line for line in rows.splitlines() if len(line) > 80]
+    texts = [line.partition("] ")[2] for line in sources.splitlines()]
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_price_beyond_a_tier_says_so(capsys):
+    assert 0 == main(["prices", "seed-2-0-pro-260328"])
+
+    names = re.findall(r"^seed-2-0-pro-260328 \((.+?)\)", capsys.readouterr().out, re.MULTILINE)
+    assert ["to 128,000 in", "beyond"] == names
 
 
 def test_some_models_alone(capsys):
@@ -26,7 +43,7 @@ def test_a_dated_model_has_the_price_of_every_date(capsys):
     assert 0 == main(["prices", "seed-2-0-lite-260428"])
 
     out = capsys.readouterr().out
-    assert re.search(r"^seed-2-0-lite .*0\.5 ", out, re.MULTILINE)
+    assert re.search(r"^seed-2-0-lite \(beyond\) .*0\.5 ", out, re.MULTILINE)
     assert "seed-2-0-mini" not in out
 
 
@@ -46,7 +63,8 @@ def test_the_users_own_come_first(tmp_path, capsys, monkeypatch):
 
     assert 0 == main(["prices", "--file", str(file)])
     out = capsys.readouterr().out
-    assert re.match(rf"mine +0\.5  - +-  {re.escape(str(file))}$", out.splitlines()[3])
+    assert re.match(r"mine +0\.5  \[1\]$", out.splitlines()[3])
+    assert f"\n[1] {file}\n" in out
     assert "10% off" in out
 
     monkeypatch.setenv("BYTEPLUS_TRACE_PRICES", str(file))

@@ -98,6 +98,14 @@ def test_a_region_that_is_not_simulated_is_refused_and_not_called(simulate):
     assert "Add --region cn-beijing" in ended.stderr
 
 
+def test_it_says_so_in_one_line(simulate):
+    ended = simulate("import sys\n" * 100)
+
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("byteplus-trace: ModelArk is simulated on this machine for: ")
+    assert len(line) < 160
+
+
 def test_the_programs_exit_status_is_the_commands(simulate):
     assert 7 == simulate("import sys; sys.exit(7)").returncode
 
@@ -135,6 +143,7 @@ def test_what_the_readme_prints_runs(simulate):
     [
         (["simulate", "--", "no-such-program"], "no-such-program cannot be run"),
         (["simulate", "--for", "1", "--", "true"], "--for stops the service"),
+        (["simulate", "--region", "ap-southeast1", "--", "true"], "Did you mean 'ap-southeast-1'?"),
         (["simulate", "--region", "ap-southeast-1", "--fault", "eu-west-1:503", "--", "true"], "no region 'eu-west-1'"),
         (["demo", "--", "true"], "can run a program"),
         (["simulate", "python", "my app.py"], "follows '--': byteplus-trace simulate -- python 'my app.py'"),

@@ -7,6 +7,7 @@ from contextlib import suppress
 import anyio
 import pytest
 from opentelemetry import context, trace
+from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
@@ -422,51 +423,101 @@ def test_nothing_leads_to_a_call_that_was_not_kept(http, instrument, recorded, s
     assert {} == exemplars(recorded)
 
 
-def test_what_is_logged_while_a_call_is_sent_has_the_calls_span(http, instrument, recorded, sg, library):
-    """There is no other yet."""
-    current = []
-
-    def note(_request):
-        current.append(trace.get_current_span().get_span_context().span_id)
-
+def while_sent(http, library, ask):
+    """A list that gets what `ask` returns during each send."""
+    found = []
     if http.colour == "sync":
 
-        class Noting(library.HTTPTransport):
+        class Asking(library.HTTPTransport):
             def handle_request(self, request):
-                note(request)
+                found.append(ask())
                 return super().handle_request(request)
 
     else:
 
-        class Noting(library.AsyncHTTPTransport):
+        class Asking(library.AsyncHTTPTransport):
             async def handle_async_request(self, request):
-                note(request)
+                found.append(ask())
                 return await super().handle_async_request(request)
 
+    http.options["transport"] = Asking()
+    return found
+
+
+def test_what_is_logged_while_a_call_is_sent_has_the_calls_span(http, instrument, recorded, sg, library):
+    """There is no other yet."""
+    current = while_sent(http, library, lambda: trace.get_current_span().get_span_context().span_id)
     instrument(attempt_spans="when_retried")
 
-    http.options["transport"] = Noting()
     http.post(sg + "/chat/completions", CHAT)
 
     assert [recorded.one.context.span_id] == current
 
 
 class RaisesForAttempts(SpanProcessor):
+    """Raises for the first spans of attempts, as many as `times` says."""
+
+    def __init__(self, times=1_000):
+        self.times = times
+
     def on_start(self, span, parent_context=None):
-        if span.name == "POST":
+        if span.name == "POST" and self.times:
+            self.times -= 1
             raise RuntimeError("no attempts here")
 
 
-def test_attempts_that_cannot_be_recorded_cost_the_call_nothing(http, instrument, recorded, ark, policy):
-    guard.strict = False
-    recorded.provider = TracerProvider(shutdown_on_exit=False)
-    recorded.provider.add_span_processor(RaisesForAttempts())
-    recorded.provider.add_span_processor(SimpleSpanProcessor(recorded.exporter))
+@pytest.fixture
+def raising(recorded):
+    """raising(times): a provider that raises for so many spans of attempts."""
+
+    def make(times=1_000):
+        guard.strict = False
+        recorded.provider = TracerProvider(shutdown_on_exit=False)
+        recorded.provider.add_span_processor(RaisesForAttempts(times))
+        recorded.provider.add_span_processor(SimpleSpanProcessor(recorded.exporter))
+        return recorded.provider
+
+    return make
+
+
+def test_attempts_that_cannot_be_recorded_cost_the_call_nothing(
+    http, instrument, recorded, ark, policy, raising
+):
     ark.region(SG).fails(503)
-    instrument(attempt_spans="when_retried", policy=policy(), tracer_provider=recorded.provider)
+    instrument(attempt_spans="when_retried", policy=policy(), tracer_provider=raising())
 
     assert 200 == post_chat(http, ark.region(SG)).status_code
 
     (call,) = recorded.spans
     assert "rescued_fallback" == call.attributes["byteplus.modelark.outcome"]
     assert 2 == recorded.series("modelark_telemetry_errors_total", where="opening the attempt span")
+
+
+@pytest.mark.parametrize("when", ["always", "when_retried"])
+def test_the_times_of_an_attempt_that_cannot_be_recorded_lead_to_the_call(
+    http, instrument, recorded, ark, policy, raising, when
+):
+    """And those of the next one to its own span."""
+    ark.region(SG).fails(503)
+    instrument(attempt_spans=when, policy=policy(), tracer_provider=raising(times=1))
+
+    post_chat(http, ark.region(SG))
+
+    (second,) = recorded.attempts
+    assert {"sg": recorded.one.context.span_id, "eu": second.context.span_id} == {
+        sample.labels["target"]: int(sample.exemplar.labels["span_id"], 16)
+        for family in recorded.registry.collect()
+        for sample in family.samples
+        if sample.exemplar and sample.name == "modelark_attempt_duration_seconds_bucket"
+    }
+
+
+def test_a_send_has_no_span_of_opentelemetrys_where_its_own_cannot_be_recorded(
+    http, instrument, recorded, sg, library, raising
+):
+    others_record = while_sent(http, library, is_http_instrumentation_enabled)
+    instrument(tracer_provider=raising())
+
+    http.post(sg + "/chat/completions", CHAT)
+
+    assert [False] == others_record

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, Samp
 from opentelemetry.trace import SpanKind, StatusCode
 
 import byteplus_trace
+from byteplus_trace import SettingError
 
 CHAT = {"model": "seed-1-6-250915", "messages": [{"role": "user", "content": "Name three rivers."}]}
 STREAMED_CHAT = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
@@ -491,6 +492,25 @@ def test_an_explicit_transport_and_the_patch_tell_a_call_once(instrument, record
 
     assert 1 == len(recorded.logical)
     assert 1 == len(recorded.attempts)
+
+
+@pytest.mark.parametrize("kind", ["", "Async"])
+@pytest.mark.parametrize("wrong", ["a client", "a class", "a text", "the other colour"])
+def test_what_is_no_transport_is_refused_before_any_call(library, kind, wrong):
+    module = byteplus_trace if library.__name__ == "httpx" else byteplus_trace.httpx2
+    other = "" if kind else "Async"
+    transport = {
+        "a client": getattr(library, f"{kind}Client")(),
+        "a class": getattr(library, f"{kind}HTTPTransport"),
+        "a text": "https://ark.private.example/api/v3",
+        "the other colour": getattr(library, f"{other}HTTPTransport")(),
+    }[wrong]
+
+    with pytest.raises(
+        SettingError,
+        match=rf"^{kind}ModelArkTransport\(\) wraps a transport, such as {library.__name__}\.{kind}HTTPTransport\(\), not ",
+    ):
+        getattr(module, f"{kind}ModelArkTransport")(transport)
 
 
 def test_uninstrument_puts_everything_back(recorded, ark, sg, library):

@@ -122,6 +122,17 @@ def test_a_chunked_request_body_is_read(client, sg):
     assert {"model": "m", "text": "hello world"} == sg.requests[0].json
 
 
+@pytest.mark.parametrize("status", ["503", 200, 600])
+def test_a_failure_has_the_status_of_one(sg, status):
+    with pytest.raises(ValueError, match="write a status from 400 to 599, such as 503"):
+        sg.fails(status)
+
+
+def test_one_region_is_a_list_of_one():
+    with pytest.raises(TypeError, match=r"regions='eu-west-1': write a list, such as \['eu-west-1'\]"):
+        ModelArk("eu-west-1")
+
+
 def test_nonsense_is_refused_with_the_fix(ark, sg):
     with pytest.raises(LookupError, match="it has: ap-southeast-1, eu-west-1"):
         ark.region("eu-wst")

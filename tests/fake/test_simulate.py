@@ -72,7 +72,7 @@ def test_simulate_explains_a_wrong_argument(arguments, advice, capsys):
     assert advice in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("port", ["taken", "65535", "99999", "-1"])
+@pytest.mark.parametrize("port", ["taken", "65535"])
 def test_simulate_explains_a_port_that_cannot_be_had(ark, port, capsys):
     """65535 is one port; the second region's would be the next."""
     taken = str(ark.region(SG).port)

@@ -118,7 +118,7 @@ class World:
                 why_it_stays(sent),
                 origin,
                 replayable=replayable,
-                body_params=lambda: body or {},
+                body_params=body if callable(body) else lambda: body or {},
                 file_ids=lambda: files,
             ),
             prior,

@@ -180,3 +180,18 @@ def test_what_else_is_refused(message):
         load(WRONG[message])
 
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("https://ark.eu-west.bytepluses.com/api/v3", "eu-west-1"),
+        ("https://ark.private.example/api/v3", "ap-southeast-1"),
+    ],
+)
+def test_a_public_host_says_its_region(host, region):
+    policy = Policy.load(
+        {"strategy": {"mode": "fallback"}, "targets": [{"provider": "byteplus", "custom_host": host}]}
+    )
+
+    assert [region] == [target.region for target in policy.leaves]

@@ -820,6 +820,30 @@ def test_conditions_choose_the_target(world, target, call):
     assert ["sg"] == world(policy).play(call(), CONNECT).targets
 
 
+def test_a_body_is_parsed_once_for_all_conditions(world, target, call):
+    """And not at all where they ask for something else: it may have megabytes."""
+    policy = Policy(
+        targets=[target("sg"), target("eu")],
+        mode="conditional",
+        conditions=[
+            Condition({"metadata.plan": "paid"}, "eu"),
+            Condition({"params.size": {"$gt": 5, "$lt": 9}}, "eu"),
+            Condition({"params.quality": "high"}, "eu"),
+        ],
+        default="sg",
+    )
+    parsed = []
+
+    def body():
+        parsed.append("parsed")
+        return {"size": 1, "quality": "low"}
+
+    assert ["eu"] == world(policy).play(call(metadata={"plan": "paid"}), body=body).targets
+    assert [] == parsed
+    assert ["sg"] == world(policy).play(call(), body=body).targets
+    assert ["parsed"] == parsed
+
+
 def test_a_group_moves_by_its_own_statuses_and_the_outer_by_its_own(world, target, call):
     inner = Group([target("a"), target("b")], on_status_codes={429})
     policy = Policy(targets=[inner, target("eu")], on_status_codes={503}, retry=ONCE)

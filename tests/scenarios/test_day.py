@@ -366,6 +366,30 @@ def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(
     assert "rivers" not in caplog.text
 
 
+def test_a_breaker_that_closed_too_soon_is_a_warning_when_it_opens_again(
+    instrument, recorded, sg, call, policy, caplog, monkeypatch
+):
+    """A streamed probe is answered, and then its stream breaks: where only warnings are kept, they still alternate."""
+    later = 0.0
+    monkeypatch.setattr(router, "clock", lambda: time.monotonic() + later)
+    sg.fails(503)
+    instrument(policy=policy(retry=Retry(per_target=0), breaker=Breaker(consecutive=2, open=15)))
+    caplog.clear()
+
+    with caplog.at_level(logging.WARNING, "byteplus_trace"):
+        for _ in range(3):
+            call()
+        sg.recovers()
+        sg.errors_in_stream(after_events=4, code="InternalServiceError", times=1)
+        later = 20.0
+        call({**CHAT, "stream": True})
+        later = 120.0
+        call()
+
+    log = [record.message for record in caplog.records if record.name == "byteplus_trace"]
+    assert ["opens", "closes", "opens", "closes"] == [line.split()[7].strip(":") for line in log]
+
+
 def test_the_log_says_when_no_target_is_left(instrument, recorded, sg, eu, call, policy, caplog):
     sg.fails(503)
     eu.fails(503)

@@ -201,14 +201,15 @@ def test_token_histograms_are_recorded_when_asked_for_and_of_embeddings_always(r
 def test_models_are_bounded(reader, provider, exchange):
     sink = MeterSink(Meters(provider), max_models=2)
     for n in range(9):
-        sink.record(exchange(model=f"ep-{n}"))
+        sink.record(exchange(model=f"ep-{n}", usage=Usage(10, 2)))
+    metrics = recorded(reader)
 
-    assert {
-        point.attributes["gen_ai.request.model"] for point in recorded(reader)[INFERENCE + "duration"]
-    } == {
-        "ep-0",
-        "ep-1",
-        "other",
+    assert {"ep-0": 1, "ep-1": 1, "other": 7} == {
+        point.attributes["gen_ai.request.model"]: point.count for point in metrics[INFERENCE + "duration"]
+    }
+    assert {"ep-0": 10, "ep-1": 10, "other": 70} == {
+        point.attributes["gen_ai.request.model"]: point.value
+        for point in metrics[INFERENCE + "usage.input_tokens"]
     }
 
 

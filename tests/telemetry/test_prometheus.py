@@ -615,6 +615,7 @@ print(serve(9464, "203.0.113.1"))
         "ERROR:byteplus_trace:Metrics are not served: port 9464 of 203.0.113.1 cannot be had"
     )
     assert "PROMETHEUS_MULTIPROC_DIR" not in line
+    assert line.endswith("Give another metrics_addr, such as 127.0.0.1.")
 
 
 def test_a_directory_that_is_named_after_the_client_was_imported_is_refused(registry, monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from byteplus_trace._cli.findings import Finding, Report
 from byteplus_trace._facts import Answer, Attempt, Call, Content, Exchange, Images, Skip, Usage, WireError
 from byteplus_trace._telemetry.console import show
 from byteplus_trace._telemetry.tree import Node, lines, node_of, plain
@@ -153,16 +154,24 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_has_colours_unless_they_are_not_wanted(monkeypatch):
+@pytest.mark.parametrize(
+    ("variable", "value", "coloured"),
+    [
+        ("NO_COLOR", "1", False),
+        ("NO_COLOR", "", True),  # as https://no-color.org has it
+        ("TERM", "dumb", False),
+        ("TERM", "xterm", True),
+    ],
+)
+def test_a_terminal_has_colours_unless_they_are_not_wanted(monkeypatch, variable, value, coloured):
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("TERM", raising=False)
+    monkeypatch.setenv(variable, value)
     monkeypatch.setattr(sys, "stdout", Terminal())
-    show(exchange())
-    assert "\x1b[1m" in sys.stdout.getvalue()
 
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(sys, "stdout", Terminal())
     show(exchange())
-    assert "\x1b" not in sys.stdout.getvalue()
+    assert coloured == ("\x1b[1m" in sys.stdout.getvalue())
+    assert coloured == ("\x1b[" in str(Report([Finding("warn", "spans", "nobody listens")])))
 
 
 def test_an_output_that_cannot_draw_branches_gets_the_words(monkeypatch):

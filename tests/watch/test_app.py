@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("textual", reason="the extra 'watch' is not installed")
 
+from textual import events
 from textual.widgets import ContentSwitcher, Input, Static
 
 from byteplus_trace._watch.app import BarRows, CallRows, Export, Help, Keys, OneCall, Watch
@@ -215,13 +216,62 @@ def test_the_filter_works_while_it_is_typed(source):
         assert 2 == len(models(app))
         await pilot.press(*" error")
         assert 1 == len(models(app))
-        assert "filter team:search error: 1" in screen_text(app)
+        assert "3 calls  ✗ 1 failed  1 for team:search error" in screen_text(app)
         await pilot.press(*" xyz")
         await pilot.pause()
         assert "No call fits the filter, of 3" in screen_text(app)
         await pilot.press("escape")
         assert 3 == len(models(app))
         assert "" == app.query_one("#filter", Input).value
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("duration>2s", "duration>2s cannot be compared"),
+        ("modle:seed", "No call has a field 'modle'. Did you mean 'model'?"),
+        ("duration:2", "No call has a field 'duration'. Compare it: duration>2, duration<2."),
+        ("tier:gold", "No call has a field 'tier'."),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_so_says_so(source, typed, shown):
+    @drive(source)
+    async def _(app, pilot):
+        await pilot.press("slash", *typed)
+        await pilot.pause()
+        assert shown in screen_text(app)
+
+
+def test_the_filter_of_now_is_typed_in_now(source):
+    @drive(source, live=False)
+    async def _(app, pilot):
+        await pilot.press("2", "slash", *"team:shop")
+        await pilot.pause()
+        assert "now" == app.query_one(ContentSwitcher).current
+        assert re.search(r"skylark-embedding +1 ", screen_text(app))
+        assert "seed-2-0" not in screen_text(app)
+        await pilot.press("enter", "b")
+        assert re.search(r"^ ?region +calls", screen_text(app), re.MULTILINE)
+        await pilot.press("slash", "escape")
+        await pilot.pause()
+        assert "now" == app.query_one(ContentSwitcher).current
+        assert "" == app.query_one("#filter", Input).value
+        assert "search" not in screen_text(app)
+        await pilot.press("escape")
+        assert "calls" == app.query_one(ContentSwitcher).current
+
+
+@pytest.mark.parametrize(("view", "name"), [("1", "calls"), ("2", "now")])
+def test_a_view_and_a_filter_may_be_typed_at_once(source, view, name):
+    """As over a slow connection, where keys arrive together."""
+
+    @drive(source)
+    async def _(app, pilot):
+        await pilot.press("1" if view == "2" else "2")
+        for key, letter in ((view, view), ("slash", "/"), ("2", "2"), ("x", "x")):
+            app.post_message(events.Key(key, letter))
+        await pilot.pause(0.1)
+        assert (name, "2x") == (app.query_one(ContentSwitcher).current, app.query_one("#filter", Input).value)
 
 
 def test_keys_typed_into_the_filter_are_no_commands(source):
@@ -231,6 +281,15 @@ def test_keys_typed_into_the_filter_are_no_commands(source):
         assert "qpse/12" == app.query_one("#filter", Input).value
         await pilot.press("enter")
         assert app.focused is app.query_one(CallRows)
+
+
+@pytest.mark.parametrize("keys", ["", "2", "slash", "enter", "e", "question_mark", "enter e"])
+def test_ctrl_c_quits_from_everywhere(source, keys):
+    @drive(source)
+    async def _(app, pilot):
+        await pilot.press(*keys.split(), "ctrl+c")
+        await pilot.pause()
+        assert app._exit
 
 
 def test_rows_are_sorted_by_any_column(source):
@@ -368,6 +427,38 @@ def test_one_call_has_its_waterfall_events_attributes_and_conversation(source, s
         assert app.focused is app.screen.query_one("#details")
         await pilot.press("escape")
         assert not isinstance(app.screen, OneCall)
+
+
+def test_a_terminal_of_80_has_room_for_the_tree_of_a_call(make):
+    spans = make.spans(make.attempt(2, 1, at=1), make.call(1, at=1, outcome="rescued_fallback"))
+
+    @drive(Held(*spans))
+    async def _(app, pilot):
+        await pilot.press("enter")
+        await pilot.pause()
+        assert re.search(r"└─ POST.* ms  ap-southeast-1 *▁*", screen_text(app))
+        assert re.search(r"chat seed-2-0-lite-260428 .* ms  rescued_fallback *", details(app))
+        assert all(
+            len(line) <= 77 for line in details(app).splitlines() if "─ POST" in line or "rescued" in line
+        )
+
+
+@pytest.mark.parametrize("view", ["details", "output", "now"])
+def test_all_that_scrolls_is_moved_by_the_same_keys(source, view):
+    source._status = {"program": "app.py runs"}
+    source.lines = [f"line {number}" for number in range(100)]
+
+    @drive(source, (80, 12))
+    async def _(app, pilot):
+        await pilot.press(*{"details": ["enter", "tab"], "output": ["3"], "now": ["2"]}[view])
+        await pilot.pause()
+        scrolled = app.screen.query_one(f"#{view}")
+        for keys, top in (("g", 0), ("j j", 2), ("k", 1), ("G", scrolled.max_scroll_y), ("g", 0)):
+            await pilot.press(*keys.split())
+            await pilot.wait_for_scheduled_animations()
+            app.look()
+            await pilot.pause()
+            assert top == scrolled.scroll_y, keys
 
 
 def details(app):
@@ -555,7 +646,12 @@ def test_a_program_that_ends_without_a_call_is_waited_for_no_longer():
 
 
 @pytest.mark.parametrize(
-    ("live", "shown"), [(True, "Waiting for spans on 127.0.0.1:4318"), (False, "no calls in this file")]
+    ("live", "shown"),
+    [
+        (True, "Waiting for spans on 127.0.0.1:4318"),
+        (True, "byteplus-trace traffic"),
+        (False, "no calls in this file"),
+    ],
 )
 def test_without_calls_it_says_what_to_do(live, shown):
     @drive(Held(), live=live)

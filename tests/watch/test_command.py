@@ -33,7 +33,7 @@ time.sleep(600)
 class Terminal:
     """The command on a terminal of its own, and all that it wrote there."""
 
-    def __init__(self, *arguments, size=(24, 100), **environ):
+    def __init__(self, *arguments, size=(24, 100), streams=None, **environ):
         import termios
 
         self._ours, theirs = os.openpty()
@@ -42,9 +42,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "byteplus_trace", "watch", *arguments],
             env={**BARE, "TERM": "xterm-256color", **environ},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            **{"stdin": theirs, "stdout": theirs, "stderr": theirs, **(streams or {})},
             start_new_session=True,
         )
         os.close(theirs)
@@ -194,12 +192,17 @@ def test_ctrl_c_is_a_key_and_the_terminal_is_given_back(on_a_terminal):
     [
         (["--simulate"], "--simulate needs a program"),
         (["--open", "x.db", "--keep", "y.db"], "leave out --keep"),
-        (["--open", "no-such-file.db"], "--open no-such-file.db: cannot be read"),
+        (["--open", "no-such-file.db"], "--open no-such-file.db: cannot be read: No such file or directory."),
+        (["--open", "."], "--open .: cannot be read: Is a directory."),
+        (["--web", "--web-port", "4318"], "--port and --web-port are both 4318"),
         (["--keep", "/no/such/folder/x.db", "--web"], "--keep /no/such/folder/x.db: cannot be written"),
         (["--forward", "localhost", "--web"], "--forward"),
         (["--forward", "http://localhost:4318", "--web"], "is this receiver itself"),
         (["--web", "--port", "0", "--", "/no/such/program"], "/no/such/program cannot be run: No such file"),
-        ([], "the output is none. --web shows it in a browser"),
+        (
+            [],
+            "needs a terminal as its standard input, output, error. --web shows it in a browser",
+        ),
         (["--view-of-a-receiver"], "'byteplus-trace watch --web', which starts it itself"),
     ],
 )
@@ -210,6 +213,17 @@ def test_what_cannot_be_done_is_answered_with_the_fix(capsys, monkeypatch, tmp_p
 
     assert message in capsys.readouterr().err
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("stream", "name"), [("stdin", "input"), ("stdout", "output"), ("stderr", "error")])
+def test_a_stream_that_is_no_terminal_is_named(on_a_terminal, tmp_path, stream, name):
+    """Without the error stream nothing was drawn, and without the input no key was answered."""
+    with (tmp_path / "other").open("w+") as other:
+        terminal = on_a_terminal("--port", "0", streams={stream: other})
+        assert 2 == terminal.close()
+
+    written = (tmp_path / "other").read_text() + terminal.text
+    assert f"watch needs a terminal as its standard {name}." in written
 
 
 @pytest.mark.parametrize("port", ["-1", "70000", "x", "1.5"])

@@ -88,6 +88,7 @@ FAULTS = {
 }
 STREAM_FAULTS = {
     "cut": lambda ark: ark.region(SG).cuts(after_events=3),
+    "reset": lambda ark: ark.region(SG).cuts(after_events=3, reset=True),
     "an error in it": lambda ark: ark.region(SG).errors_in_stream(after_events=2, code="ServerOverloaded"),
 }
 
@@ -135,13 +136,66 @@ def test_a_stream_that_its_reader_left_becomes_a_test_that_passes(instrument, se
             lambda ark: [ark.region(each).fails(503, code="ServerOverloaded") for each in (SG, EU)],
             "test_chat_error",
         ),
+        (
+            lambda ark: [
+                ark.region(SG).fails(503, code="ServerOverloaded"),
+                ark.region(EU).fails(500, code="InternalServiceError"),
+            ],
+            "test_chat_error",
+        ),
     ],
-    ids=["a retry", "a fallback", "no connection", "both fail"],
+    ids=["a retry", "a fallback", "no connection", "both fail", "both fail, each in its way"],
 )
 def test_a_rescue_becomes_a_test_that_passes(ark, instrument, seen, fault, name):
     fault(ark)
 
     assert name == run(pytest_text(*seen(routed=True)), instrument)
+
+
+def test_a_stream_that_failed_before_its_first_output_becomes_a_test_that_passes(ark, instrument, seen):
+    ark.region(SG).errors_in_stream(after_events=0, code="InternalServiceError")
+
+    assert "test_chat_rescued_fallback" == run(pytest_text(*seen(body=STREAM, routed=True)), instrument)
+
+
+def held(*spans):
+    """A call and its spans, as a viewer has them."""
+    store = Store()
+    store.add(spans)
+    return store.calls()[0], list(spans)
+
+
+def test_a_call_that_probed_a_target_becomes_a_test_that_passes(make, instrument):
+    """No breaker is open when the test begins, so its first send is the initial one."""
+    spans = make.spans(
+        make.attempt(2, 1, cause="probe", status=503, error="ServerOverloaded"),
+        make.attempt(3, 1, at=0.1, cause="probe", target="eu", region=EU),
+        make.call(1, outcome="rescued_fallback", target="eu", region=EU),
+    )
+
+    assert "test_chat_rescued_fallback" == run(pytest_text(*held(*spans)), instrument)
+
+
+def test_a_call_past_a_key_that_was_refused_becomes_a_test_that_passes(make, instrument):
+    """Each target has its own key, though they are in one region."""
+    spans = make.spans(
+        make.attempt(2, 1, target="old", status=401, error="AuthenticationError"),
+        make.attempt(3, 1, at=0.1, cause="fallback", target="new"),
+        make.call(1, outcome="rescued_fallback", target="new"),
+    )
+
+    assert "test_chat_rescued_fallback" == run(pytest_text(*held(*spans)), instrument)
+
+
+def test_a_reset_of_an_old_connection_cannot_be_replayed(make):
+    spans = make.spans(
+        make.attempt(2, 1, status=None, error="ReadError"),
+        make.attempt(3, 1, at=0.1, cause="retry"),
+        make.call(1, outcome="rescued_retry"),
+    )
+
+    with pytest.raises(NotReplayableError, match="reset after an earlier call"):
+        pytest_text(*held(*spans))
 
 
 def test_what_a_span_says_is_only_a_literal_in_the_test(make):

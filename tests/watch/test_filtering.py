@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byteplus_trace._watch.calls import call_of
-from byteplus_trace._watch.filtering import filter_of
+from byteplus_trace._watch.filtering import filter_of, not_followed, unknown_fields
 
 
 @pytest.fixture
@@ -50,6 +50,10 @@ def calls(make):
         ("duration>1", [2]),
         ("duration<1", [1, 3]),
         ("cost>0.01", [1]),
+        ("cost>0.02", []),
+        ("cost>=0.02", [1]),
+        ("in<=2000", [1]),
+        ("cost>=", [1, 2, 3]),
         ("in>1000", [1]),
         ("first<0.2", [1]),
         ("user:u-7", [1]),
@@ -67,6 +71,33 @@ def test_the_filter_keeps(calls, text, kept):
     keeps = filter_of(text)
 
     assert kept == [at for at, call in enumerate(calls, 1) if keeps is None or keeps(call)]
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("size>3", ["size>3"]),
+        ("duration>2s -cost<=x seed", ["duration>2s", "-cost<=x"]),
+        ("model>seed", ["model>seed"]),
+        # Not complete yet, or followed.
+        ("cost> duration>2 model:seed", []),
+        ('-"a b" x:y', []),
+    ],
+)
+def test_a_term_that_cannot_be_followed_is_known(text, terms):
+    assert terms == not_followed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("modle:seed", ["modle"]),
+        ("duration:2 -tier:gold model:seed", ["duration", "tier"]),
+        ("plan:paid PLAN:x team:search seed modle:", []),
+    ],
+)
+def test_a_field_that_no_call_has_is_known(calls, text, fields):
+    assert fields == unknown_fields(text, calls)
 
 
 @given(text=st.text(alphabet='ab :<>"-5.\x1b[]', max_size=30))

@@ -425,6 +425,19 @@ def test_a_collector_that_is_busy_is_asked_again_and_one_that_refuses_is_not(lis
     assert "1 dropped" in receiver.status().troubles[0]
 
 
+def test_where_nobody_takes_them_the_view_says_so_in_words(listen):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        forward = Forward(f"http://127.0.0.1:{nobody.getsockname()[1]}", 1, wait=30)
+        receiver = listen(forward=forward)
+        post(receiver, b"")
+
+        trouble = patiently(lambda: next(iter(receiver.status().troubles), ""))
+
+        assert trouble.endswith(": nobody listens (1 request waits, 0 dropped)")
+        receiver.stop()
+
+
 def test_while_nobody_takes_them_the_newest_wait(listen, monkeypatch):
     monkeypatch.setattr("byteplus_trace._watch.forward.MOST_REQUESTS", 3)
     with socket.socket() as nobody:

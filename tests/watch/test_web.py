@@ -199,7 +199,6 @@ def open_view(page, served):
     screen = Screen()
     page.on("websocket", lambda socket: socket.on("framereceived", screen.take))
     page.goto(f"http://localhost:{served.web_port}/")
-    page.locator("#terminal .xterm-helper-textarea").focus()
     return screen
 
 
@@ -214,7 +213,7 @@ def test_a_browser_filters_and_opens_a_call(served, make, page):
     screen = open_view(page, served)
     screen.shows(page, "the-sought-one")
     page.keyboard.type("/team:search")
-    screen.shows(page, "filter team:search: 1")
+    screen.shows(page, "1 for team:search")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     screen.shows(page, "request id req-0217")
@@ -223,6 +222,7 @@ def test_a_browser_filters_and_opens_a_call(served, make, page):
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     screen.shows(page, "a-live-one")
+    assert "byteplus-trace watch" == page.title()
     assert {f"localhost:{served.web_port}"} == {
         urlsplit(url).netloc for url in answered if url.startswith("http")
     }
