@@ -187,24 +187,24 @@ def _noting(
 
     def sync(request: Any) -> Any:
         sent = _sent.get()
-        sent.began = True
-        try:
-            with within():
+        with within():
+            sent.began = True
+            try:
                 sent.response = send(request)
-        except BaseException as error:
-            sent.error = error
-            raise
+            except BaseException as error:
+                sent.error = error
+                raise
         return sent.response
 
     async def awaited(request: Any) -> Any:
         sent = _sent.get()
-        sent.began = True
-        try:
-            with within():
+        with within():
+            sent.began = True
+            try:
                 sent.response = await send(request)
-        except BaseException as error:
-            sent.error = error
-            raise
+            except BaseException as error:
+                sent.error = error
+                raise
         return sent.response
 
     return sync if colour == "Sync" else awaited

@@ -374,6 +374,15 @@ def pairs():
         yield names, ("sync", "asyncio")[number % 2], number // 2 % 2 == 0
 
 
+@pytest.mark.parametrize("colour", ["sync", "asyncio"])
+@pytest.mark.parametrize("routed", [True, False], ids=["routed", "plain"])
+@pytest.mark.parametrize("name", [name for name in SEAMS if "HTTP spans" in name])
+@pytest.mark.parametrize("runtime", [name for name in SEAMS if name.startswith("context runtime")])
+def test_http_spans_that_fail_in_a_context_that_fails_harm_no_call(fake, runtime, name, routed, colour):
+    """What leaves the context around a send may fail after the answer came."""
+    broken(fake, [runtime, name], colour=colour, routed=routed)
+
+
 def test_two_seams_that_fail_harm_no_call(fake):
     """Every ninth pair; `python -m tests.report faults` breaks all of them."""
     harmed = []
