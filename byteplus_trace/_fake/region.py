@@ -103,8 +103,8 @@ class FakeRegion:
         on: str | None = None,
     ) -> None:
         """Answer with this status and ModelArk's error envelope; `code` follows from the status where it is None."""
-        if not isinstance(status, int) or not 400 <= status <= 599:
-            raise ValueError(f"status={status!r}: write a status from 400 to 599, such as 503")
+        if not isinstance(status, int) or not 200 <= status <= 599:
+            raise ValueError(f"status={status!r}: write a status from 200 to 599, such as 503")
         sent = [*(headers or {}).items()]
         if retry_after is not None:
             sent.append(("retry-after", str(retry_after)))
