@@ -422,6 +422,7 @@ def test_where_no_thread_can_start_no_spans_are_exported(caplog, monkeypatch):
 def test_where_no_thread_can_start_a_process_knows_its_own_health_alone(
     http, instrument, sg, lenient, monkeypatch
 ):
+    pytest.importorskip("redis", reason="the extra 'redis' is not installed")
     monkeypatch.setattr(health_store, "_stores", {})
     monkeypatch.setattr(health_store, "FIRST_READ_SECONDS", 0)
     monkeypatch.setattr(health_store, "PATIENCE_SECONDS", 0)
