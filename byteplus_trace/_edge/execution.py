@@ -160,8 +160,7 @@ class Executor:
 
     def hold(self, received: Received, part: bytes) -> bool:
         """Hold back a part of the body. Returns true when enough was seen."""
-        received.parts.append(part)
-        self.held_bytes += len(part)
+        self.keeps(received, part)
         try:
             return self._shows_enough(part)
         except Exception as error:

@@ -220,7 +220,7 @@ class CallSpan(msgspec.Struct, eq=False):
             if sink.exemplars:
                 span = self._span or (self._outer.span if self._outer is not None else None)
                 attempts = list(map(_exemplar, self._attempts))
-                exemplar = _exemplar(span) if span is not None or not attempts else attempts[-1]
+                exemplar = _exemplar(span) if span is not None else attempts[-1] if attempts else None
                 if span is not None and None in attempts:
                     attempts = [each or exemplar for each in attempts]
             sink.record(exchange, points(exchange), exemplar, attempts)

@@ -128,14 +128,13 @@ def _sends(call: Call, spans: list[Span]) -> Iterator[_Send]:
     attempts = [
         span for span in spans if holds_attempt(span) and call.span_id in {span.parent_id, span.span_id}
     ]
-    before = False
-    for span in sorted(attempts, key=lambda span: (span.count(sc.HTTP_RESEND_COUNT) or 0, span.start_ns)):
+    attempts.sort(key=lambda span: (span.count(sc.HTTP_RESEND_COUNT) or 0, span.start_ns))
+    for at, span in enumerate(attempts):
         region = span.text(sc.CLOUD_REGION)
         cause = span.text(sc.ATTEMPT_CAUSE)
         if cause == "probe":
             # In the test no breaker is open before.
-            cause = "fallback" if before else "initial"
-        before = True
+            cause = "fallback" if at else "initial"
         yield _Send(
             target=span.text(sc.TARGET),
             region=region if region in known else known[0],

@@ -67,7 +67,7 @@ _KINDS = frozenset(
 
 
 MOST_BLOCKS = 1024
-"""Calls of the service's own tools that are told apart in one message: a stream could name any index."""
+"""How many calls of the service's own tools are remembered of one message: a stream could name any index."""
 
 
 def _kind_of_block(block: _Block) -> int:

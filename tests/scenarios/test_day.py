@@ -334,22 +334,34 @@ def test_a_broken_operation_leaves_the_others_of_its_region(instrument, recorded
     assert "sg" == recorded.exchanges[-1].target
 
 
-def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(
-    instrument, recorded, sg, call, policy, caplog, monkeypatch
-):
-    """Two warnings in all, however many calls were led past it, and however many probes failed."""
+@pytest.fixture
+def at(instrument, recorded, sg, policy, caplog, monkeypatch):
+    """
+    Singapore fails, and its breaker opens for 15 seconds.
+
+    at(seconds): so much later than now.
+    """
     later = 0.0
+
+    def move(seconds):
+        nonlocal later
+        later = seconds
+
     monkeypatch.setattr(router, "clock", lambda: time.monotonic() + later)
     sg.fails(503)
     instrument(policy=policy(retry=Retry(per_target=0), breaker=Breaker(consecutive=2, open=15)))
     caplog.clear()
+    return move
 
+
+def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(sg, call, caplog, at):
+    """Two warnings in all, however many calls were led past it, and however many probes failed."""
     with caplog.at_level(logging.INFO, "byteplus_trace"):
         assert [200] * 6 == [call().status_code for _ in range(6)]
-        later = 20.0
+        at(20.0)
         assert [200] * 2 == [call().status_code for _ in range(2)]
         sg.recovers()
-        later = 60.0
+        at(60.0)
         assert [200] * 2 == [call().status_code for _ in range(2)]
 
     opened, probed, closed = [record for record in caplog.records if record.name == "byteplus_trace"]
@@ -366,24 +378,16 @@ def test_the_log_says_when_a_region_is_left_alone_and_when_it_is_back(
     assert "rivers" not in caplog.text
 
 
-def test_a_breaker_that_closed_too_soon_is_a_warning_when_it_opens_again(
-    instrument, recorded, sg, call, policy, caplog, monkeypatch
-):
+def test_a_breaker_that_closed_too_soon_is_a_warning_when_it_opens_again(sg, call, caplog, at):
     """A streamed probe is answered, and then its stream breaks: where only warnings are kept, they still alternate."""
-    later = 0.0
-    monkeypatch.setattr(router, "clock", lambda: time.monotonic() + later)
-    sg.fails(503)
-    instrument(policy=policy(retry=Retry(per_target=0), breaker=Breaker(consecutive=2, open=15)))
-    caplog.clear()
-
     with caplog.at_level(logging.WARNING, "byteplus_trace"):
         for _ in range(3):
             call()
         sg.recovers()
         sg.errors_in_stream(after_events=4, code="InternalServiceError", times=1)
-        later = 20.0
+        at(20.0)
         call({**CHAT, "stream": True})
-        later = 120.0
+        at(120.0)
         call()
 
     log = [record.message for record in caplog.records if record.name == "byteplus_trace"]
