@@ -41,7 +41,7 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Table:
         )
     else:
         called = os.fspath(source)
-        content = read_file("The price file", called)  # type: ignore[assignment]  # checked below
+        content = read_file("The price file", called, "prices.toml")  # type: ignore[assignment]  # checked below
     return _Written(called).table(content)
 
 

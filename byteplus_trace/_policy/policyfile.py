@@ -55,9 +55,9 @@ def _read(source: str | os.PathLike[str]) -> object:
     return read_file("The policy file", text)
 
 
-def read_file(what: str, named: str) -> object:
+def read_file(what: str, named: str, example: str = "policy.toml") -> object:
     """
-    What a TOML or JSON file holds.
+    What a TOML or JSON file holds. `example` is a path as one would be written.
 
     Raises:
         SettingError: it cannot be read, as `what`. The error repeats no text that is not a path, for it may hold keys.
@@ -71,7 +71,6 @@ def read_file(what: str, named: str) -> object:
         if _MAY_BE_PATH.fullmatch(named):
             refusal = f"{what} {named!r} cannot be read: {getattr(error, 'strerror', error)}."
         else:
-            example = "prices.toml" if what == "The price file" else "policy.toml"
             refusal = (
                 f"{what} is a text of {len(named)} characters that is neither JSON nor the path of a file. "
                 f"Write what it holds into a file, and give its path, such as '{example}'."
